@@ -1,0 +1,67 @@
+# Everything generated goes below .cache/, .venv/, .uv/ or var/.
+MAKEFLAGS += --no-print-directory
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+UV_VERSION := 0.13.9
+BIN := .venv/bin
+DATA := $(or $(TIDEGATE_DATA),var)
+STAMP := .cache/environment.stamp
+# Content, not times: a checkout or a copy changes every time stamp and no byte.
+LOCKED = $$(cat uv.lock pyproject.toml | python3 -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())')
+
+.PHONY: help setup demo test lint airflow-ui mlflow-ui clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+setup: ## Python packages, Java, Delta jars, start-up cache; nothing to do when they match the locks
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "setup: python3 is $$(python3 --version 2>&1); needed: Python 3.11 or later on PATH" >&2; exit 64; }
+	@if [ "$$(cat $(STAMP) 2>/dev/null)" != "$(LOCKED) $(CURDIR)" ] || ! $(BIN)/python -c '' 2>/dev/null; then \
+	  $(MAKE) .environment; fi
+	@PYTHONPATH=. $(BIN)/python -m spark_jobs.runtime.install
+
+.PHONY: .environment .uv-program
+.environment: .uv-program
+	@echo "setup: Python packages of uv.lock into .venv"
+	@uv=$$(command -v uv || echo .uv/bin/uv); \
+	  UV_PROJECT_ENVIRONMENT=.venv "$$uv" sync --locked --all-extras --quiet
+	@mkdir -p .cache && echo "$(LOCKED) $(CURDIR)" > $(STAMP).part && mv $(STAMP).part $(STAMP)
+
+# uv on PATH, else one of our own: by venv, or by pip alone where Debian's python3-venv is missing.
+.uv-program:
+	@command -v uv >/dev/null || .uv/bin/uv --version >/dev/null 2>&1 || { \
+	  echo "setup: uv $(UV_VERSION) into .uv"; rm -rf .uv; \
+	  if python3 -c 'import ensurepip, venv' 2>/dev/null && python3 -m venv .uv; then \
+	    .uv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); \
+	  elif python3 -m pip --version >/dev/null 2>&1; then \
+	    python3 -m pip install --quiet --disable-pip-version-check --target .uv uv==$(UV_VERSION); \
+	  else \
+	    echo "setup: python3 has neither venv nor pip, and uv is not on PATH" >&2; \
+	    echo "  do: apt-get install python3-venv (or put uv on PATH: https://docs.astral.sh/uv), then: make setup" >&2; \
+	    exit 64; \
+	  fi; }
+
+demo: setup ## the whole story on real data: replay, backfill, Airflow, a blocked hour, training, scoring
+	@$(BIN)/python demo/run.py
+
+test: lint ## lint, then every test
+	@$(BIN)/pytest -q
+
+lint: setup ## ruff, mypy strict, import contracts
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy --strict spark_jobs dags
+	@$(BIN)/lint-imports
+
+airflow-ui: setup ## Airflow of the last demo, until Ctrl-C
+	@$(BIN)/python demo/run.py --airflow-ui
+
+mlflow-ui: setup ## MLflow of the last demo, until Ctrl-C, at http://127.0.0.1:5000
+	@test -e $(DATA)/mlflow/mlflow.db || { echo "mlflow-ui: no $(DATA)/mlflow/mlflow.db yet; do: make demo" >&2; exit 64; }
+	@MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true $(BIN)/mlflow ui --host 127.0.0.1 --port 5000 \
+	  --backend-store-uri sqlite:///$(abspath $(DATA)/mlflow/mlflow.db)
+
+clean: ## remove what runs wrote (var/) and tool caches; keeps .venv, .uv and .cache
+	@rm -rf var spark-warehouse metastore_db derby.log .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,122 @@
+"""One step as one spark-submit: an Invocation in, an Airflow state out; which state follows from the exit code.
+
+What a step does is `spark_jobs/`; what its machine is, `spark_jobs/runtime` and conf/environments.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
+from airflow.sdk import Context
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+from dag_builder.partition import environment_name, invocation
+from spark_jobs.errors import EXIT_OK, EXIT_REFUSED, EXIT_RETRY, EXIT_USAGE
+from spark_jobs.invocation import HOUR
+from spark_jobs.runtime.parent import die_with_parent
+from spark_jobs.runtime.places import CHECKOUT
+
+KILL_AFTER_SECONDS = 8  # TERM first, so that the JVM removes its temporary folders
+BUG_TRIES = 2  # an unforeseen error is tried once more, whatever the retries for transient faults are
+_MEANING = {
+    EXIT_USAGE: "the command or conf/ is wrong (64); a retry cannot help",
+    EXIT_REFUSED: "the data were refused (65); a retry cannot help",
+    EXIT_RETRY: "a transient fault, or data that are not there yet (75)",
+}
+
+
+class SparkStep(SparkSubmitOperator):
+    """Runs `step` of `pipeline` for the run's hours.
+
+    Args:
+        pipeline: name of the pipeline.
+        step: name of the step, as in plan.py.
+        width: length of the run's interval.
+        gated: the step is followed by gates, which say what was refused: its exit 65 is not a failure of the task.
+    """
+
+    template_fields: Sequence[str] = ()  # nothing is templated: the words are made from the partition key in execute
+    ui_color = "#e8f1fb"
+
+    def __init__(
+        self,
+        *,
+        pipeline: str,
+        step: str,
+        width: timedelta = HOUR,
+        gated: bool = False,
+        **kwargs: Any,  # Airflow's own
+    ) -> None:
+        super().__init__(conn_id="spark_default", durable=False, **kwargs)
+        self.pipeline, self.step, self.width, self.gated = pipeline, step, width, gated
+
+    def prepare(self, context: Context) -> str:
+        """Fill in what spark-submit is handed for this run; returns the command that a person repeats it with.
+
+        Raises:
+            AirflowFailException: the run names no hour.
+        """
+        from spark_jobs.config.load import load_environment
+        from spark_jobs.runtime.spark import process_environment, spark_conf
+
+        call = invocation(context, self.pipeline, self.step, self.width)
+        environment, places = load_environment(environment_name())
+        jvm, profile = environment.profile(self.step, call.hours)
+        self.application = str(CHECKOUT / "spark_jobs/submit/run_step.py")
+        self.application_args = call.argv()
+        self.conf = spark_conf(jvm, cores=profile.cores, shuffle_partitions=profile.shuffle_partitions)
+        folders = {"TIDEGATE_PROJECT": str(places.project), "TIDEGATE_DATA": str(places.data)}
+        self.env_vars = process_environment(folders)
+        self._driver_memory = f"{profile.memory_mb}m"
+        self.name = f"{self.pipeline}.{self.step} {call.argv()[5]}"
+        return call.command()
+
+    def execute(self, context: Context) -> None:
+        """Submit, wait, and say what the exit code means."""
+        command = self.prepare(context)
+        self._hook = self._get_hook()
+        try:
+            self._hook.submit(self.application, process_group=0, preexec_fn=die_with_parent)
+        except AirflowException as error:
+            code = self._exit_code()
+            if code in (None, EXIT_OK):
+                raise
+            self._conclude(int(code or 0), command, context["ti"].try_number, str(error))
+
+    def _conclude(self, code: int, command: str, try_number: int, text: str) -> None:
+        """Nothing when the gates decide, else the exception that Airflow's retries understand."""
+        if code == EXIT_REFUSED and self.gated:
+            self.log.warning("%s: refused, nothing is published; the gate says why", self.step)
+            return
+        meaning = _MEANING.get(code, f"ended with exit code {code}; its last lines are above")
+        message = f"{self.pipeline}.{self.step}: {meaning}\n  do: {command}"
+        final = code in (EXIT_USAGE, EXIT_REFUSED) or (code != EXIT_RETRY and try_number >= BUG_TRIES)
+        raise (AirflowFailException if final else AirflowException)(message) from None
+
+    def _exit_code(self) -> int | None:
+        """spark-submit's exit code, which is the step's; private to the provider, hence its pin."""
+        process = getattr(self._hook, "_submit_sp", None)
+        return None if process is None else process.returncode
+
+    def on_kill(self) -> None:
+        """End the JVM and its Python driver: TERM to their process group, then KILL."""
+        process = getattr(self._hook, "_submit_sp", None)
+        if process is None or process.poll() is not None:
+            return
+        try:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(KILL_AFTER_SECONDS)
+        except subprocess.TimeoutExpired:
+            pass
+        except ProcessLookupError:
+            return
+        try:
+            os.killpg(process.pid, signal.SIGKILL)  # the driver may outlive the JVM that heads the group
+        except ProcessLookupError:
+            return

@@ -1,0 +1,183 @@
+"""Commands that do something: run a step by spark-submit, backfill an interval, replay a history."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from spark_jobs import plan
+from spark_jobs.cli.output import note, show_json
+from spark_jobs.config import load_environment, load_pipeline, project_folder
+from spark_jobs.errors import EXIT_BUG, EXIT_OK, UsageError
+from spark_jobs.invocation import Invocation, format_hour, parse_hour
+
+LAST_LINES = 12
+
+
+def run_step(pipeline: str, step: str, start: str, end: str, dag_run: str, env: str, *, as_json: bool) -> int:
+    """Run one step; its exit code. The result line goes to stdout, progress to stderr."""
+    call = _call(pipeline, step, start, end, dag_run, env)
+    code, result = submit(call)
+    _show(result, as_json)
+    return code
+
+
+def run_backfill(pipeline: str, start: str, end: str, dag_run: str, env: str, *, as_json: bool) -> int:
+    """Run prepare and publish_and_score over the interval, stopping at the first that does not end with 0."""
+    for step in ("prepare", "publish_and_score"):
+        call = _call(pipeline, step, start, end, dag_run, env)
+        note(f"{step}: {call.hours} hours from {format_hour(call.start)} to {format_hour(call.end)}")
+        code, result = submit(call)
+        _show(result, as_json)
+        if code != EXIT_OK:
+            return code
+    return EXIT_OK
+
+
+def _call(pipeline: str, step: str, start: str, end: str, dag_run: str, env: str) -> Invocation:
+    plan.step(step)
+    low, high = parse_hour(start, "--from"), parse_hour(end, "--to")
+    return Invocation(pipeline, step, low, high, dag_run or f"manual__{format_hour(low)}__{format_hour(high)}", env)
+
+
+def submit(call: Invocation) -> tuple[int, dict[str, object]]:
+    """Run `call` by spark-submit in a process group of its own; returns exit code and result line.
+
+    The driver's stderr goes to a log file; its stage lines are shown as progress. Ctrl-C and TERM end the whole group.
+    """
+    from spark_jobs.runtime import process_environment, spark_conf, submit_command
+
+    load_pipeline(call.pipeline)  # all faults of conf/ before any Spark starts
+    environment, places = load_environment(call.env)
+    jvm, profile = environment.profile(call.step, call.hours)
+    conf = spark_conf(jvm, cores=profile.cores, shuffle_partitions=profile.shuffle_partitions)
+    name = f"{call.pipeline} {call.step} {format_hour(call.start)}"
+    command = submit_command(
+        call.argv(), master=environment.spark.master, memory_mb=profile.memory_mb, conf=conf, name=name
+    )
+    log = places.data / "logs" / f"{call.pipeline}-{call.step}-{call.start:%Y%m%dT%H}-{call.end:%Y%m%dT%H}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    environ = {**os.environ, **process_environment(), "TIDEGATE_PROJECT": str(project_folder())}
+    with log.open("w") as sink:
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environ, text=True, start_new_session=True
+        )
+        with _ends_with_us(process):
+            last, result = _follow(process, sink)
+    code = process.returncode if process.returncode >= 0 else EXIT_BUG
+    if code != EXIT_OK:
+        _explain(call, code, last, log)
+    return code, result
+
+
+def _follow(process: subprocess.Popen[str], sink: TextIO) -> tuple[deque[str], dict[str, object]]:
+    """Show progress while the process runs; its last lines and its result line."""
+    last: deque[str] = deque(maxlen=LAST_LINES)
+    began = time.monotonic()
+
+    def errors() -> None:
+        for line in process.stderr or ():
+            sink.write(line)
+            sink.flush()
+            if not line.startswith(("{", "WARNING:", "\tat ")):
+                last.append(line.rstrip())
+            if "event='stage ended'" in line:
+                words = dict(part.split("=", 1) for part in line.split() if "=" in part)
+                note(
+                    f"  {time.monotonic() - began:6.1f} s  {words.get('stage', '?').strip(chr(39)):<13} {words.get('seconds')} s"
+                )
+
+    reader = threading.Thread(target=errors, daemon=True)
+    reader.start()
+    result: dict[str, object] = {}
+    for line in process.stdout or ():
+        if line.startswith('{"pipeline"'):
+            result = json.loads(line)
+        else:
+            sink.write(line)
+    process.wait()
+    reader.join(timeout=5)
+    return last, result
+
+
+@contextmanager
+def _ends_with_us(process: subprocess.Popen[str]) -> Iterator[None]:
+    """While in force, Ctrl-C and TERM end the process's whole group."""
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143)) if main else None
+    try:
+        yield
+    finally:
+        if main:
+            signal.signal(signal.SIGTERM, before)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _explain(call: Invocation, code: int, last: deque[str], log: Path) -> None:
+    told = [line for line in last if not line.startswith("event=")]
+    for line in told[-LAST_LINES:]:
+        note(line)
+    note(f"exit {code}; the whole log: {log}")
+    note(f"to repeat it: {call.command()} --dag-run {call.dag_run}")
+
+
+def _show(result: dict[str, object], as_json: bool) -> None:
+    if as_json:
+        show_json(result)
+    elif result:
+        rows = result.get("rows") or {}
+        total = sum(rows.values()) if isinstance(rows, dict) else 0
+        released = f", release {result['release']}" if result.get("release") else ""
+        print(
+            f"{result['step']}: {result['state']}{released}, publication {result['pub']}, {total} rows, {result['seconds']}"
+        )
+
+
+def replay_history(
+    pipeline: str, start: str, end: str, only: list[str], scale: list[str], correction: bool, env: str, *, as_json: bool
+) -> None:
+    """Deliver drops for [start, end)."""
+    from spark_jobs.sources.replay import replay
+
+    whole = load_pipeline(pipeline)
+    _, places = load_environment(env)
+    if whole.replay is None:
+        raise UsageError(pipeline, "has no replay.yaml", "a pipeline with one, such as the shipped example")
+    factors = dict(_factor(text) for text in scale)
+    low, high = parse_hour(start, "--from"), parse_hour(end, "--to")
+    report = replay(
+        whole.replay, places.landing / pipeline, low, high, only=only or None, scale=factors, correction=correction,
+        progress=_progress() if sys.stderr.isatty() else None,
+    )  # fmt: skip
+    if as_json:
+        show_json({"hours": report.hours, "drops": report.drops, "rows": report.rows, "written": report.written})
+    else:
+        print(f"{report.drops} drops of {report.hours} hours, {report.rows} rows, {report.written} written new")
+
+
+def _factor(text: str) -> tuple[str, float]:
+    column, _, factor = text.partition("=")
+    try:
+        return column, float(factor)
+    except ValueError as error:
+        raise UsageError("--scale", f"'{text}'", "source.column=factor, such as departures.dep_delay=60") from error
+
+
+def _progress() -> Callable[[int, int], None]:
+    def show(done: int, total: int) -> None:
+        if done % 1000 == 0 or done == total:
+            print(f"\r  {done} of {total} drops", end="\n" if done == total else "", file=sys.stderr, flush=True)
+
+    return show

@@ -1,0 +1,158 @@
+"""`tidegate`: every command, its words and its exit code."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from spark_jobs.errors import EXIT_USAGE, TidegateError
+
+_CLICK_USAGE = 2  # what typer ends with when the words are wrong
+
+app = typer.Typer(
+    name="tidegate", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+    help="Hourly Spark feature pipelines whose data must pass a gate before anyone can read it.",
+)  # fmt: skip
+releases = typer.Typer(no_args_is_help=True, help="What readers follow: list and show releases.", rich_markup_mode=None)
+app.add_typer(releases, name="release")
+
+Pipeline = Annotated[str, typer.Argument(help="Name of a folder in conf/pipelines.", metavar="PIPELINE")]
+AnyPipeline = Annotated[
+    str | None, typer.Argument(help="Name of a folder in conf/pipelines; all when left out.", metavar="[PIPELINE]")
+]
+Env = Annotated[str, typer.Option("--env", help="Environment: a file in conf/environments.", envvar="TIDEGATE_ENV")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else there.")]
+From = Annotated[str, typer.Option("--from", help="First hour, UTC, such as 2013-11-01T12:00:00.")]
+To = Annotated[str, typer.Option("--to", help="Hour before which the interval ends, UTC.")]
+StepName = Annotated[str, typer.Argument(help="prepare, publish_and_score, training_set or train.", metavar="STEP")]
+RunId = Annotated[str, typer.Option("--dag-run", help="Run id; steps of one run find each other by it.")]
+Number = Annotated[int | None, typer.Option("--release", help="Release to read; the newest when left out.")]
+
+
+@app.command()
+def validate(pipeline: AnyPipeline = None, env: Env = "local", json: Json = False) -> None:
+    """Check conf/ and expectations/: every fault at once, with file and line. Starts nothing."""
+    from spark_jobs.cli.look import validate_all
+
+    validate_all(pipeline, env, as_json=json)
+
+
+@app.command()
+def plan(
+    pipeline: Pipeline, step: StepName, from_hour: From, to_hour: To, env: Env = "local", json: Json = False
+) -> None:
+    """Show what a step would do: hours, drops, tables, checks, memory. Writes nothing."""
+    from spark_jobs.cli.look import show_plan
+
+    show_plan(pipeline, step, from_hour, to_hour, env, as_json=json)
+
+
+@app.command()
+def run(
+    pipeline: Pipeline, step: StepName, from_hour: From, to_hour: To, dag_run: RunId = "", env: Env = "local",
+    json: Json = False,
+) -> None:  # fmt: skip
+    """Run one step by spark-submit, as Airflow does; the exit code is the step's."""
+    from spark_jobs.cli.act import run_step
+
+    raise typer.Exit(run_step(pipeline, step, from_hour, to_hour, dag_run, env, as_json=json))
+
+
+@app.command()
+def backfill(
+    pipeline: Pipeline, from_hour: From, to_hour: To, dag_run: RunId = "", env: Env = "local", json: Json = False
+) -> None:
+    """Run the hourly steps over [from, to) as one publication: one Spark application a step."""
+    from spark_jobs.cli.act import run_backfill
+
+    raise typer.Exit(run_backfill(pipeline, from_hour, to_hour, dag_run, env, as_json=json))
+
+
+@app.command()
+def status(
+    pipeline: AnyPipeline = None,
+    hour: Annotated[str | None, typer.Option("--hour", help="One hour: its runs, verdicts and account of rows.")] = None,
+    env: Env = "local", json: Json = False,
+) -> None:  # fmt: skip
+    """Show hours by state, the account of rows, the latest release, the champion, open incidents."""
+    from spark_jobs.cli.look import show_status
+
+    show_status(pipeline, hour, env, as_json=json)
+
+
+@releases.command("list")
+def release_list(
+    pipeline: Pipeline,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="How many, the newest first.")] = 20,
+    env: Env = "local", json: Json = False,
+) -> None:  # fmt: skip
+    """List releases, the newest first."""
+    from spark_jobs.cli.look import list_releases
+
+    list_releases(pipeline, limit, env, as_json=json)
+
+
+@releases.command("show")
+def release_show(
+    pipeline: Pipeline, release: Annotated[int, typer.Argument(help="Number of a release.")], env: Env = "local",
+    json: Json = False,
+) -> None:  # fmt: skip
+    """Show one release: what it covers, its rows, its parent, its dead publications."""
+    from spark_jobs.cli.look import show_release
+
+    show_release(pipeline, release, env, as_json=json)
+
+
+@app.command()
+def read(
+    pipeline: Pipeline,
+    table: Annotated[str, typer.Argument(help="A lake table, such as silver/departures or predictions.")],
+    release: Number = None,
+    where: Annotated[str, typer.Option("--where", help="A condition in SQL on the table's columns.")] = "",
+    limit: Annotated[int, typer.Option("--limit", min=1, help="How many rows, those of the latest hours first.")] = 20,
+    env: Env = "local",
+    json: Json = True,
+) -> None:  # fmt: skip
+    """Print published rows as JSON: {"rows": […], "release": R}. Never an unpublished one; starts no JVM."""
+    from spark_jobs.cli.look import read_rows
+
+    read_rows(pipeline, table, release, where, limit, env)
+
+
+@app.command()
+def replay(
+    pipeline: Pipeline, from_hour: From, to_hour: To,
+    source: Annotated[list[str] | None, typer.Option("--source", help="Only this source; may be repeated.")] = None,
+    scale: Annotated[list[str] | None, typer.Option("--scale", help="Change a unit: source.column=factor.")] = None,
+    correction: Annotated[bool, typer.Option("--correction", help="Deliver a corrected drop beside the former one.")] = False,
+    env: Env = "local", json: Json = False,
+) -> None:  # fmt: skip
+    """Deliver the packaged history as hourly drops into the landing folder, as an upstream would."""
+    from spark_jobs.cli.act import replay_history
+
+    replay_history(pipeline, from_hour, to_hour, source or [], scale or [], correction, env, as_json=json)
+
+
+@app.command()
+def doctor(
+    quick: Annotated[bool, typer.Option("--quick", help="Start no process: under a second.")] = False,
+    env: Env = "local", json: Json = False,
+) -> None:  # fmt: skip
+    """Check this machine: Java, memory, disk, ports, versions, jars, writable folders; each fault with its fix."""
+    from spark_jobs.cli.look import run_doctor
+
+    raise typer.Exit(run_doctor(quick, env, as_json=json))
+
+
+def main(words: list[str] | None = None) -> None:
+    """Run the command line; usage errors exit 64, faults exit with their own code and no traceback."""
+    try:
+        app(args=words)
+    except SystemExit as end:
+        code = EXIT_USAGE if end.code == _CLICK_USAGE else end.code
+    except TidegateError as fault:
+        print(fault, file=sys.stderr)
+        code = fault.exit_code
+    sys.exit(code)

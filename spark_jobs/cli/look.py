@@ -1,0 +1,230 @@
+"""Commands that only look: they start no JVM and write nothing."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from spark_jobs import plan
+from spark_jobs.cli.output import note, show_json, show_table
+from spark_jobs.config import ConfigError, list_pipelines, load_environment, load_pipeline, project_folder
+from spark_jobs.errors import EXIT_OK, EXIT_USAGE, UsageError, nearest
+from spark_jobs.invocation import Invocation, format_hour, parse_hour
+
+
+def validate_all(pipeline: str | None, env: str, *, as_json: bool) -> None:
+    """Load the environment and one or all pipelines; all faults in one error.
+
+    Raises:
+        ConfigError: any fault.
+    """
+    faults, good = [], []
+    for name in [pipeline] if pipeline else list_pipelines():
+        try:
+            whole = load_pipeline(name)
+        except ConfigError as error:
+            faults.extend(error.faults)
+        else:
+            good.append((name, whole))
+    try:
+        load_environment(env)
+    except ConfigError as error:
+        faults.extend(error.faults)
+    if faults:
+        raise ConfigError(str(project_folder()), faults)
+    facts = [
+        {"pipeline": n, "tables": len(w.silver) + len(w.feature_tables), "rules": sum(len(s.rules) for s in w.suites.values()),
+         "config_hash": w.config_hash}
+        for n, w in good
+    ]  # fmt: skip
+    if as_json:
+        show_json({"ok": True, "pipelines": facts})
+    else:
+        for fact in facts:
+            print(f"{fact['pipeline']}: ok, {fact['tables']} published tables, {fact['rules']} rules")
+
+
+def show_plan(pipeline: str, step_name: str, start: str, end: str, env: str, *, as_json: bool) -> None:
+    """What a step would do, from conf/, landing folder and ledger."""
+    step = plan.step(step_name)
+    low, high = parse_hour(start, "--from"), parse_hour(end, "--to")
+    call = Invocation(pipeline, step_name, low, high, "plan", env)
+    whole, (environment, _) = load_pipeline(pipeline), load_environment(env)
+    jvm, profile = environment.profile(step_name, call.hours)
+    facts: dict[str, Any] = {
+        "pipeline": pipeline, "step": step_name, "meaning": step.meaning, "stages": list(step.stages),
+        "gates": list(step.gates), "from": format_hour(low), "to": format_hour(high), "hours": call.hours,
+        "reads": plan.tables_read(whole, step_name), "writes": plan.tables_written(whole, step_name),
+        "rules": {table: len(suite.rules) for table, suite in whole.suites.items()},
+        "jvm": jvm, "memory_mb": profile.memory_mb, "cores": profile.cores,
+        "missing_drops": _missing_drops(whole, env, low, high) if step_name == "prepare" else {},
+        "command": call.command(),
+    }  # fmt: skip
+    if as_json:
+        show_json(facts)
+        return
+    for name, value in facts.items():
+        shown = ", ".join(map(str, value)) if isinstance(value, list) else value
+        print(f"{name:>14}  {shown}")
+
+
+def _missing_drops(whole: Any, env: str, low: datetime, high: datetime) -> dict[str, int]:  # noqa: ANN401  # a Pipeline
+    from spark_jobs.invocation import hours_between
+    from spark_jobs.sources.drops import find_drops
+
+    _, places = load_environment(env)
+    hours = list(hours_between(low, high))
+    landing = places.landing / whole.name
+    return {name: len(hours) - len(find_drops(whole.sources, landing, name, hours)) for name in whole.sources.sources}
+
+
+def _root(pipeline: str, env: str) -> Path:
+    if pipeline not in list_pipelines():
+        raise UsageError("pipeline", f"no pipeline '{pipeline}'", nearest(pipeline, list_pipelines()))
+    _, places = load_environment(env)
+    return places.lake / pipeline
+
+
+def show_status(pipeline: str | None, hour: str | None, env: str, *, as_json: bool) -> None:
+    """How the hours of one or all pipelines stand."""
+    from spark_jobs.report.facts import hour_facts, pipeline_facts
+
+    if hour is not None:
+        if pipeline is None:
+            raise UsageError("status", "--hour needs a pipeline", "tidegate status PIPELINE --hour H")
+        at = parse_hour(hour, "--hour")
+        root, whole = _root(pipeline, env), load_pipeline(pipeline)
+        facts = hour_facts(root, whole, at, _account(root, whole, at))
+        show_json(facts) if as_json else _print_hour(facts)
+        return
+    found = [
+        pipeline_facts(_root(name, env), load_pipeline(name)) for name in ([pipeline] if pipeline else list_pipelines())
+    ]
+    if as_json:
+        show_json(found[0] if pipeline else found)
+        return
+    for facts in found:
+        _print_pipeline(facts)
+
+
+def _account(root: Path, whole: Any, hour: datetime) -> list[dict[str, Any]]:  # noqa: ANN401  # a Pipeline
+    from spark_jobs.lake.kinds import table_kinds
+    from spark_jobs.lake.reading import read_current
+    from spark_jobs.ledger import Ledger
+
+    kind = table_kinds(whole)["accounts"]
+    return read_current(
+        root, "accounts", kind, Ledger.open(root).line(), where=f"hour = TIMESTAMPTZ '{hour.isoformat()}'"
+    )
+
+
+def _print_pipeline(facts: dict[str, Any]) -> None:
+    states = ", ".join(f"{count} {state}" for state, count in facts["hours"].items()) or "none yet"
+    release = facts["release"]
+    print(f"{facts['pipeline']} (owner {facts['owner']})")
+    print(f"  hours      {states}")
+    print(
+        f"  release    {release['release'] if release else 'none'}"
+        + (f", {release['kind']}, to {release['to']}" if release else "")
+    )
+    champion = ", ".join(f"{m} version {v}" for m, v in facts["champions"].items() if v) or "none"
+    print(f"  champion   {champion}")
+    for name, account in facts["account"].items():
+        print(f"  account    {name}: " + ", ".join(f"{value} {word}" for word, value in account.items()))
+    print(f"  incidents  {len(facts['open_incidents'])} open")
+    for incident in facts["open_incidents"]:
+        print(f"             {incident['incident']}, owner {incident['owner']}")
+
+
+def _print_hour(facts: dict[str, Any]) -> None:
+    print(
+        f"{facts['pipeline']} {facts['hour']}: {facts['state']}"
+        + (f", release {facts['release']}" if facts["release"] else "")
+    )
+    show_table("account", ["table", "manifest", "silver", "quarantined", "duplicates", "discarded"],
+               [[row["table"], row["manifest"], row["silver"], row["quarantined"], row["duplicates"], row["discarded"]] for row in facts["account"]])  # fmt: skip
+    show_table("runs", ["seq", "step", "state", "pub", "why"],
+               [[r["seq"], r["step"], r["state"], r["pub"], (r["why"] or "").splitlines()[0][:100] if r["why"] else ""] for r in facts["runs"]])  # fmt: skip
+    show_table("verdicts", ["pub", "table", "outcome", "broken rules"],
+               [[v["pub"], v["table"], v["outcome"], "; ".join(v["broken"])] for v in facts["verdicts"]])  # fmt: skip
+
+
+def list_releases(pipeline: str, limit: int, env: str, *, as_json: bool) -> None:
+    """The newest releases."""
+    from spark_jobs.ledger import Ledger
+
+    found = Ledger.open(_root(pipeline, env)).releases()[::-1][:limit]
+    facts = [_release(release) for release in found]
+    if as_json:
+        show_json(facts)
+        return
+    show_table("", ["release", "kind", "from", "to", "pub", "rows", "at"],
+               [[f["release"], f["kind"], f["from"], f["to"], f["pub"], sum(f["rows"].values()), f["at"]] for f in facts])  # fmt: skip
+
+
+def show_release(pipeline: str, number: int, env: str, *, as_json: bool) -> None:
+    """One release, whole."""
+    from spark_jobs.ledger import Ledger
+
+    line = Ledger.open(_root(pipeline, env)).line(number)
+    facts = {**_release(line[-1]), "parent": line[-1].parent, "dead": sorted(line[-1].dead), "why": line[-1].why,
+             "covers": [[table, format_hour(a), format_hour(b)] for table, a, b in line[-1].covers]}  # fmt: skip
+    if as_json:
+        show_json(facts)
+        return
+    for name, value in facts.items():
+        print(f"{name:>8}  {value}")
+
+
+def _release(release: Any) -> dict[str, Any]:  # noqa: ANN401  # a ledger Release; its module is imported late
+    from spark_jobs.ledger import hours_of
+
+    span = hours_of(release)
+    return {
+        "release": release.release, "kind": release.kind, "from": format_hour(span[0]) if span else "",
+        "to": format_hour(span[1]) if span else "", "pub": release.pub, "rows": release.rows, "at": format_hour_minute(release.at),
+    }  # fmt: skip
+
+
+def format_hour_minute(at: datetime) -> str:
+    """An instant to the second, UTC."""
+    return at.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def read_rows(pipeline: str, table: str, release: int | None, where: str, limit: int, env: str) -> None:
+    """Published rows of one table as JSON. `predictions` alone means those of the only model."""
+    from spark_jobs.lake.kinds import table_kinds
+    from spark_jobs.lake.reading import read_current
+    from spark_jobs.ledger import Ledger
+
+    kinds = table_kinds(load_pipeline(pipeline))
+    root = _root(pipeline, env)
+    short = [name for name in kinds if name.partition("/")[0] == table]
+    name = short[0] if table not in kinds and len(short) == 1 else table
+    if name not in kinds:
+        raise UsageError("table", f"no lake table '{table}'", nearest(table, list(kinds)))
+    line = Ledger.open(root).line(release)
+    rows = read_current(root, name, kinds[name], line, where=where, limit=limit)
+    show_json({"rows": rows, "release": line[-1].release if line else None})
+
+
+def run_doctor(quick: bool, env: str, *, as_json: bool) -> int:
+    """Every check with its fix; 0 when all are well, else 64."""
+    from dataclasses import asdict
+
+    from spark_jobs.runtime.checks import run_checks
+
+    _, places = load_environment(env)
+    checks = run_checks(places.data, ports=[], quick=quick)
+    if as_json:
+        show_json([asdict(check) for check in checks])
+    else:
+        for check in checks:
+            print(f"{'ok ' if check.ok else 'BAD'}  {check.name:<22} {check.found}")
+            if not check.ok:
+                print(f"     allowed: {check.allowed}\n     do: {check.fix}")
+    bad = [check for check in checks if not check.ok]
+    if bad:
+        note(f"{len(bad)} of {len(checks)} checks failed")
+    return EXIT_USAGE if bad else EXIT_OK

@@ -1,0 +1,84 @@
+"""conf/environments/<env>.yaml: where things are and how much of the machine a step may take."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from spark_jobs.config.section import Name, Section, not_yet
+
+BULK_FROM_HOURS = 25  # an interval of more than a day is worth the optimising compiler and more memory
+
+
+class JvmProfile(Section):
+    """What one Spark application may take."""
+
+    memory_mb: int = Field(ge=512, description="driver heap in MiB, for example 1024")
+    cores: int = Field(ge=1, description="cores of a local master, for example 2")
+    shuffle_partitions: int = Field(ge=1, description="spark.sql.shuffle.partitions, for example 2")
+
+
+class SparkSection(Section):
+    """How Spark runs."""
+
+    master: str = Field(pattern=r"^local\[\d+\]$", description="Spark master; a local one, for example local[2]")
+    grouping: Literal["fused"] = Field(
+        default="fused", description="which stages share an application; split is not yet built (issue on the platform)"
+    )
+    hourly: JvmProfile = Field(description="profile of short steps: fast start, C1 compiler, serial GC")
+    bulk: JvmProfile = Field(description="profile of long steps: optimising compiler")
+    steps: dict[Name, Literal["hourly", "bulk"]] = Field(
+        default={},
+        description="profile of each step; an interval of more than 24 hours takes bulk whatever stands here",
+    )
+
+
+class FileChannel(Section):
+    """A channel that appends alerts to a file, one JSON object a line."""
+
+    kind: Literal["file"] = Field(description="file; email and slack are not yet built (issue on the platform)")
+    path: str = Field(description="file below the data folder, for example alerts/alerts.jsonl")
+
+
+class Environment(Section):
+    """One place to run in. Paths are relative to `data` unless absolute."""
+
+    data: str = Field(default="var", description="folder of all that runs write; TIDEGATE_DATA overrides it")
+    lake: str = Field(default="lake", description="folder of Delta tables and ledger")
+    landing: str = Field(default="landing", description="folder where upstreams put drops")
+    spark: SparkSection
+    tracking_uri: str = Field(
+        default="sqlite:///{data}/mlflow/mlflow.db", description="MLflow tracking URI; {data} is the data folder"
+    )
+    channels: dict[Name, FileChannel] = Field(default={}, description="alert channels by name")
+    object_store: str | None = not_yet("issue on the platform", "object store that holds the lake")
+
+    def profile(self, step: str, hours: int) -> tuple[Literal["hourly", "bulk"], JvmProfile]:
+        """JVM class and profile of `step` over `hours` hours."""
+        bulk = hours >= BULK_FROM_HOURS or self.spark.steps.get(step, "hourly") == "bulk"
+        return ("bulk", self.spark.bulk) if bulk else ("hourly", self.spark.hourly)
+
+
+class Places(Section):
+    """The folders of one environment, resolved."""
+
+    project: Path
+    data: Path
+    lake: Path
+    landing: Path
+    tracking_uri: str
+
+    @staticmethod
+    def of(project: Path, environment: Environment) -> Places:
+        """Folders of `environment` for the project at `project`; TIDEGATE_DATA moves the data folder."""
+        data = (project / (os.environ.get("TIDEGATE_DATA") or environment.data)).resolve()
+        return Places(
+            project=project,
+            data=data,
+            lake=data / environment.lake,
+            landing=data / environment.landing,
+            tracking_uri=environment.tracking_uri.replace("{data}", str(data)),
+        )

@@ -1,0 +1,60 @@
+"""conf/pipelines/<name>/features.yaml: the rows to predict for, and the features as of an hour."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Literal
+
+from pydantic import Field
+
+from spark_jobs.config.section import Duration, Name, Section, TransformCall, not_yet
+
+
+class Spine(Section):
+    """The rows a model predicts for; not stored, but read from a silver table as known at as_of."""
+
+    table: Name = Field(description="silver table whose rows are predicted for")
+    event_at: Name = Field(description="its column with the instant that is predicted")
+    predict_before: Duration = Field(description="how long before that instant the prediction is made, for example 2h")
+    announced_within: Duration = Field(
+        default=timedelta(days=7), description="spine rows delivered longer before their prediction are not looked for"
+    )
+    entities: dict[Name, list[Name]] = Field(min_length=1, description="entity -> columns of the spine that name it")
+
+
+class Aggregation(Section):
+    """One value of a window."""
+
+    name: Name = Field(description="first part of the feature's name; the window is the second, as in share_late_3h")
+    op: Literal["count", "sum", "mean"] = Field(description="count of rows, or sum or mean of a measure")
+    of: Name | None = Field(default=None, description="the measure; none for count")
+
+
+class WindowGroup(Section):
+    """Windows [as_of - W, as_of) over the events of one silver table, for several entities."""
+
+    table: Name = Field(description="silver table of events")
+    entities: list[Name] = Field(min_length=1, description="entities of the spine; the table has their columns")
+    measures: dict[Name, TransformCall] = Field(default={}, description="number a row contributes, by name")
+    windows: list[Duration] = Field(min_length=1, description="whole hours, for example [3h, 24h, 7d, 28d]")
+    aggregations: list[Aggregation] = Field(min_length=1, description="values of each window")
+
+
+class AsOfGroup(Section):
+    """The newest observation before as_of, for one entity."""
+
+    table: Name = Field(description="silver table of observations")
+    entity: Name = Field(description="entity of the spine; the table has its columns")
+    columns: list[Name] = Field(min_length=1, description="columns taken over as features")
+    staleness: Duration = Field(
+        default=timedelta(hours=6), description="older observations count as missing, whole hours"
+    )
+
+
+class FeaturesFile(Section):
+    """The whole of features.yaml; each group is a table features/<name>."""
+
+    spine: Spine
+    windows: dict[Name, WindowGroup] = Field(default={}, description="window groups by name")
+    as_of: dict[Name, AsOfGroup] = Field(default={}, description="as-of joins by name")
+    look_ups: str | None = not_yet("issue on sources", "features from slowly changing tables")

@@ -1,0 +1,77 @@
+"""What every section of conf/ has in common: frozen, strict, each field documented; and the small value types.
+
+Models state what a field means; where a file or another section must agree is `load.py`'s work.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+
+_DURATION = re.compile(r"(\d+)(m|h|d)")
+_UNIT = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+
+
+class Section(BaseModel):
+    """A part of conf/: unknown fields are refused, values never change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+def not_yet(room: str, meaning: str) -> Any:
+    """A field that exists in the plan but not in the code: naming it in YAML is refused with 'not yet'."""
+    return Field(default=None, description=f"{meaning} (not yet: {room})", json_schema_extra={"not_yet": room})
+
+
+def _duration(value: object) -> timedelta:
+    if isinstance(value, timedelta):
+        return value
+    match = _DURATION.fullmatch(str(value))
+    if not match:
+        raise ValueError(f"'{value}' is not a duration; write a whole number and m, h or d, such as 10m, 24h, 7d")
+    return int(match[1]) * _UNIT[match[2]]
+
+
+def _duration_text(value: timedelta) -> str:
+    minutes = int(value / timedelta(minutes=1))
+    for unit, size in (("d", 1440), ("h", 60)):
+        if minutes and minutes % size == 0:
+            return f"{minutes // size}{unit}"
+    return f"{minutes}m"
+
+
+def _name(value: str) -> str:
+    if not _NAME.fullmatch(value):
+        raise ValueError(f"'{value}' is not a name; use lower-case letters, digits and _, a letter first, at most 63")
+    return value
+
+
+def _utc_hour(value: object) -> datetime:
+    at = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+    at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    if (at.minute, at.second, at.microsecond) != (0, 0, 0):
+        raise ValueError(f"'{value}' is not a whole UTC hour; write one such as 2013-01-01T00:00:00Z")
+    return at
+
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(_duration),
+    PlainSerializer(_duration_text),
+    Field(json_schema_extra={"kind": "duration"}),
+]
+Name = Annotated[str, AfterValidator(_name)]
+UtcHour = Annotated[datetime, BeforeValidator(_utc_hour)]
+Scalar = str | int | float | bool
+
+
+class TransformCall(Section):
+    """A registered function applied to columns: `{use: minutes_after, columns: [scheduled_at, delay_min]}`."""
+
+    use: Name = Field(description="name of a function in spark_jobs/transforms or in the pipeline's own modules")
+    columns: list[Name] = Field(default=[], description="columns handed to it, in order")
+    options: dict[Name, Scalar] = Field(default={}, description="its other arguments, by name")

@@ -1,0 +1,117 @@
+"""sources.yaml: where rows come from, in which format, under which names, and how late they may be.
+
+What a column means and which type it has is tables.yaml's; this section only says what an upstream delivers.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from pathlib import PurePosixPath
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from spark_jobs.config.section import Duration, Name, Section
+
+RESERVED = frozenset(
+    {
+        *("day", "hour", "known_at", "pub"),
+        *("file", "line", "drop_sha256", "arrived_at", "raw", "fault"),
+        *("event_at", "business_key", "rules", "reason", "cols"),
+    }
+)
+_COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
+_NOT_YET_KINDS = ("http", "jdbc")
+_NOT_YET_FORMATS = ("parquet", "avro", "orc", "xml", "json", "delta", "iceberg", "excel")
+
+
+def _kind(value: object) -> object:
+    if value in _NOT_YET_KINDS:
+        raise ValueError(f"not yet: sources of kind '{value}'; legal: files")
+    return value
+
+
+def _format(value: object) -> object:
+    if value in _NOT_YET_FORMATS:
+        raise ValueError(f"not yet: format '{value}'; legal: csv, jsonl")
+    return value
+
+
+def _inside(value: str) -> str:
+    """A relative path that names nothing outside its root, whatever {day} and {hour} become."""
+    parts = value.split("/")
+    if not value or value.startswith(("/", "~")) or "\\" in value or ":" in value or "\0" in value:
+        raise ValueError(f"'{value}' is not a relative path; write one below the landing folder, with /")
+    if any(part in ("", ".", "..") for part in parts):
+        raise ValueError(f"'{value}' may not hold '..', '.' or an empty part")
+    return value
+
+
+def _template(value: str) -> str:
+    _inside(value)
+    if value.count("{day}") != 1 or value.count("{hour}") != 1:
+        raise ValueError(
+            f"'{value}' must hold {{day}} and {{hour}} once each, such as orders/{{day}}/{{hour}}.manifest.json"
+        )
+    if set(re.findall(r"[{}*?\[\]]", value.replace("{day}", "").replace("{hour}", ""))):
+        raise ValueError(f"'{value}' may hold no other braces and no wildcards")
+    if "{hour}" not in PurePosixPath(value).name:
+        raise ValueError(f"'{value}' must hold {{hour}} in its last part, where a correction is marked (12.2)")
+    return value
+
+
+def _columns(value: list[str]) -> list[str]:
+    for name in value:
+        if not _COLUMN.fullmatch(name):
+            raise ValueError(f"'{name}' is not a column name; use letters, digits and _, no digit first, at most 63")
+        if name.lower() in RESERVED:
+            raise ValueError(
+                f"'{name}' is a name that every lake row has already; reserved: {', '.join(sorted(RESERVED))}"
+            )
+    twice = sorted({name for name in value if sum(name.lower() == other.lower() for other in value) > 1})
+    if twice:
+        raise ValueError(f"{', '.join(twice)}: named more than once (upper and lower case count as one)")
+    return value
+
+
+RelativePath = Annotated[str, AfterValidator(_inside)]
+ManifestPath = Annotated[str, AfterValidator(_template)]
+DropFormat = Annotated[Literal["csv", "jsonl"], BeforeValidator(_format)]
+
+
+class SourceConf(Section):
+    """One upstream that delivers one drop an hour: a file and a manifest, the manifest last."""
+
+    kind: Annotated[Literal["files"], BeforeValidator(_kind)] = Field(
+        description="how rows are fetched: files (http and jdbc: not yet); example: files"
+    )
+    manifests: ManifestPath = Field(
+        description="path of an hour's manifest below landing/<pipeline>; {day} is YYYY-MM-DD, {hour} is HH, both UTC;"
+        " a correction adds .2, .3 … after {hour}; the data file lies beside it, named by the manifest;"
+        " example: orders/{day}/{hour}.manifest.json"
+    )
+    format: DropFormat = Field(
+        description="csv (a header line, comma, one record a line) or jsonl (one object a line); a file that ends in"
+        " .gz is unpacked; UTF-8; example: csv"
+    )
+    grace: Duration = Field(
+        default=timedelta(minutes=15),
+        description="time after the end of the hour in which a drop is still on time; unit: m, h or d; example: 15m",
+    )
+    nulls: list[str] = Field(
+        default=["", "NA"], description='texts that mean "no value", compared with the whole field; example: ["", "NA"]'
+    )
+    columns: Annotated[list[str], AfterValidator(_columns)] = Field(
+        min_length=1,
+        description="names that the upstream delivers, in any order; one missing or one more refuses the drop;"
+        " example: [order_id, placed_at, amount]",
+    )
+
+
+class SourcesConf(Section):
+    """sources.yaml: every source of the pipeline by its name."""
+
+    sources: dict[Name, SourceConf] = Field(
+        min_length=1, description="the upstreams, by the name that bronze/<name> gets"
+    )

@@ -1,0 +1,62 @@
+"""A pipeline as one frozen value: all sections of conf/pipelines/<name> and its expectation suites."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from spark_jobs.config.features import FeaturesFile
+from spark_jobs.config.model import ModelFile
+from spark_jobs.config.pipeline import PipelineFile, Schedules
+from spark_jobs.config.replay import ReplayConf
+from spark_jobs.config.section import Section
+from spark_jobs.config.sources import SourcesConf
+from spark_jobs.config.suites import Suite
+from spark_jobs.config.tables import SilverTable, TablesFile
+
+
+class Pipeline(Section):
+    """Everything that defines a pipeline; two runs with equal `config_hash` mean the same thing."""
+
+    settings: PipelineFile
+    sources: SourcesConf
+    tables: TablesFile
+    features: FeaturesFile
+    models: ModelFile | None = None
+    replay: ReplayConf | None = None
+    suites: dict[str, Suite]  # by table: a silver table's name, or features/<group>
+    config_hash: str
+
+    @property
+    def name(self) -> str:
+        """Name of the pipeline."""
+        return self.settings.name
+
+    @property
+    def owner(self) -> str:
+        """Team that answers for it."""
+        return self.settings.owner
+
+    @property
+    def start(self) -> datetime:
+        """First hour."""
+        return self.settings.start
+
+    @property
+    def end(self) -> datetime | None:
+        """Hour before which the pipeline ends, if it does."""
+        return self.settings.end
+
+    @property
+    def schedules(self) -> Schedules:
+        """When the DAGs run."""
+        return self.settings.schedules
+
+    @property
+    def silver(self) -> dict[str, SilverTable]:
+        """Silver tables by name."""
+        return self.tables.tables
+
+    @property
+    def feature_tables(self) -> list[str]:
+        """Tables of features, as features/<group>."""
+        return [f"features/{name}" for name in (*self.features.windows, *self.features.as_of)]

@@ -1,0 +1,108 @@
+"""One call of a step as a value, and the same call as command-line words; Airflow, the command line and tests share it.
+
+Hours are UTC; an interval is [start, end) in whole hours and is always handed in, never read from a clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+from spark_jobs.errors import UsageError
+
+HOUR = timedelta(hours=1)
+HOUR_FORMAT = "%Y-%m-%dT%H:%M:%S"  # also the partition key of an hour in Airflow
+
+
+def format_hour(at: datetime) -> str:
+    """The hour as its partition key, for example 2013-11-01T06:00:00."""
+    return at.astimezone(UTC).strftime(HOUR_FORMAT)
+
+
+def parse_hour(text: str, where: str = "hour") -> datetime:
+    """The UTC instant that `text` names.
+
+    Raises:
+        UsageError: `text` is not a whole UTC hour.
+    """
+    allowed = "a whole UTC hour such as 2013-11-01T06:00:00 (or 2013-11-01 for midnight)"
+    try:
+        at = datetime.fromisoformat(text.strip().removesuffix("Z"))
+    except ValueError as error:
+        raise UsageError(where, f"'{text}' is not a time", allowed) from error
+    if at.tzinfo is not None and at.utcoffset() != timedelta(0):
+        raise UsageError(where, f"'{text}' is not in UTC", allowed)
+    if (at.minute, at.second, at.microsecond) != (0, 0, 0):
+        raise UsageError(where, f"'{text}' is not a whole hour", allowed, f"use {at:%Y-%m-%dT%H}:00:00")
+    return at.replace(tzinfo=UTC)
+
+
+def hours_between(start: datetime, end: datetime) -> Iterator[datetime]:
+    """Every hour of [start, end), oldest first."""
+    while start < end:
+        yield start
+        start += HOUR
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """Run `step` of `pipeline` for the hours [start, end) under the run id `dag_run` in environment `env`."""
+
+    pipeline: str
+    step: str
+    start: datetime
+    end: datetime
+    dag_run: str
+    env: str = "local"
+
+    def __post_init__(self) -> None:
+        if self.start >= self.end:
+            raise UsageError(
+                f"{self.pipeline}/{self.step}",
+                f"an interval from {format_hour(self.start)} to {format_hour(self.end)} holds no hour",
+                "--from before --to; the interval is [from, to)",
+            )
+
+    @property
+    def hours(self) -> int:
+        """Number of hours in the interval."""
+        return int((self.end - self.start) / HOUR)
+
+    def with_step(self, step: str) -> Invocation:
+        """The same call for another step."""
+        return replace(self, step=step)
+
+    def argv(self) -> list[str]:
+        """The words that `run_step.py` is called with."""
+        return [
+            *("--pipeline", self.pipeline, "--step", self.step),
+            *("--from", format_hour(self.start), "--to", format_hour(self.end)),
+            *("--dag-run", self.dag_run, "--env", self.env),
+        ]
+
+    def command(self) -> str:
+        """The command that a person types to repeat this call."""
+        return (
+            f"tidegate run {self.pipeline} {self.step} --from {format_hour(self.start)}"
+            f" --to {format_hour(self.end)} --env {self.env}"
+        )
+
+    @staticmethod
+    def parse(words: list[str]) -> Invocation:
+        """The call that `words` (as made by `argv`) stand for.
+
+        Raises:
+            UsageError: a word is unknown, doubled, without its value, or missing.
+        """
+        flags = ("--pipeline", "--step", "--from", "--to", "--dag-run", "--env")
+        pairs = dict(zip(words[::2], words[1::2], strict=False))
+        unknown = [flag for flag in words[::2] if flag not in flags]
+        missing = [flag for flag in flags if flag not in pairs]
+        if unknown or missing or len(words) != 2 * len(flags):
+            raise UsageError("run_step.py", f"unknown {unknown}, missing {missing}", " ".join(f"{f} …" for f in flags))
+        return Invocation(
+            pairs["--pipeline"], pairs["--step"],
+            parse_hour(pairs["--from"], "--from"), parse_hour(pairs["--to"], "--to"),
+            pairs["--dag-run"], pairs["--env"],
+        )  # fmt: skip

@@ -1,0 +1,32 @@
+"""The Spark session of a step or a test; every setting comes from `runtime`, so that both mean the same."""
+
+from __future__ import annotations
+
+import os
+from typing import Literal
+
+from pyspark.sql import SparkSession
+
+from spark_jobs.runtime import process_environment, spark_conf
+
+
+def submitted_session() -> SparkSession:
+    """The session of a submitted application: spark-submit already carries master and settings."""
+    return SparkSession.builder.getOrCreate()
+
+
+def local_session(
+    *, master: str = "local[2]", jvm: Literal["hourly", "bulk"] = "hourly", memory_mb: int = 1024, partitions: int = 2
+) -> SparkSession:
+    """A session in this process, set like a submitted one; for tests and notebooks."""
+    cores = int(master.removeprefix("local[").removesuffix("]"))
+    conf = spark_conf(jvm, cores=cores, shuffle_partitions=partitions)
+    os.environ.update(process_environment())
+    java_options = conf.pop("spark.driver.extraJavaOptions", "")
+    os.environ["PYSPARK_SUBMIT_ARGS"] = (
+        f"--driver-memory {memory_mb}m --driver-java-options '{java_options}' pyspark-shell"
+    )
+    builder = SparkSession.builder.master(master).appName("tidegate-local")
+    for name, value in conf.items():
+        builder = builder.config(name, value)
+    return builder.getOrCreate()

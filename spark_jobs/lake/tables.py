@@ -1,0 +1,152 @@
+"""The lake as a step sees it: the rows of its base release, and what the step itself has staged so far.
+
+The only module that reads Delta on Spark.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from deltalake import DeltaTable
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import LongType, StructField, StructType, TimestampType
+
+from spark_jobs.config.whole import Pipeline
+from spark_jobs.lake import staging
+from spark_jobs.lake.kinds import table_kinds
+from spark_jobs.lake.staging import Staged
+from spark_jobs.lake.versions import TableKind, covering_rows, current_sql
+from spark_jobs.ledger import Release, Segment, folds
+
+_HOUR_PUB = StructType([StructField("hour", TimestampType()), StructField("pub", LongType())])
+_PUB = StructType([StructField("pub", LongType())])
+
+
+class Lake:
+    """Rows of one pipeline as of a release, plus the files that publication `pub` has staged."""
+
+    def __init__(
+        self,
+        spark: SparkSession,
+        root: Path,
+        pipeline: Pipeline,
+        line: list[Release],
+        pub: int = 0,
+        *,
+        bulk: bool = False,
+    ) -> None:
+        self.spark, self.root, self.line, self.pub, self.bulk = spark, root, line, pub, bulk
+        self.kinds = table_kinds(pipeline)
+        self.staged: dict[str, Staged] = {}
+        self.covers: dict[str, tuple[datetime, datetime]] = {}
+
+    def stage(self, table: str, frame: DataFrame, start: datetime, end: datetime) -> DataFrame:
+        """Stage `frame` as this publication's rows of `table` for [start, end); returns the staged rows, read back."""
+        columns = [name for name in frame.columns if name not in ("day", "pub")]
+        stamped = frame.select(*columns, F.lit(self.pub).cast("bigint").alias("pub"), F.to_date("hour").alias("day"))
+        self.staged[table] = staging.stage(self.root, table, self.pub, stamped, bulk=self.bulk)
+        self.covers[table] = (start, end)
+        return self.staged_rows(table)
+
+    def staged_rows(self, table: str) -> DataFrame:
+        """Exactly the files that this publication staged for `table`."""
+        staged = self.staged[table]
+        schema = StructType.fromJson(json.loads(staged.schema))
+        if not staged.files:
+            return self.spark.createDataFrame([], schema)
+        base = str(staging.table_folder(self.root, table) / f"pub-{self.pub}")
+        return self.spark.read.schema(schema).option("basePath", base).parquet(base)
+
+    def current(
+        self,
+        table: str,
+        *,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        known_by: Column | None = None,
+        released: bool = False,
+    ) -> DataFrame:
+        """current(table) or, with `known_by`, as_known(table): the rows that count.
+
+        Args:
+            start: bounds, with `end`, the hours whose rows are looked at; the caller states why that is enough.
+            end: see start.
+            known_by: only versions with known_at <= known_by (an instant as a Column, of the row itself if need be).
+            released: leave out what this publication has staged.
+        """  # fmt: skip
+        kind = self.kinds[table]
+        rows = self._all(table, start, end, released=released)
+        if known_by is not None:
+            rows = rows.where(F.col("known_at") <= known_by)
+        chosen = self._chosen(table, kind, start, end, own=None if released else self.covers.get(table))
+        return self.spark.sql(current_sql(kind, rows.columns), rows=rows, chosen=F.broadcast(chosen))
+
+    def versions(self, table: str, *, start: datetime | None = None, end: datetime | None = None) -> DataFrame:
+        """Every row of live publications and of this one, all versions: for readers that pick by known_at themselves."""
+        rows = self._all(table, start, end, released=False)
+        kind = TableKind((), covered=False)
+        chosen = self._chosen(table, kind, start, end, own=self.covers.get(table))
+        return self.spark.sql(current_sql(kind, rows.columns), rows=rows, chosen=F.broadcast(chosen))
+
+    def _all(self, table: str, start: datetime | None, end: datetime | None, *, released: bool) -> DataFrame:
+        own = None if released else self._own(table, start, end)
+        parts = [part for part in (self._released(table, start, end), own) if part is not None]
+        if not parts:  # nothing released yet: no row, but the columns of what is staged
+            return self.staged_rows(table).limit(0)
+        return parts[0] if len(parts) == 1 else parts[0].unionByName(parts[1])
+
+    def has(self, table: str) -> bool:
+        """Whether `table` has rows to read: released or staged."""
+        return table in self.staged or DeltaTable.is_deltatable(str(self.root / table))
+
+    def _released(self, table: str, start: datetime | None, end: datetime | None) -> DataFrame | None:
+        path = str(self.root / table)
+        if not self.line or not DeltaTable.is_deltatable(path):
+            return None
+        rows = self.spark.read.format("delta").load(path)
+        if start:
+            rows = rows.where((F.col("day") >= F.lit(start.date())) & (F.col("hour") >= F.lit(start)))
+        if end:
+            rows = rows.where((F.col("day") <= F.lit(end.date())) & (F.col("hour") < F.lit(end)))
+        return rows
+
+    def _own(self, table: str, start: datetime | None, end: datetime | None) -> DataFrame | None:
+        if table not in self.staged:
+            return None
+        rows = self.staged_rows(table)
+        if start:
+            rows = rows.where(F.col("hour") >= F.lit(start))
+        return rows.where(F.col("hour") < F.lit(end)) if end else rows
+
+    def _chosen(
+        self, table: str, kind: TableKind, start: datetime | None, end: datetime | None,
+        own: tuple[datetime, datetime] | None,
+    ) -> DataFrame:  # fmt: skip
+        if not kind.covered:
+            pubs = sorted({*folds.live(self.line), self.pub} if own else folds.live(self.line))
+            return self.spark.createDataFrame([(pub,) for pub in pubs], _PUB)
+        segments = folds.cover(self.line, table)
+        if own:
+            segments = _over(segments, Segment(own[0], own[1], self.pub))
+        return self.spark.createDataFrame(covering_rows(segments, start, end), _HOUR_PUB)
+
+
+def _over(segments: list[Segment], top: Segment) -> list[Segment]:
+    """`segments` with `top` laid over them."""
+    left = [Segment(s.start, min(s.end, top.start), s.pub) for s in segments if s.start < top.start]
+    right = [Segment(max(s.start, top.end), s.end, s.pub) for s in segments if s.end > top.end]
+    return [*left, top, *right]
+
+
+def hours_that_may_hold(
+    event_from: datetime, event_to: datetime, lateness: timedelta, ahead: timedelta
+) -> tuple[datetime, datetime]:
+    """The drop hours [start, end) in which a row with event_at in [event_from, event_to) can lie.
+
+    `event_within` of a silver table holds for every published row: event_at is at most `lateness` before its hour and
+    at most `ahead` after the hour's end, so that old days need not be read.
+    """
+    return event_from - ahead - timedelta(hours=1), event_to + lateness + timedelta(hours=1)

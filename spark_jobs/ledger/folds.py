@@ -1,0 +1,109 @@
+"""What the ledger's rows mean: which publications are live, which one covers an hour, how an hour stands.
+
+Pure functions over rows; they read no table and no clock.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from spark_jobs.invocation import parse_hour
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Release:
+    """One row of `releases`: what readers follow."""
+
+    release: int
+    pub: int
+    parent: int | None
+    kind: str
+    covers: tuple[tuple[str, datetime, datetime], ...]
+    dead: frozenset[int]
+    rows: dict[str, int]
+    why: str
+    at: datetime
+
+    @staticmethod
+    def of(row: Row) -> Release:
+        """The release that a ledger row states."""
+        covers = tuple((t, parse_hour(a), parse_hour(b)) for t, a, b in json.loads(row["covers"]))
+        return Release(
+            row["release"], row["pub"], row["parent"], row["kind"], covers, frozenset(json.loads(row["dead"])),
+            json.loads(row["rows"]), row["why"] or "", row["at"],
+        )  # fmt: skip
+
+
+def chain(releases: Iterable[Release], upto: int | None = None) -> list[Release]:
+    """The release `upto` (default: the newest) and its ancestors, oldest first; empty when there is none.
+
+    Raises:
+        KeyError: there is no release `upto`, or a parent is missing.
+    """
+    by_number = {release.release: release for release in releases}
+    if upto is None:
+        if not by_number:
+            return []
+        upto = max(by_number)
+    found: list[Release] = []
+    number: int | None = upto
+    while number is not None:
+        found.append(by_number[number])
+        number = by_number[number].parent
+    return found[::-1]
+
+
+def live(line: Sequence[Release]) -> frozenset[int]:
+    """live(R) of data-model.md: pubs of R (last of `line`) and its ancestors, less those that R lists as dead."""
+    return frozenset(r.pub for r in line) - line[-1].dead if line else frozenset()
+
+
+@dataclass(frozen=True)
+class Segment:
+    """The hours [start, end) of one table are covered by `pub`."""
+
+    start: datetime
+    end: datetime
+    pub: int
+
+
+def cover(line: Sequence[Release], table: str) -> list[Segment]:
+    """For each hour of `table` the newest live pub that covers it, as disjoint segments in order of time."""
+    alive = live(line)
+    claims = sorted(
+        ((r.pub, start, end) for r in line if r.pub in alive for t, start, end in r.covers if t == table), reverse=True
+    )
+    segments: list[Segment] = []
+    for pub, start, end in claims:  # the newest first: it takes its hours, older ones keep what is left
+        segments.extend(Segment(a, b, pub) for a, b in _gaps(segments, start, end))
+    return sorted(segments, key=lambda s: s.start)
+
+
+def _gaps(taken: list[Segment], start: datetime, end: datetime) -> list[tuple[datetime, datetime]]:
+    left = []
+    for segment in sorted(taken, key=lambda s: s.start):
+        if segment.end <= start or segment.start >= end:
+            continue
+        if segment.start > start:
+            left.append((start, segment.start))
+        start = max(start, segment.end)
+    if start < end:
+        left.append((start, end))
+    return left
+
+
+def step_row(intervals: Iterable[Row], dag_run: str, step: str) -> Row | None:
+    """The newest row of one step of one run."""
+    rows = [row for row in intervals if (row["dag_run"], row["step"]) == (dag_run, step)]
+    return rows[-1] if rows else None
+
+
+def newest_by_interval(intervals: Iterable[Row], step: str) -> dict[tuple[datetime, datetime], Row]:
+    """For each interval the newest row of `step`."""
+    return {(row["from_hour"], row["to_hour"]): row for row in intervals if row["step"] == step}

@@ -1,0 +1,212 @@
+"""From counts to a verdict: row budgets, hour rules, the account of rows, the key. Pure: no Spark, no GX, no clock.
+
+Budgets are shares of one hour's rows, judged hour by hour; an hour of few rows has no allowance of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from spark_jobs.config.suites import Rule, Suite
+from spark_jobs.invocation import format_hour
+from spark_jobs.quality.words import allowed_text, bounded, budget_text, examples_text, failing
+from spark_jobs.verdict import Outcome, RuleResult, Verdict
+
+BUILT_IN_BUDGET = 0.02  # largest share of an hour's rows that one built-in rule may quarantine
+_EVERY = "a rule that every table has"
+
+
+@dataclass(frozen=True)
+class HourTally:
+    """One hour of one table after the split: `rows` = `good` + rows that break at least one rule."""
+
+    hour: datetime
+    rows: int
+    good: int
+    broken: Mapping[str, int] = field(default_factory=dict)  # rule id -> rows; a row may break several
+    measured: Mapping[str, Any] = field(default_factory=dict)  # hour rule id -> its measure over the good rows
+
+
+@dataclass(frozen=True)
+class Account:
+    """Where the rows of one hour's drop went."""
+
+    hour: datetime
+    manifest: int
+    silver: int
+    quarantined: int = 0
+    duplicates: int = 0
+    discarded: int = 0
+
+    @property
+    def found(self) -> int:
+        """The rows that are accounted for; `manifest` when nothing got lost or was made up."""
+        return self.silver + self.quarantined + self.duplicates + self.discarded
+
+
+def row_results(
+    rules: Sequence[Rule],
+    tallies: Sequence[HourTally],
+    built_ins: Sequence[str] = (),
+    examples: Mapping[str, Sequence[object]] | None = None,
+    built_in_budget: float = BUILT_IN_BUDGET,
+) -> list[RuleResult]:
+    """One result for each row rule and built-in rule: FAIL or WARN when its share of any hour's rows is over budget.
+
+    A rule that no tally counted was not run: ERROR. `examples`: rule id -> values, put into failed results.
+    """
+    shown = examples or {}
+    results = [
+        _budget_result(RuleResult(rule.id, failing(rule.severity), rule.named, "", allowed_text(rule), why=rule.why),
+                       rule.budget or 0.0, tallies, shown.get(rule.id, ()))
+        for rule in rules
+    ]  # fmt: skip
+    for name in built_ins:
+        blank = RuleResult(name, Outcome.FAIL, name.partition(":")[2], "", budget_text(built_in_budget), why=_EVERY)
+        results.append(_budget_result(blank, built_in_budget, tallies, shown.get(name, ())))
+    return results
+
+
+def over_budget(results: Sequence[RuleResult]) -> list[str]:
+    """The ids of row rules for which examples are worth a query."""
+    return [result.rule for result in results if result.outcome in (Outcome.FAIL, Outcome.WARN)]
+
+
+def _budget_result(
+    blank: RuleResult, budget: float, tallies: Sequence[HourTally], examples: Sequence[object]
+) -> RuleResult:
+    if any(blank.rule not in tally.broken for tally in tallies if tally.rows):
+        return _with(blank, Outcome.ERROR, "the rule was not run")
+    counted = [(tally, tally.broken.get(blank.rule, 0)) for tally in tallies if tally.rows]
+    bad, total = sum(count for _, count in counted), sum(tally.rows for tally, _ in counted)
+    over = [(count / tally.rows, tally.hour) for tally, count in counted if count > budget * tally.rows + 1e-9]
+    if not over:
+        return _with(blank, Outcome.PASS, f"{bad} of {total} rows", bad, total)
+    share, hour = max(over, key=lambda pair: pair[0])
+    observed = f"{share:.1%} of the rows of {format_hour(hour)}"
+    if len(counted) > 1:
+        observed += f", over budget in {len(over)} of {len(counted)} hours"
+    return _with(blank, blank.outcome, observed, bad, total, examples_text(examples))
+
+
+def hour_results(rules: Sequence[Rule], tallies: Sequence[HourTally], hours: Sequence[datetime]) -> list[RuleResult]:
+    """One result for each hour rule over all `hours`; `bad` and `total` count hours. The verdict GX gives hour by hour.
+
+    An hour without good rows is judged by row-count rules alone, as in `suites.validate`.
+    """
+    measured = {tally.hour: tally for tally in tallies}
+    return [_hour_result(rule, [(hour, measured.get(hour)) for hour in hours]) for rule in rules]
+
+
+def _hour_result(rule: Rule, tallies: Sequence[tuple[datetime, HourTally | None]]) -> RuleResult:
+    blank = RuleResult(rule.id, failing(rule.severity), rule.named, "", allowed_text(rule), why=rule.why)
+    counts_rows = not rule.named
+    faults: list[tuple[datetime, str]] = []
+    for hour, tally in tallies:
+        good = tally.good if tally else 0
+        if good and tally and rule.id not in tally.measured:
+            return _with(blank, Outcome.ERROR, "the rule was not run")
+        if not counts_rows and not good:
+            continue
+        fault = judge(rule, good if counts_rows or not tally else tally.measured[rule.id])
+        if fault is not None:
+            faults.append((hour, fault))
+    if not faults:
+        return _with(blank, Outcome.PASS, "", 0, len(tallies))
+    observed = faults[0][1]
+    if len(tallies) > 1:
+        observed = f"{faults[0][1]} in {format_hour(faults[0][0])}, broken in {len(faults)} of {len(tallies)} hours"
+    return _with(blank, blank.outcome, observed, len(faults), len(tallies))
+
+
+def judge(rule: Rule, value: object) -> str | None:
+    """What was observed when `value` (one hour's measure) breaks `rule`; None when it obeys. Null and NaN break."""
+    if isinstance(value, Mapping) and "seen" in value:
+        mostly = float(str(rule.args.get("mostly", 1.0)))
+        good = (value["seen"] - value["bad"]) / value["seen"] if value["seen"] else 1.0
+        return None if good >= mostly else f"{1.0 - good:.1%} of the rows"
+    if isinstance(value, Mapping):
+        return _sets(rule, value)
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "None"
+    if "value" in rule.args:
+        return None if value == rule.args["value"] else bounded(value)
+    return None if _between(rule, value) else bounded(value)
+
+
+def _between(rule: Rule, value: Any) -> bool:  # noqa: ANN401  # a number, text or instant, whatever the column holds
+    low, high = (_bound(rule.args.get(arg), value) for arg in ("min_value", "max_value"))
+    above = low is None or (value > low if rule.args.get("strict_min") else value >= low)
+    below = high is None or (value < high if rule.args.get("strict_max") else value <= high)
+    return bool(above and below)
+
+
+def _bound(bound: Any, value: object) -> Any:  # noqa: ANN401  # as above
+    return datetime.fromisoformat(bound) if isinstance(value, datetime) and isinstance(bound, str) else bound
+
+
+def _sets(rule: Rule, value: Mapping[str, Any]) -> str | None:
+    given = rule.args["value_set"]
+    missing = len(set(map(str, given if isinstance(given, list) else [given]))) - value["inside"]
+    outside = list(value["outside"])
+    told = [f"{missing} values missing"] if missing and "_be_in_set" not in rule.type else []
+    told += [f"also {', '.join(examples_text(outside))}"] if outside and "_contain_" not in rule.type else []
+    return "; ".join(told) or None
+
+
+def account_results(accounts: Sequence[Account]) -> list[RuleResult]:
+    """`rows_add_up` (nothing lost, nothing made up) and `row_count` (empty only when the manifest says so)."""
+    lost = [a for a in accounts if a.found != a.manifest]
+    empty = [a for a in accounts if a.manifest > 0 and a.silver == 0]
+    rows = sum(account.manifest for account in accounts)
+    sums = "manifest rows = silver + quarantined + duplicates + discarded"
+    return [
+        _told("rows_add_up", sums, lost, lambda a: f"{a.found} of {a.manifest} rows", rows, len(accounts)),
+        _told("row_count", "no row only in an hour whose manifest says 0 rows", empty,
+              lambda a: f"0 of {a.manifest} rows are left", rows, len(accounts)),
+    ]  # fmt: skip
+
+
+def _told(
+    rule: str, allowed: str, broken: Sequence[Account], said: Callable[[Account], str], rows: int, hours: int
+) -> RuleResult:
+    if not hours:
+        return RuleResult(rule, Outcome.ERROR, "", "no hour was counted", allowed, why=_EVERY)
+    observed, examples = f"{rows} rows in {hours} hours", tuple(format_hour(a.hour) for a in broken[:5])
+    if broken:
+        observed = f"{said(broken[0])} in {format_hour(broken[0].hour)}, {len(broken)} of {hours} hours"
+    outcome = Outcome.FAIL if broken else Outcome.PASS
+    return RuleResult(rule, outcome, "", observed, allowed, len(broken), hours, examples, _EVERY)
+
+
+def key_result(key: Sequence[str], doubled: int, rows: int, examples: Sequence[object] = ()) -> RuleResult:
+    """`key_unique`: `doubled` of `rows` staged rows share their business key with another row of the publication."""
+    outcome = Outcome.FAIL if doubled else Outcome.PASS
+    return RuleResult(
+        "key_unique", outcome, ", ".join(key), f"{doubled} rows share a key", "each key once", doubled, rows,
+        examples_text(examples), _EVERY,
+    )  # fmt: skip
+
+
+def decide(
+    table: str, scope: str, suite: Suite, results: Sequence[RuleResult], staged_digest: str = ""
+) -> Verdict:
+    """The verdict on one table: every declared rule must have exactly one result, else that rule is an ERROR."""
+    seen = [result.rule for result in results]
+    counted = list(results)
+    for rule in suite.rules:
+        if seen.count(rule.id) != 1:
+            told = f"{seen.count(rule.id)} results; exactly 1 is due"
+            counted = [result for result in counted if result.rule != rule.id]
+            counted.append(RuleResult(rule.id, Outcome.ERROR, rule.named, told, allowed_text(rule), why=rule.why))
+    return Verdict.of(table, scope, counted, suite.digest, staged_digest)
+
+
+def _with(
+    blank: RuleResult, outcome: Outcome, observed: str, bad: int = 0, total: int = 0, examples: tuple[str, ...] = ()
+) -> RuleResult:
+    return RuleResult(blank.rule, outcome, blank.column, observed, blank.allowed, bad, total, examples, blank.why)

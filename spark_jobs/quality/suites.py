@@ -1,0 +1,261 @@
+"""Great Expectations behind two functions: the tests that rows must stand, and the judgement of one hour's rows.
+
+The only file that imports great_expectations. Splitting, counting and deciding are the neighbours' work, without GX.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from pyspark.errors import PySparkException
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from spark_jobs.config.catalogue import CATALOGUE
+from spark_jobs.config.suites import Rule, Suite
+from spark_jobs.quality.fits import misfit, named_columns
+from spark_jobs.quality.words import allowed_text, bounded, examples_text, failing
+from spark_jobs.verdict import Outcome, RuleResult
+
+if TYPE_CHECKING:
+    from great_expectations.core import ExpectationValidationResult
+    from great_expectations.data_context.data_context.abstract_data_context import AbstractDataContext
+    from great_expectations.execution_engine.sparkdf_execution_engine import SparkDFExecutionEngine
+    from great_expectations.expectations.expectation import Expectation
+
+_BATCH = "rows"
+
+
+@dataclass(frozen=True)
+class RowTest:
+    """`broken`: true on the rows that break the rule. `applies`: true on the rows that count in its `mostly` share."""
+
+    broken: Column
+    applies: Column
+
+
+def warm_up() -> threading.Thread:
+    """The running thread that imports Great Expectations (6-10 CPU s); start it before the Spark session is made.
+
+    The JVM starts in another process, so both costs overlap; a second call costs nothing.
+    """
+    thread = threading.Thread(target=_expectations, name="import great_expectations", daemon=True)
+    thread.start()
+    return thread
+
+
+@functools.cache
+def _expectations() -> ModuleType:
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read at import: no telemetry, no network
+    return importlib.import_module("great_expectations.expectations")
+
+
+@functools.cache
+def _context() -> AbstractDataContext:
+    _expectations()
+    import great_expectations as gx
+    from great_expectations.data_context.types.base import ProgressBarsConfig
+
+    context = gx.get_context(mode="ephemeral")  # writes no file
+    context.enable_analytics(enable=False)
+    context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
+    return context
+
+
+def _expectation(rule: Rule) -> Expectation:
+    known = CATALOGUE[rule.type]
+    where: dict[str, object] = {}
+    if known.shape == "column":
+        where = {"column": rule.column}
+    elif known.shape == "pair":
+        where = {"column_A": rule.columns[0], "column_B": rule.columns[1]}
+    elif known.shape == "columns":
+        where = {"column_list": list(rule.columns)}
+    name = "".join(word.capitalize() for word in rule.type.split("_"))
+    made: Expectation = getattr(_expectations(), name)(
+        **where, **rule.args, severity=rule.severity, meta={"rule": rule.id}
+    )
+    return made
+
+
+def row_tests(
+    frame: DataFrame, rules: Sequence[Rule], hour: str | None = None
+) -> tuple[dict[str, RowTest], list[RuleResult]]:
+    """Great Expectations' own condition for each of `rules` (of row types), as Columns of `frame`; no row is read.
+
+    A rule that cannot work on this frame (column missing, a bound of another type, a broken regular expression) has
+    no test but an ERROR result, so that a broken check is never taken for bad data. Null handling is GX's: nulls are
+    broken under not-null only; NaN is broken under between. With `hour`, uniqueness is judged within that column.
+    """
+    _context()
+    from great_expectations.exceptions import GreatExpectationsError
+    from great_expectations.execution_engine.sparkdf_execution_engine import SparkDFExecutionEngine
+
+    engine = SparkDFExecutionEngine(persist=False)
+    engine.load_batch_data(_BATCH, frame)
+    within = hour if hour in frame.columns else None
+    tests: dict[str, RowTest] = {}
+    errors: list[RuleResult] = []
+    for rule in rules:
+        fault = _misfit(frame, rule)
+        if not fault:
+            try:
+                tests[rule.id] = _row_test(engine, rule, within)
+                frame.select(tests[rule.id].broken)  # analysis only: it fails here, not in the write of the rows
+                continue
+            except (GreatExpectationsError, PySparkException) as error:
+                tests.pop(rule.id, None)
+                fault = f"the check broke: {bounded(str(error).strip().splitlines()[0])}"
+        errors.append(_error(rule, fault))
+    return tests, errors
+
+
+def _misfit(frame: DataFrame, rule: Rule) -> str:
+    """Why the rule cannot work on the frame, GX's own word on its arguments included; empty when it can."""
+    try:
+        _expectation(rule)
+        return misfit(frame, rule)
+    except ValueError as error:  # GX's models refuse an argument
+        return f"Great Expectations refuses it: {bounded(' '.join(str(error).splitlines()[1:]))}"
+
+
+def row_conditions(frame: DataFrame, suite: Suite, hour: str | None = None) -> dict[str, Column]:
+    """Rule id -> Column, true on the rows of `frame` that break that row rule; rules that cannot work are left out."""
+    tests, _ = row_tests(frame, suite.row_rules, hour)
+    return {rule: test.broken for rule, test in tests.items()}
+
+
+def _row_test(engine: SparkDFExecutionEngine, rule: Rule, within: str | None) -> RowTest:
+    """GX's condition on the rows it is meant for; uniqueness with `within` (the hour) as a further column."""
+    broken, applies = _condition(engine, rule)
+    if CATALOGUE[rule.type].windowed and within:
+        columns = [within, *named_columns(rule)]
+        compound = {"type": "expect_compound_columns_to_be_unique", "column": None, "columns": columns}
+        broken, _ = _condition(engine, rule.model_copy(update=compound))
+    if CATALOGUE[rule.type].shape == "column" and not rule.type.endswith("_be_null"):
+        applies = applies & F.col(named_columns(rule)[0]).isNotNull()
+    return RowTest(broken & applies, applies)
+
+
+def _condition(engine: SparkDFExecutionEngine, rule: Rule) -> tuple[Column, Column]:
+    """GX's condition (true = unexpected) and the filter of the rows it is meant for."""
+    from great_expectations.exceptions import GreatExpectationsError
+    from great_expectations.validator.metric_configuration import MetricConfiguration
+    from great_expectations.validator.metrics_calculator import MetricsCalculator
+
+    wanted = _expectation(rule).get_validation_dependencies(
+        execution_engine=engine, runtime_configuration={"result_format": {"result_format": "BOOLEAN_ONLY"}}
+    )
+    own = f"{getattr(type(_expectation(rule)), 'map_metric')}.unexpected_count"  # noqa: B009 (untyped in GX)
+    counted = wanted.metric_configurations[own]
+    metric = MetricConfiguration(
+        own.replace(".unexpected_count", ".condition"),
+        metric_domain_kwargs={**counted.metric_domain_kwargs, "batch_id": _BATCH},
+        metric_value_kwargs=counted.metric_value_kwargs,
+    )
+    computed, aborted = MetricsCalculator(engine, show_progress_bars=False).compute_metrics([metric])
+    if metric.id not in computed:
+        raise GreatExpectationsError(str(aborted[metric.id]["exception_info"]).splitlines()[0])
+    condition, domain, accessors = cast("tuple[Column, dict[str, Any], dict[str, Any]]", computed[metric.id])
+    return condition, _applies(domain, [*accessors.values()])
+
+
+def _applies(domain: dict[str, Any], accessors: list[Any]) -> Column:
+    """The rows that GX's `get_domain_records` keeps: its filter conditions and `ignore_row_if`, as one Column."""
+    applies = F.lit(True)
+    for condition in domain.get("filter_conditions", []):
+        applies = applies & F.expr(condition.condition)
+    names = [name for value in accessors for name in (value if isinstance(value, list | tuple) else [value])]
+    missing = [F.col(name).isNull() for name in names]
+    rule = domain.get("ignore_row_if")
+    if rule in ("both_values_are_missing", "all_values_are_missing"):
+        return applies & ~functools.reduce(Column.__and__, missing)
+    if rule in ("either_value_is_missing", "any_value_is_missing"):
+        return applies & ~functools.reduce(Column.__or__, missing)
+    return applies
+
+
+def validate(frame: DataFrame, rules: Sequence[Rule], rows: int) -> list[RuleResult]:
+    """One result for each of `rules`, in their order, as Great Expectations judges the `rows` rows of one hour.
+
+    BOOLEAN_ONLY first (all rules in about one scan), then SUMMARY for the failed ones only. Nothing is cached. `rows`
+    is known from the split; an hour without rows is judged by row-count rules alone, because GX passes an empty batch.
+    A rule without a result, or with two, is an ERROR, as is a rule that breaks.
+    """
+    fitting = {rule.id: _misfit(frame, rule) for rule in rules}
+    judged = [rule for rule in rules if not fitting[rule.id] and (rows or CATALOGUE[rule.type].shape == "table")]
+    first = _run(frame, judged, "BOOLEAN_ONLY")
+    failed = [rule for rule in judged if [_passed(result) for result in first.get(rule.id, [])] == [False]]
+    second = _run(frame, failed, "SUMMARY")
+    results = []
+    for rule in rules:
+        if fitting[rule.id]:
+            results.append(_error(rule, fitting[rule.id]))
+        elif rule not in judged:
+            results.append(_result(rule, Outcome.PASS, "no rows"))
+        else:
+            results.append(_answer(rule, second.get(rule.id) or first.get(rule.id, [])))
+    return results
+
+
+def _run(
+    frame: DataFrame, rules: Sequence[Rule], result_format: Literal["BOOLEAN_ONLY", "SUMMARY"]
+) -> dict[str, list[ExpectationValidationResult]]:
+    """Rule id -> GX's results for it; new expectation objects each time, since one belongs to one suite."""
+    if not rules:
+        return {}
+    import great_expectations as gx
+
+    source = _context().data_sources.add_or_update_spark("spark", persist=False)  # the default caches every batch
+    batches = source.add_dataframe_asset("rows").add_batch_definition_whole_dataframe("all")
+    batch = batches.get_batch(batch_parameters={"dataframe": frame})
+    suite = gx.ExpectationSuite("suite", expectations=[_expectation(rule) for rule in rules])
+    answers: dict[str, list[ExpectationValidationResult]] = {}
+    for answer in batch.validate(suite, result_format=result_format).results:
+        meta = (answer.expectation_config.meta if answer.expectation_config else None) or {}
+        answers.setdefault(str(meta.get("rule")), []).append(answer)
+    return answers
+
+
+def _passed(answer: ExpectationValidationResult) -> bool | None:
+    """None when the check itself broke: GX then says `success=False` like for bad data."""
+    raised = answer.exception_info or {}
+    infos = raised.values() if all(isinstance(info, dict) for info in raised.values()) else [raised]
+    return None if any(info.get("raised_exception") for info in infos) else bool(answer.success)
+
+
+def _answer(rule: Rule, answers: list[ExpectationValidationResult]) -> RuleResult:
+    if len(answers) != 1:
+        return _error(rule, f"{len(answers)} results from Great Expectations; exactly 1 is due")
+    passed, seen = _passed(answers[0]), answers[0].result or {}
+    if passed is None:
+        return _error(rule, f"the check broke: {_cause(answers[0].exception_info)}")
+    if passed:
+        return _result(rule, Outcome.PASS, "")
+    share = seen.get("unexpected_percent")
+    whole = seen.get("observed_value")
+    observed = bounded(whole) if share is None else f"{share / 100:.1%} of the rows"
+    return _result(rule, failing(rule.severity), observed, examples_text(seen.get("partial_unexpected_list") or []))
+
+
+def _cause(exception_info: Mapping[str, Any] | None) -> str:
+    """The first line of what GX caught: one exception, or one a metric."""
+    raised = exception_info or {}
+    info = raised if "exception_message" in raised else next(iter(raised.values()), {})
+    return bounded(str(info.get("exception_message") or raised).strip().splitlines()[0])
+
+
+def _error(rule: Rule, observed: str) -> RuleResult:
+    return _result(rule, Outcome.ERROR, observed)
+
+
+def _result(rule: Rule, outcome: Outcome, observed: str, examples: tuple[str, ...] = ()) -> RuleResult:
+    bad = int(outcome is not Outcome.PASS)  # hours, as in `decide.hour_results`: one of one
+    return RuleResult(rule.id, outcome, rule.named, observed, allowed_text(rule), bad, 1, examples, rule.why)

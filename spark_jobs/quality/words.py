@@ -1,0 +1,43 @@
+"""The short, bounded texts that verdicts carry: what a rule allows, what was seen, a few examples.
+
+Pure; no rule is judged here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from spark_jobs.config.suites import Rule
+from spark_jobs.verdict import MAX_EXAMPLES, Outcome
+
+MAX_TEXT = 120  # characters of one observed, allowed or example text
+
+
+def bounded(value: object, limit: int = MAX_TEXT) -> str:
+    """`value` on one line of at most `limit` characters."""
+    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    text = " ".join(text.split())
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def examples_text(values: Iterable[object], limit: int = MAX_EXAMPLES) -> tuple[str, ...]:
+    """At most `limit` distinct values as bounded texts, in their order; null is written null."""
+    texts = ("null" if value is None else bounded(value, 40) for value in values)
+    return tuple(dict.fromkeys(texts))[:limit]
+
+
+def allowed_text(rule: Rule) -> str:
+    """What the rule allows: its type without 'expect_', its arguments, its budget."""
+    args = ", ".join(f"{name} {bounded(value, 60)}" for name, value in rule.args.items())
+    words = bounded(rule.type.removeprefix("expect_").replace("_", " ") + (f": {args}" if args else ""), 200)
+    return words if rule.budget is None else f"{words}; {budget_text(rule.budget)}"
+
+
+def budget_text(budget: float) -> str:
+    """The allowance of a row rule in words."""
+    return f"at most {100 * budget:.3g}% of an hour's rows broken"
+
+
+def failing(severity: str) -> Outcome:
+    """What a broken rule means: critical blocks, warning and info are told."""
+    return Outcome.FAIL if severity == "critical" else Outcome.WARN

@@ -1,0 +1,90 @@
+"""What the pages and `status` show, as plain data folded from the ledger and the accounts; no JVM."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from spark_jobs.alerts.incidents import open_incidents
+from spark_jobs.config.whole import Pipeline
+from spark_jobs.invocation import format_hour, hours_between
+from spark_jobs.ledger import Ledger, Row, hours_of
+from spark_jobs.verdict import Verdict
+
+FIELDS = ("manifest", "silver", "quarantined", "duplicates", "discarded")
+
+
+def pipeline_facts(root: Path, pipeline: Pipeline) -> dict[str, Any]:
+    """Hours by state, account of rows, latest release, champions, open incidents."""
+    ledger = Ledger.open(root)
+    intervals, releases = ledger.intervals(), ledger.releases()
+    states = hour_states(intervals)
+    newest = releases[-1] if releases else None
+    span = hours_of(newest) if newest else None
+    models = pipeline.models.models if pipeline.models else {}
+    return {
+        "schema_version": 1, "pipeline": pipeline.name, "owner": pipeline.owner,
+        "hours": dict(Counter(states.values())),
+        "latest_hours": [{"hour": format_hour(h), "state": states[h]} for h in sorted(states)[-24:]],
+        "blocked_hours": [format_hour(h) for h in sorted(blocked_hours(intervals))],
+        "account": _account(intervals),
+        "release": {"release": newest.release, "kind": newest.kind, "to": format_hour(span[1]) if span else ""} if newest else None,
+        "champions": {name: ledger.champion(name) for name in models},
+        "open_incidents": [
+            {"incident": key, "owner": row["owner"], "since": row["at"]} for key, row in open_incidents(ledger.incidents()).items()
+        ],
+    }  # fmt: skip
+
+
+def hour_states(intervals: list[Row]) -> dict[datetime, str]:
+    """For each hour that a step touched its present state: what the newest row that speaks of it says."""
+    states: dict[datetime, str] = {}
+    for row in intervals:
+        if row["step"] not in ("prepare", "publish_and_score"):
+            continue
+        for hour in hours_between(row["from_hour"], row["to_hour"]):
+            states[hour] = row["state"]
+    return states
+
+
+def blocked_hours(intervals: list[Row]) -> set[datetime]:
+    """Hours that a gate refused at least once, whatever became of them later."""
+    rows = [row for row in intervals if row["state"] == "refused" and row["step"] == "prepare"]
+    return {hour for row in rows for hour in hours_between(row["from_hour"], row["to_hour"])}
+
+
+def _account(intervals: list[Row]) -> dict[str, dict[str, int]]:
+    """Sums by table over the publications that were released."""
+    published = {row["pub"] for row in intervals if row["state"] == "published"}
+    sums: dict[str, Counter[str]] = {}
+    for row in intervals:
+        if row["state"] == "staged" and row["step"] == "prepare" and row["pub"] in published:
+            for table, account in json.loads(row["rows"]).items():
+                sums.setdefault(table, Counter()).update(account)
+    return {table: {field: total[field] for field in FIELDS} for table, total in sums.items()}
+
+
+def hour_facts(root: Path, pipeline: Pipeline, hour: datetime, account: list[Row]) -> dict[str, Any]:
+    """Runs, verdicts and account of one hour; `account` are the published rows of `accounts` for it."""
+    ledger = Ledger.open(root)
+    runs = [r for r in ledger.intervals() if r["from_hour"] <= hour < r["to_hour"]]
+    pubs = {row["pub"] for row in runs if row["pub"]}
+    verdicts = [row for row in ledger.store.rows("verdicts") if row["pub"] in pubs]
+    covering = [r for r in ledger.releases() if any(a <= hour < b for _, a, b in r.covers) and r.kind != "score"]
+    told = [(r["pub"], r["seq"], Verdict.from_json(r["verdict"])) for r in verdicts]
+    return {
+        "schema_version": 1, "pipeline": pipeline.name, "hour": format_hour(hour),
+        "state": hour_states(runs).get(hour, "none"),
+        "release": covering[-1].release if covering else None,
+        "blocked": any(row["state"] == "refused" for row in runs),
+        "account": account,
+        "runs": [{k: r[k] for k in ("seq", "dag_run", "step", "state", "pub", "why", "at")} for r in runs],
+        "verdicts": [
+            {"pub": pub, "seq": seq, "table": v.table, "outcome": v.outcome.value,
+             "broken": [f"{r.rule}: {r.observed}" for r in v.broken()]}
+            for pub, seq, v in told
+        ],
+    }  # fmt: skip

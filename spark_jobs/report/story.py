@@ -1,0 +1,54 @@
+"""What the HTML page tells, as plain data: the latest hours with their gates, the feature tables, the newest model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from spark_jobs.config.whole import Pipeline
+from spark_jobs.invocation import format_hour
+from spark_jobs.ledger import Ledger, Row
+from spark_jobs.report.facts import pipeline_facts
+from spark_jobs.verdict import Verdict
+
+LATEST = 40  # runs on the page
+
+
+def story(root: Path, pipeline: Pipeline, samples: dict[str, list[Row]]) -> dict[str, Any]:
+    """Facts of the page; `samples` are published rows by table, shown as they are (features, predictions)."""
+    ledger = Ledger.open(root)
+    releases = {release.pub: release.release for release in ledger.releases()}
+    verdicts: dict[int, list[Verdict]] = {}
+    for row in ledger.store.rows("verdicts"):
+        verdicts.setdefault(row["pub"], []).append(Verdict.from_json(row["verdict"]))
+    ended = [
+        r
+        for r in ledger.intervals()
+        if r["step"] in ("prepare", "training_set") and r["state"] in ("staged", "refused")
+    ]
+    return {
+        **pipeline_facts(root, pipeline),
+        "config_hash": pipeline.config_hash,
+        "runs": [_run(row, releases, verdicts.get(row["pub"] or -1, [])) for row in ended[-LATEST:]][::-1],
+        "rules": {table: len(suite.rules) for table, suite in sorted(pipeline.suites.items())},
+        "tables": {table: rows for table, rows in (ledger.line()[-1].rows if releases else {}).items()},
+        "models": [json.loads(path.read_text()) for path in sorted((root / "models").glob("*.json"))],
+        "samples": samples,
+    }
+
+
+def _run(row: Row, releases: dict[int, int], verdicts: list[Verdict]) -> dict[str, Any]:
+    account = json.loads(row["rows"] or "{}") if row["state"] == "staged" and row["step"] == "prepare" else {}
+    return {
+        "step": row["step"], "from": format_hour(row["from_hour"]), "to": format_hour(row["to_hour"]), "pub": row["pub"],
+        "state": row["state"], "release": releases.get(row["pub"]), "why": row["why"] or "",
+        "rows_in": sum(a["manifest"] for a in account.values()),
+        "rows_held": sum(a["quarantined"] for a in account.values()),
+        "gates": [
+            {"table": v.table, "outcome": v.outcome.value, "rules": len(v.rules), "digest": v.staged_digest[:12],
+             "broken": [{"rule": r.rule, "column": r.column, "observed": r.observed, "allowed": r.allowed, "bad": r.bad,
+                         "total": r.total, "examples": list(r.examples[:3]), "why": r.why} for r in v.broken()]}
+            for v in verdicts
+        ],
+    }  # fmt: skip

@@ -1,0 +1,129 @@
+"""How a Spark process of a run is configured and started: its settings, its environment, its command line.
+
+Knows the machine and no table: what a step reads or writes is the stages' business.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Literal
+
+from spark_jobs.runtime import places, startup_cache
+from spark_jobs.runtime.jars import jar_paths
+
+JvmClass = Literal["hourly", "bulk"]
+
+# A small step lives for seconds: C1 only, and the serial collector, start fastest. C1 alone gives a 48 MB code cache
+# that fills after 50 s ("Compiler has been disabled"), hence the size. A bulk step lives long enough for C2.
+_JVM_FLAGS: dict[JvmClass, tuple[str, ...]] = {
+    "hourly": ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:ReservedCodeCacheSize=240m"),
+    "bulk": ("-XX:+UseParallelGC", "-XX:ReservedCodeCacheSize=240m"),
+}
+STEP_SCRIPT = Path(__file__).parents[1] / "submit" / "run_step.py"
+_LOG_CONFIG = Path(__file__).with_name("log4j2.properties")
+
+_FIXED = {
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.ansi.enabled": "true",
+    "spark.sql.execution.arrow.pyspark.enabled": "true",
+    "spark.sql.execution.pythonUDF.arrow.enabled": "true",
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+    # A flipped byte in a Parquet file otherwise changes a sum silently.
+    "spark.hadoop.parquet.page.verify-checksum.enabled": "true",
+    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+    "spark.databricks.delta.snapshotPartitions": "2",
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.log.level": "WARN",
+    # On since Spark 4.1, and takes submissions without authentication.
+    "spark.master.rest.enabled": "false",
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.bindAddress": "127.0.0.1",
+}
+
+
+def spark_conf(jvm: JvmClass, *, cores: int, shuffle_partitions: int) -> dict[str, str]:
+    """Every Spark setting of a step on this machine, master and memory excepted.
+
+    Args:
+        jvm: `hourly` starts fast and never gets C2; `bulk` (backfills, training) compiles fully.
+        cores: of the master; bounds what runs at once when partitions are counted.
+        shuffle_partitions: 2-4 for an hour's rows; Spark's 200 makes tiny tables take minutes.
+
+    Raises:
+        UsageError: a locked jar is not in the cache (`make setup`).
+    """
+    jars = jar_paths()
+    flags = _JVM_FLAGS[jvm]
+    logging = f"-Dlog4j2.configurationFile={_LOG_CONFIG.as_uri()}"
+    start = startup_cache.flags(flags, jars) if jvm == "hourly" else []
+    return {
+        **_FIXED,
+        "spark.default.parallelism": str(cores),
+        "spark.sql.shuffle.partitions": str(shuffle_partitions),
+        # Twice: spark.jars reaches executors of a cluster, but its class loader cannot use the start-up cache.
+        "spark.jars": ",".join(str(path) for path in jars),
+        "spark.driver.extraClassPath": os.pathsep.join(str(path) for path in jars),
+        "spark.sql.warehouse.dir": str(places.cache_dir() / "warehouse"),
+        "spark.driver.extraJavaOptions": " ".join([*flags, logging, "-Duser.timezone=UTC", *start]),
+        "spark.executor.extraJavaOptions": " ".join([*flags, "-Duser.timezone=UTC"]),
+    }
+
+
+def process_environment(extra: dict[str, str] | None = None) -> dict[str, str]:
+    """Environment variables to lay over `os.environ` before a JVM or a Python worker starts; `extra` wins.
+
+    Names this environment's Python, Spark and Java, so that a shell's own SPARK_HOME or python3 is never taken, and
+    keeps every library silent towards the network.
+    """
+    python = sys.executable
+    return {
+        "JAVA_HOME": str(places.java_home()),
+        "SPARK_HOME": str(places.spark_home()),
+        "PYSPARK_PYTHON": python,
+        "PYSPARK_DRIVER_PYTHON": python,
+        "SPARK_LOCAL_IP": "127.0.0.1",
+        # The launcher is a JVM of 0.3 s that only prints the command of the real one.
+        "SPARK_LAUNCHER_OPTS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+        "TZ": "UTC",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "1",
+        "GX_ANALYTICS_ENABLED": "false",
+        "SCARF_ANALYTICS": "false",
+        "GIT_PYTHON_REFRESH": "quiet",
+        **(extra or {}),
+    }
+
+
+def startup_cache_file(jvm: JvmClass) -> Path | None:
+    """Where the start-up cache of this class of JVM belongs; None for a Java that has no such cache."""
+    return startup_cache.cache_file(_JVM_FLAGS[jvm], jar_paths())
+
+
+def submit_command(words: list[str], *, master: str, memory_mb: int, conf: dict[str, str], name: str) -> list[str]:
+    """The command that runs one step: spark-submit of this environment's pyspark, the step script, `words`.
+
+    Run it with `{**os.environ, **process_environment()}`; its exit code is the step's.
+
+    Args:
+        words: the invocation's argv.
+        master: `local[N]`, `spark://host:port` …
+        memory_mb: heap of the driver, MiB.
+        conf: from `spark_conf`, with what the caller changed.
+        name: shown in Spark's own pages and logs.
+    """
+    return submit_script(STEP_SCRIPT, words, master=master, memory_mb=memory_mb, conf=conf, name=name)
+
+
+def submit_script(
+    script: Path, words: list[str], *, master: str, memory_mb: int, conf: dict[str, str], name: str
+) -> list[str]:
+    """As `submit_command`, for another Python script than a step's."""
+    command = [str(places.spark_home() / "bin" / "spark-submit"), "--master", master, "--name", name]
+    command += ["--driver-memory", f"{memory_mb}m"]
+    for key in sorted(conf):
+        command += ["--conf", f"{key}={conf[key]}"]
+    return [*command, str(script), *words]

@@ -1,0 +1,87 @@
+"""The manifest of a drop: the facts that its upstream states about one file of one source and hour.
+
+Reading is strict, because everything after it (what is read, what a row count is compared with) rests on these facts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from spark_jobs.errors import RefusedError
+from spark_jobs.invocation import HOUR_FORMAT, format_hour
+
+_SHAPE = (
+    '{"schema_version": 1, "source", "hour": "2013-11-01T12:00:00", "file", "rows", "bytes", "sha256", "arrived_at"}'
+)
+
+
+def _bare(value: str) -> str:
+    if not value or value in (".", "..") or "/" in value or "\\" in value or "\0" in value:
+        raise ValueError("must be a bare file name beside the manifest")
+    return value
+
+
+def _utc(value: datetime) -> datetime:
+    if value.tzinfo is not None and value.utcoffset() != timedelta(0):
+        raise ValueError("must be UTC")
+    return value.replace(tzinfo=UTC)
+
+
+class Manifest(BaseModel):
+    """Facts of one drop; fields that this version does not know are ignored, so that an upstream may state more."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    schema_version: Literal[1]
+    source: str
+    hour: Annotated[datetime, AfterValidator(_utc)]
+    file: Annotated[str, AfterValidator(_bare)]
+    rows: int = Field(ge=0, strict=True)
+    bytes: int = Field(ge=0, strict=True)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    arrived_at: Annotated[datetime, AfterValidator(_utc)]
+
+    def text(self) -> str:
+        """The manifest as one line of JSON, always with the same bytes for the same facts."""
+        facts = self.model_dump() | {
+            "hour": self.hour.strftime(HOUR_FORMAT),
+            "arrived_at": format_hour(self.arrived_at) + "Z",
+        }
+        return json.dumps(facts) + "\n"
+
+
+def read_manifest(path: Path | str, source: str, hour: datetime) -> Manifest:
+    """The facts in the manifest at `path`.
+
+    Raises:
+        RefusedError: it cannot be read, is not such an object, or speaks of another source or hour.
+    """
+    todo = "have the upstream deliver the manifest again, written last by a rename"
+    try:
+        with open(path, "rb") as stream:
+            manifest = Manifest.model_validate_json(stream.read())
+    except OSError as error:
+        raise RefusedError(str(path), f"manifest cannot be read: {error.strerror}", "a readable file", todo) from error
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        found = f"malformed manifest: {field + ': ' if field else ''}{first['msg']}"
+        raise RefusedError(str(path), found, _SHAPE, todo) from error
+    if (manifest.source, manifest.hour) != (source, hour):
+        found = f"manifest speaks of {manifest.source} {format_hour(manifest.hour)}"
+        raise RefusedError(str(path), found, f"{source} {format_hour(hour)}", todo)
+    return manifest
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Put `data` at `path` so that a reader sees the whole of it or nothing (tmp + rename)."""
+    tmp = path.with_name(f".{path.name}.tmp")
+    with open(tmp, "wb") as stream:
+        stream.write(data)
+    os.replace(tmp, path)

@@ -1,0 +1,264 @@
+"""The bytes of one drop -> one row a delivered line, as text, with what is wrong with it; runs in Spark's workers.
+
+A record is one line: a line break inside quotes is a fault of its line. Whether a value makes sense is judged later;
+here no row is lost, invented or moved into another column.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import io
+import json
+import zlib
+from collections.abc import Callable, Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import csv as pa_csv
+
+from spark_jobs.config.sources import SourceConf
+
+MAX_UNPACKED = 1 << 30  # bytes of text of one drop: an archive bomb stops here
+MAX_RAW = 1 << 16  # characters of a broken line that are kept
+SMALL_BODY = 1 << 14  # bytes: up to here starting Arrow's reader costs more than splitting line by line
+_BOM = b"\xef\xbb\xbf"
+Split = tuple[list[str] | None, str | None]  # the values of a line, or None and the reason
+
+
+class _FileFault(Exception):
+    """The drop as a whole is not what its manifest or its source says; the text is the reason."""
+
+
+def drop_schema(conf: SourceConf) -> pa.Schema:
+    """The source's columns as text in their declared order, then line (int64), raw and fault (text)."""
+    own = [pa.field("line", pa.int64()), pa.field("raw", pa.string()), pa.field("fault", pa.string())]
+    return pa.schema([*(pa.field(name, pa.string()) for name in conf.columns), *own])
+
+
+def parse_drop(
+    data: bytes, file: str, rows: int, size: int, sha256: str, conf: SourceConf, max_unpacked: int = MAX_UNPACKED
+) -> pa.Table:
+    """The rows of a drop, as `drop_schema` says; `rows`, `size` (bytes) and `sha256` are the manifest's.
+
+    line: number in the file, from 1 (a header is line 1). A line that is not a record: its text in `raw`, the reason in
+    `fault`, columns null. A drop that is not what it should be: one row, line 0, the reason in `fault`, and nothing
+    else.
+    """
+    try:
+        if len(data) != size:
+            raise _FileFault(f"bytes: {len(data)} found, the manifest says {size}")
+        if (found := hashlib.sha256(data).hexdigest()) != sha256:
+            raise _FileFault(f"sha256: {found} found, the manifest says {sha256}")
+        text = data if not file.endswith(".gz") or (not data and rows == 0) else _unpacked(data, max_unpacked)
+        if len(text) > max_unpacked:
+            raise _FileFault(f"size: more than {max_unpacked} bytes")
+        text = text.removeprefix(_BOM)
+        return _csv_rows(text, rows, conf) if conf.format == "csv" else _json_rows(text, rows, conf)
+    except _FileFault as fault:
+        return file_fault(str(fault), conf)
+
+
+def file_fault(reason: str, conf: SourceConf) -> pa.Table:
+    """The one row (line 0) that stands for a drop of which nothing may be used."""
+    return _table([], [(0, None, reason)], conf)
+
+
+def _unpacked(data: bytes, limit: int) -> bytes:
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as stream:
+            text = stream.read(limit + 1)
+    except EOFError as error:
+        raise _FileFault(f"gzip: cut short ({len(data)} bytes)") from error
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise _FileFault(f"gzip: {error}") from error
+    if not data:
+        raise _FileFault("gzip: the file is empty")
+    if len(text) > limit:
+        raise _FileFault(f"size: more than {limit} bytes when unpacked")
+    return text
+
+
+def _lines(text: bytes) -> list[bytes]:
+    lines = text.split(b"\n")
+    return lines if lines[-1] else lines[:-1]
+
+
+def _check_rows(found: int, rows: int) -> None:
+    if found != rows:
+        raise _FileFault(f"rows: {found} found, the manifest says {rows}")
+
+
+def _csv_rows(text: bytes, rows: int, conf: SourceConf) -> pa.Table:
+    if not text and rows == 0:
+        return _table([], [], conf)
+    head, _, body = text.partition(b"\n")
+    header = _header(head, conf)
+    found = body.count(b"\n") + (not body.endswith(b"\n") and bool(body))
+    _check_rows(found, rows)
+    table = plain_rows(body, header, found, conf) if len(body) > SMALL_BODY else None
+    return exact_rows(body, header, conf) if table is None else table
+
+
+def _header(line: bytes, conf: SourceConf) -> list[str]:
+    """Names in the file's order; the same names as declared, in any order."""
+    if not line:
+        raise _FileFault("header: the file has none")
+    names, reason = _split_csv(line)
+    if names is None:
+        raise _FileFault(f"header: {reason}")
+    missing = [name for name in conf.columns if name not in names]
+    new = [name for name in names if name not in conf.columns]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    lists = (("missing", missing), ("new", new), ("twice", twice))
+    parts = [f"{word} {', '.join(which)}" for word, which in lists if which]
+    if parts:
+        raise _FileFault(_short(f"header: {'; '.join(parts)}", 1000))
+    return names
+
+
+def plain_rows(body: bytes, header: list[str], found: int, conf: SourceConf) -> pa.Table | None:
+    """The rows when every line is a plain record, else None. Quotes, NUL, lone carriage returns and blank lines are
+    left to `exact_rows`: Arrow joins lines in quotes, ends one at a carriage return, reads a blank one as nulls."""
+    if not body:
+        return _table([], [], conf)
+    if b'"' in body or b"\0" in body or body.count(b"\r") != body.count(b"\r\n"):
+        return None
+    if body.startswith((b"\n", b"\r\n")) or b"\n\n" in body or b"\n\r\n" in body:
+        return None
+    read = pa_csv.ReadOptions(column_names=header, use_threads=False, block_size=min(len(body) + 64, (1 << 31) - 1))
+    parse = pa_csv.ParseOptions(quote_char=False, ignore_empty_lines=False)
+    convert = pa_csv.ConvertOptions(
+        column_types=dict.fromkeys(header, pa.string()), null_values=conf.nulls, strings_can_be_null=True
+    )
+    try:
+        table = pa_csv.read_csv(io.BytesIO(body), read, parse, convert)
+    except pa.ArrowInvalid:
+        return None
+    longest = max((pc.max(pc.binary_length(column)).as_py() or 0 for column in table.columns), default=0)
+    if table.num_rows != found or longest > csv.field_size_limit():
+        return None
+    empty = pa.nulls(found, pa.string())
+    lines = pa.array(range(2, found + 2), pa.int64())
+    columns = [*(table[name].combine_chunks() for name in conf.columns), lines, empty, empty]
+    return pa.Table.from_arrays(columns, schema=drop_schema(conf))
+
+
+def exact_rows(body: bytes, header: list[str], conf: SourceConf) -> pa.Table:
+    """The rows, line by line; a line that is not a record of `header` has raw and fault."""
+    order = [header.index(name) for name in conf.columns]
+
+    def split(line: bytes) -> Split:
+        values, reason = _split_csv(line)
+        if values is None:
+            return None, reason
+        if len(values) != len(header):
+            return None, f"fields: {len(values)} found, the header has {len(header)}" if line.strip() else "blank line"
+        return [values[at] for at in order], None
+
+    return _split_rows(_lines(body), 2, split, conf)
+
+
+def _split_csv(line: bytes) -> Split:
+    text, reason = _text(line)
+    if text is None:
+        return None, reason
+    try:
+        records = list(csv.reader([text], strict=True))
+    except csv.Error as error:
+        known = {"unexpected end of data": "open quote", "new-line character seen": "carriage return inside the line"}
+        return None, "csv: " + next((said for text, said in known.items() if text in str(error)), str(error))
+    return (records[0] or [""], None) if len(records) == 1 else ([""], None)
+
+
+def _json_rows(text: bytes, rows: int, conf: SourceConf) -> pa.Table:
+    lines = _lines(text)
+    _check_rows(len(lines), rows)
+    names = frozenset(conf.columns)
+    decoder = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=str, object_pairs_hook=_object)
+
+    def split(line: bytes) -> Split:
+        text, reason = _text(line)
+        if text is None:
+            return None, reason
+        try:
+            found = decoder.decode(text)
+        except (ValueError, RecursionError) as error:
+            return None, _short(f"json: {error}", 300)
+        return _fields(found, names, conf)
+
+    return _split_rows(lines, 1, split, conf)
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return found
+
+
+def _fields(found: object, names: frozenset[str], conf: SourceConf) -> Split:
+    """Values in the declared order as text; a JSON null becomes `_NULL`."""
+    if not isinstance(found, dict):
+        return None, "json: not an object"
+    if found.keys() != names:
+        lists = (("missing", sorted(names - found.keys())), ("new", sorted(found.keys() - names)))
+        return None, _short("keys: " + "; ".join(f"{word} {', '.join(which)}" for word, which in lists if which), 300)
+    values = []
+    for name in conf.columns:
+        value = found[name]
+        if isinstance(value, dict | list):
+            return None, f"json: {name} is not a single value"
+        if isinstance(value, str) and ("\0" in value or any("\ud800" <= char <= "\udfff" for char in value)):
+            return None, f"json: {name} holds a NUL or half a character"
+        values.append(_NULL if value is None else str(value).lower() if isinstance(value, bool) else str(value))
+    return values, None
+
+
+_NULL = "\0"  # no text of a record can be this: NUL is a fault
+
+
+def _text(line: bytes) -> tuple[str | None, str | None]:
+    """The line as text without its carriage return, or None and the reason."""
+    if b"\0" in line:
+        return None, "NUL character"
+    try:
+        return line.removesuffix(b"\r").decode("utf-8"), None
+    except UnicodeDecodeError as error:
+        return None, f"bad UTF-8 at byte {error.start + 1}"
+
+
+def _split_rows(lines: Sequence[bytes], first: int, split: Callable[[bytes], Split], conf: SourceConf) -> pa.Table:
+    """One row a line, numbered from `first`."""
+    nulls = {*conf.nulls, _NULL}
+    records: list[list[str | None]] = []
+    notes: list[tuple[int, str | None, str | None]] = []
+    broken: list[str | None] = [None] * len(conf.columns)
+    for number, line in enumerate(lines, start=first):
+        values, reason = split(line)
+        if values is None:
+            records.append(broken)
+            raw = line.removesuffix(b"\r").decode("utf-8", "backslashreplace").replace("\0", "\\x00")
+            notes.append((number, _short(raw, MAX_RAW), reason))
+        else:
+            records.append([None if value in nulls else value for value in values])
+            notes.append((number, None, None))
+    return _table(records, notes, conf)
+
+
+def _short(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[:limit]}… ({len(text)} characters)"
+
+
+def _table(
+    records: Sequence[Sequence[str | None]], notes: Sequence[tuple[int, str | None, str | None]], conf: SourceConf
+) -> pa.Table:
+    """One row a note (line, raw, fault); `records` may be empty: all columns null."""
+    schema = drop_schema(conf)
+    width = len(conf.columns)
+    columns = [[record[at] for record in records] or [None] * len(notes) for at in range(width)]
+    own = [[note[at] for note in notes] for at in range(3)]
+    return pa.Table.from_arrays(
+        [pa.array(values, field.type) for values, field in zip([*columns, *own], schema, strict=True)], schema=schema
+    )

@@ -1,0 +1,43 @@
+"""Bronze: every line of the hour's drops as text, with its origin; nothing is judged and nothing is lost."""
+
+from __future__ import annotations
+
+import hashlib
+
+from pyspark.sql import functions as F
+
+from spark_jobs.invocation import hours_between
+from spark_jobs.sources import drops
+from spark_jobs.sources.files import read_drops
+from spark_jobs.stages.work import Work
+
+
+def run(work: Work) -> None:
+    """Stage bronze/<source> for every source: grain one line of a drop; `fault` says what kept a line from being split.
+
+    Raises:
+        RetryError: an hour has no drop yet.
+        RefusedError: a manifest cannot be read.
+    """
+    wanted = list(hours_between(work.call.start, work.call.end))
+    conf = work.pipeline.sources
+    for source, settings in conf.sources.items():
+        found = drops.find_drops(conf, work.landing, source, wanted)
+        drops.require_drops(found, settings, source, wanted, now=max(wanted))
+        work.drops[source] = found
+        for hour, drop in found.items():
+            known = drops.known_at(drop, settings.grace)
+            work.known[hour] = max(known, work.known.get(hour, known))
+    for source, settings in conf.sources.items():
+        ordered = [drop for _, drop in sorted(work.drops[source].items())]
+        lines = read_drops(work.spark, ordered, settings)
+        known = lines.select("*") if "known_at" in lines.columns else lines.withColumn("known_at", F.col("hour"))
+        work.lake.stage(f"bronze/{source}", known, work.call.start, work.call.end)
+
+
+def drops_digest(work: Work) -> dict[str, str]:
+    """For each source one hash over the hashes of its drops, by which a re-delivery of the same bytes is known."""
+    return {
+        source: hashlib.sha256("".join(drop.sha256 for _, drop in sorted(found.items())).encode()).hexdigest()
+        for source, found in work.drops.items()
+    }

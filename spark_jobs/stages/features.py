@@ -1,0 +1,60 @@
+"""Features as of an hour, for the keys that the spine asks for; staged and judged like every other table."""
+
+from __future__ import annotations
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from spark_jobs.config.features import AsOfGroup, WindowGroup
+from spark_jobs.invocation import HOUR
+from spark_jobs.lake.tables import hours_that_may_hold
+from spark_jobs.stages import gate, spine
+from spark_jobs.stages.work import Work, hours
+from spark_jobs.windows.aggregations import Aggregation
+from spark_jobs.windows.as_of import as_of_join
+from spark_jobs.windows.kernel import window_cells
+from spark_jobs.windows.tiles import entity_key
+
+
+def run(work: Work) -> None:
+    """Stage features/<group> for as_of in (start, end] and judge each; grain entity, key, as_of.
+
+    A run for hour H computes as of H + 1, for the spine rows whose prediction time lies in [H + 1, H + 2).
+    """
+    rows = spine.spine_rows(work, work.call.start + HOUR, work.call.end).persist()
+    groups = work.pipeline.features
+    for name, group in groups.windows.items():
+        asked = spine.demands(work, rows, group.entities)
+        _stage(work, f"features/{name}", _window_cells(work, group, asked))
+    for name, joined in groups.as_of.items():
+        asked = spine.demands(work, rows, [joined.entity])
+        _stage(work, f"features/{name}", _as_of_cells(work, joined, asked))
+    rows.unpersist()
+
+
+def _stage(work: Work, table: str, cells: DataFrame) -> None:
+    dated = cells.withColumn("hour", F.col("as_of") - F.lit(HOUR))
+    gate.stage_judged(work, table, "features", work.known_after(dated, "hour", "as_of"))
+
+
+def _window_cells(work: Work, group: WindowGroup, asked: DataFrame) -> DataFrame:
+    longest = max(group.windows)
+    within = work.pipeline.silver[group.table].event_within
+    first_event = work.call.start + HOUR - longest
+    start, _ = hours_that_may_hold(first_event, work.call.end, within.lateness, within.ahead)
+    tiles = work.lake.versions(f"tiles/{group.table}", start=start).where(F.col("event_hour") >= F.lit(first_event))
+    if not work.lake.bulk:  # an hour asks for few keys: leave the others' tiles where they are
+        tiles = tiles.join(F.broadcast(asked.select("entity", "key").distinct()), ["entity", "key"], "left_semi")
+    wanted = [Aggregation(a.op, a.of, a.name) for a in group.aggregations]
+    return window_cells(tiles, asked, [hours(length) for length in group.windows], wanted)
+
+
+def _as_of_cells(work: Work, group: AsOfGroup, asked: DataFrame) -> DataFrame:
+    within = work.pipeline.silver[group.table].event_within
+    first = work.call.start + HOUR - group.staleness
+    start, _ = hours_that_may_hold(first, work.call.end, within.lateness, within.ahead)
+    seen = work.lake.versions(f"silver/{group.table}", start=start)
+    keyed = seen.withColumn("key", entity_key(work.pipeline.features.spine.entities[group.entity]))
+    observations = keyed.withColumn("entity", F.lit(group.entity))
+    cells = as_of_join(observations, asked, columns=group.columns, staleness=hours(group.staleness))
+    return cells.drop("age_h")

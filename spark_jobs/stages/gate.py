@@ -1,0 +1,142 @@
+"""The gate of one table: split its rows, stage the good ones, judge the staged files, record the verdict.
+
+Rules, counts and decisions are the quality room's; this stage brings them rows and files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import duckdb
+from pyspark.sql import Column, DataFrame, Window, WindowSpec
+from pyspark.sql import functions as F
+
+from spark_jobs.config.suites import Suite
+from spark_jobs.invocation import hours_between
+from spark_jobs.quality import decide, measures, suites
+from spark_jobs.quality.decide import HourTally
+from spark_jobs.quality.fits import named_columns
+from spark_jobs.quality.split import BROKEN, built_ins, examples, split_rows
+from spark_jobs.stages.work import Work
+from spark_jobs.verdict import RuleResult
+
+DUPLICATE = "duplicate"  # not a fault: the same key again in one drop, of which the last line counts
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The rows of one table after the split, cached, with their counts an hour."""
+
+    table: str
+    suite: Suite
+    split: DataFrame
+    tallies: list[HourTally]
+    built: list[str]
+    errors: list[RuleResult]
+    key: list[str]
+
+
+def split(
+    work: Work,
+    table: str,
+    frame: DataFrame,
+    key: Sequence[str],
+    faults: Mapping[str, Column],
+    built: Mapping[str, Column],
+) -> Judged:
+    """`frame` with column broken, cached and counted in one pass; the last line of a repeated key is kept."""
+    suite = work.pipeline.suites[table.removeprefix("silver/")]
+    tests, errors = suites.row_tests(frame, suite.row_rules, "hour")
+    own = {**faults, **built}
+    rows = split_rows(frame, {**own, **{rule: test.broken for rule, test in tests.items()}})
+    copies = F.row_number().over(_copies(rows, key))
+    doubled = (F.size(BROKEN) == 0) & (F.col("_copy") > 1)
+    rows = rows.withColumn("_copy", copies)
+    rows = rows.withColumn(BROKEN, F.when(doubled, F.array(F.lit(DUPLICATE))).otherwise(F.col(BROKEN))).drop("_copy")
+    rows = rows.persist()
+    ids = [*own, *tests, DUPLICATE]
+    tallies = measures.read_tallies(measures.hour_measures(rows, ids, []), ids, [])
+    return Judged(table, suite, rows, tallies, list(own), errors, list(key))
+
+
+def _copies(rows: DataFrame, key: Sequence[str]) -> WindowSpec:
+    order = [F.col(name).desc() for name in ("line", "file") if name in rows.columns]
+    return Window.partitionBy("hour", *key, F.size(BROKEN) == 0).orderBy(*(order or [F.col("known_at").desc()]))
+
+
+def judge(work: Work, judged: Judged, scope: str, extra: Sequence[RuleResult] = ()) -> None:
+    """Stage the good rows, let GX judge the staged files, record the verdict, and hold the bad rows for quarantine."""
+    table, suite, call = judged.table, judged.suite, work.call
+    good = judged.split.where(F.size(BROKEN) == 0).drop(BROKEN)
+    staged = work.lake.stage(table, good, call.start, call.end)
+    results = decide.row_results(suite.row_rules, judged.tallies, judged.built)
+    over = {r.rule for r in results if r.rule in decide.over_budget(results)}
+    if over:
+        named = {rule.id: named_columns(rule) for rule in suite.row_rules}
+        shown = {rule: named.get(rule) or [rule.partition(":")[2] or judged.key[0]] for rule in over}
+        seen = examples(judged.split, shown)
+        results = decide.row_results(suite.row_rules, judged.tallies, judged.built, seen)
+    broken_rules = {error.rule for error in judged.errors}
+    results = [result for result in results if result.rule not in broken_rules] + judged.errors
+    results += _hour_results(work, judged, staged)
+    results.append(_key_unique(work, judged))
+    verdict = decide.decide(table, scope, suite, [*results, *extra], work.lake.staged[table].digest)
+    work.ledger.add_verdict(call, work.pub, verdict)
+    work.verdicts.append(verdict)
+
+
+def stage_judged(work: Work, table: str, scope: str, frame: DataFrame) -> None:
+    """Split, stage and judge a table of features: grain entity, key, as_of."""
+    key = ["entity", "key", "as_of"]
+    judged = split(work, table, frame, key, {}, built_ins(frame, key=key))
+    judge(work, judged, scope)
+    work.held.append(held_rows(judged.split, table, key))
+
+
+def held_rows(rows: DataFrame, table: str, key: Sequence[str]) -> DataFrame:
+    """Quarantine rows: grain a broken row of `table`; cols holds its columns as text."""
+    kept = [name for name in rows.columns if name not in (BROKEN, "hour", "known_at", "day", "pub")]
+    text = [F.lit(name) if i == 0 else F.col(name).cast("string") for name in kept for i in (0, 1)]
+    origin = [
+        F.col(n) if n in rows.columns else F.lit(None).cast(t).alias(n)
+        for n, t in (("file", "string"), ("line", "bigint"))
+    ]
+    broken = rows.where((F.size(BROKEN) > 0) & ~F.array_contains(BROKEN, DUPLICATE))
+    return broken.select(
+        F.lit(table).alias("table"), *origin,
+        F.concat_ws("|", *[F.col(name).cast("string") for name in key]).alias("business_key"),
+        F.col(BROKEN).alias("rules"), F.concat_ws(", ", BROKEN).alias("reason"), F.create_map(*text).alias("cols"),
+        "hour", "known_at",
+    )  # fmt: skip
+
+
+def _hour_results(work: Work, judged: Judged, staged: DataFrame) -> list[RuleResult]:
+    rules = judged.suite.hour_rules
+    if not rules:
+        return []
+    if work.call.hours == 1:
+        return suites.validate(staged, rules, work.lake.staged[judged.table].rows)
+    whole = [rule for rule in rules if rule.type.startswith(("expect_column_value_", "expect_column_values_"))]
+    tests, errors = suites.row_tests(staged, whole)
+    unbroken = staged.withColumn(BROKEN, F.array().cast("array<string>"))
+    working = [rule for rule in rules if rule.id not in {error.rule for error in errors}]
+    tallies = measures.read_tallies(measures.hour_measures(unbroken, [], working, tests), [], working)
+    hours: list[datetime] = list(hours_between(work.call.start, work.call.end))
+    return [*decide.hour_results(working, tallies, hours), *errors]
+
+
+def _key_unique(work: Work, judged: Judged) -> RuleResult:
+    """Whether each key stands once an hour in the staged files, asked of the files by another engine than wrote them."""
+    staged = work.lake.staged[judged.table]
+    key = ", ".join(["hour", *judged.key])
+    paths = [str(work.root / judged.table / file.path) for file in staged.files]
+    doubled = 0
+    if paths:
+        asked = f"SELECT count(*) - count(DISTINCT ({key})) FROM read_parquet($paths)"  # names from conf
+        with duckdb.connect() as connection:
+            connection.execute("SET TimeZone='UTC'")
+            row = connection.execute(asked, {"paths": paths}).fetchone()
+            doubled = int(row[0]) if row else 0
+    return decide.key_result(judged.key, doubled, staged.rows)

@@ -1,0 +1,126 @@
+"""Silver: bronze lines typed, looked up, judged and de-duplicated; bad rows are held, every row is accounted for."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import reduce
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from spark_jobs import transforms
+from spark_jobs.config.agree import silver_order
+from spark_jobs.config.tables import SilverTable
+from spark_jobs.invocation import hours_between
+from spark_jobs.quality.decide import Account, HourTally, account_results
+from spark_jobs.quality.split import built_ins
+from spark_jobs.stages import gate
+from spark_jobs.stages.work import Work
+from spark_jobs.transforms.columns import typed
+from spark_jobs.verdict import Outcome, RuleResult
+
+_ACCOUNT_COLUMNS = (
+    "source string, table string, drop_sha256 string, file string, arrived_at timestamp, manifest bigint, silver bigint,"
+    " quarantined bigint, duplicates bigint, discarded bigint, hour timestamp, known_at timestamp"
+)
+
+
+def run(work: Work) -> None:
+    """Stage silver/<table> for every table, each after those it looks up, and accounts: one row an hour and source."""
+    booked: list[tuple[object, ...]] = []
+    for name in silver_order(work.pipeline.silver):
+        booked.extend(_table(work, name, work.pipeline.silver[name]))
+    frame = work.spark.createDataFrame(booked, _ACCOUNT_COLUMNS)
+    work.lake.stage("accounts", frame, work.call.start, work.call.end)
+
+
+def quarantine(work: Work) -> DataFrame:
+    """All rows that this publication holds back, of all tables."""
+    return reduce(DataFrame.unionByName, work.held)
+
+
+def _table(work: Work, name: str, table: SilverTable) -> list[tuple[object, ...]]:
+    bronze = work.lake.staged_rows(f"bronze/{table.source}").drop("day", "pub")
+    lines = bronze.where(F.col("line") > 0)
+    rows, faults = _typed(lines, table, work.pipeline.sources.sources[table.source].nulls)
+    rows = _looked_up(work, rows, table)
+    columns = {column: F.col(column) for column in table.columns}
+    rows = rows.withColumn("event_at", transforms.apply(table.event_at, columns, f"tables.yaml: {name}.event_at"))
+    required = [column for column, settings in table.columns.items() if settings.required]
+    built = built_ins(
+        rows, key=table.key, required=required, event_at="event_at",
+        lateness=table.event_within.lateness, ahead=table.event_within.ahead,
+    )  # fmt: skip
+    judged = gate.split(work, f"silver/{name}", rows, table.key, faults, built)
+    work.held.append(gate.held_rows(judged.split, f"silver/{name}", table.key))
+    accounts = _accounts(work, table.source, judged.tallies)
+    totals = {field: sum(getattr(account, field) for account in accounts) for field in _TOTALS}
+    work.accounts[name] = totals
+    slim = gate.Judged(**{**judged.__dict__, "split": judged.split.drop(*_only_bronze(table), "raw", "fault")})
+    gate.judge(work, slim, "silver", [*account_results(accounts), _drop_readable(bronze, len(accounts))])
+    return [_booked(work, name, table.source, account) for account in accounts]
+
+
+_TOTALS = ("manifest", "silver", "quarantined", "duplicates", "discarded")
+
+
+def _typed(lines: DataFrame, table: SilverTable, nulls: list[str]) -> tuple[DataFrame, dict[str, Column]]:
+    """Lines with typed columns added, and for each typed column the rows whose text could not be read as its type."""
+    faults: dict[str, Column] = {"parse": F.col("fault").isNotNull()}
+    raw = {f"_{name}": F.col(settings.source or name) for name, settings in table.columns.items()}
+    held = lines.select(*["file", "line", "drop_sha256", "arrived_at", "known_at", "hour", "raw", "fault"],
+                        *[text.alias(name) for name, text in raw.items()])  # fmt: skip
+    made = {}
+    for name, settings in table.columns.items():
+        text = F.when(~F.col(f"_{name}").isin(nulls), F.col(f"_{name}")) if nulls else F.col(f"_{name}")
+        made[name] = typed(text, settings.type)
+        if settings.type != "string":
+            faults[f"type:{name}"] = text.isNotNull() & made[name].isNull()
+    return held.withColumns(made), faults
+
+
+def _only_bronze(table: SilverTable) -> list[str]:
+    """Helper columns with the text as delivered, and origin that stays in bronze."""
+    return [*(f"_{name}" for name in table.columns), "drop_sha256", "arrived_at"]
+
+
+def _looked_up(work: Work, rows: DataFrame, table: SilverTable) -> DataFrame:
+    """Rows with the columns that other silver tables know by the same key; null where they do not know it. Rows stay."""
+    for name, look in table.lookups.items():
+        others = work.lake.current(f"silver/{look.table}", start=work.call.start - look.within, end=work.call.end)
+        known = others.select(*table.key, F.col(look.column).alias(name))
+        rows = rows.join(known, table.key, "left")
+    return rows
+
+
+def _accounts(work: Work, source: str, tallies: list[HourTally]) -> list[Account]:
+    """Where the rows of each hour's drop went; hours without rows are there too."""
+    counted = {tally.hour: tally for tally in tallies}
+    accounts = []
+    for hour in hours_between(work.call.start, work.call.end):
+        tally = counted.get(hour, HourTally(hour, 0, 0))
+        duplicates = tally.broken.get(gate.DUPLICATE, 0)
+        held = tally.rows - tally.good - duplicates
+        accounts.append(Account(hour, work.drops[source][hour].rows, tally.good, held, duplicates))
+    return accounts
+
+
+def _booked(work: Work, name: str, source: str, account: Account) -> tuple[object, ...]:
+    drop = work.drops[source][account.hour]
+    known: datetime = work.known[account.hour]
+    return (
+        source, name, drop.sha256, drop.file, drop.arrived_at, account.manifest, account.silver, account.quarantined,
+        account.duplicates, account.discarded, account.hour, known,
+    )  # fmt: skip
+
+
+def _drop_readable(bronze: DataFrame, hours: int) -> RuleResult:
+    """Whether every drop could be read whole: a file-level fault (line 0) refuses the drop."""
+    broken = [
+        (row["file"], row["fault"]) for row in bronze.where("line = 0").select("file", "fault").limit(5).collect()
+    ]
+    observed = f"{broken[0][0]}: {broken[0][1]}" if broken else f"{hours} drops"
+    return RuleResult(
+        "drop_readable", Outcome.FAIL if broken else Outcome.PASS, "", observed, "whole files with the declared columns",
+        len(broken), hours, tuple(f"{file}: {fault}"[:120] for file, fault in broken), "a rule that every table has",
+    )  # fmt: skip

@@ -1,0 +1,76 @@
+"""The spine, the rows a model predicts for, as known at as_of; and the same rows with their feature cells."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from spark_jobs.config.agree import feature_columns
+from spark_jobs.invocation import HOUR
+from spark_jobs.stages.work import Work
+from spark_jobs.windows.tiles import entity_key
+
+
+def spine_rows(work: Work, first_as_of: datetime, last_as_of: datetime) -> DataFrame:
+    """Spine rows with as_of in [first_as_of, last_as_of], in the version known at their as_of.
+
+    Grain: one row a spine key. Adds prediction_at (event less predict_before) and as_of (prediction_at floored to the
+    hour; serving never has more than what was known then).
+    """
+    spine = work.pipeline.features.spine
+    rows = work.lake.current(
+        f"silver/{spine.table}", start=first_as_of - spine.announced_within, end=last_as_of,
+        known_by=as_of(F.col(spine.event_at) - F.lit(spine.predict_before)),
+    )  # fmt: skip
+    rows = rows.withColumn("prediction_at", F.col(spine.event_at) - F.lit(spine.predict_before))
+    rows = rows.withColumn("as_of", as_of(F.col("prediction_at")))
+    kept = ["prediction_at", "as_of", *work.pipeline.silver[spine.table].columns]
+    return rows.where(F.col("as_of").between(F.lit(first_as_of), F.lit(last_as_of))).select(*kept)
+
+
+def as_of(prediction_at: Column) -> Column:
+    """The hour at which the features of a prediction are taken."""
+    return F.date_trunc("HOUR", prediction_at)
+
+
+def demands(work: Work, rows: DataFrame, entities: list[str]) -> DataFrame:
+    """Distinct (entity, key, as_of) that spine rows ask for; rows without an entity (null key) ask for nothing."""
+    named = work.pipeline.features.spine.entities
+    pairs = [F.struct(F.lit(entity).alias("entity"), entity_key(named[entity]).alias("key")) for entity in entities]
+    asked = rows.select("as_of", F.explode(F.array(*pairs)).alias("asked"))
+    return asked.select("asked.entity", "asked.key", "as_of").where(F.col("key").isNotNull()).distinct()
+
+
+def with_cells(work: Work, rows: DataFrame, first_as_of: datetime, *, as_known: bool) -> DataFrame:
+    """Spine rows with their feature columns, named `<entity>_<feature>` for windows and plainly for as-of joins.
+
+    Rows stay; a cell that does not exist is null. `as_known` takes only cells known at as_of, which is what the hourly
+    run could serve; otherwise the current ones. Adds cells_known_at, the latest known_at among the cells.
+    """
+    features = work.pipeline.features
+    known: list[Column] = []
+    for name, group in features.windows.items():
+        for entity in group.entities:
+            rows = _joined(work, rows, name, entity, f"{entity}_", first_as_of, as_known)
+            known.append(F.col(f"_known_{name}_{entity}"))
+    for name, group in features.as_of.items():
+        rows = _joined(work, rows, name, group.entity, "", first_as_of, as_known)
+        known.append(F.col(f"_known_{name}_{group.entity}"))
+    latest = F.greatest(*known) if len(known) > 1 else known[0]
+    return rows.withColumn("cells_known_at", latest).drop(*[c for c in rows.columns if c.startswith("_known_")])
+
+
+def _joined(
+    work: Work, rows: DataFrame, group: str, entity: str, prefix: str, first_as_of: datetime, as_known: bool
+) -> DataFrame:
+    known_by = F.col("as_of") if as_known else None
+    cells = work.lake.current(f"features/{group}", start=first_as_of - HOUR, known_by=known_by)
+    cells = cells.where(F.col("entity") == entity).select(
+        F.col("key").alias("_key"), F.col("as_of").alias("_as_of"), F.col("known_at").alias(f"_known_{group}_{entity}"),
+        *[F.col(name).alias(f"{prefix}{name}") for name in feature_columns(work.pipeline, group)],
+    )  # fmt: skip
+    key = entity_key(work.pipeline.features.spine.entities[entity])
+    matched = (key == F.col("_key")) & (F.col("as_of") == F.col("_as_of"))
+    return rows.join(cells, matched, "left").drop("_key", "_as_of")

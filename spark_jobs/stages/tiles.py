@@ -1,0 +1,62 @@
+"""Tiles: for each entity and hour of events the sums that windows are made of; whole tiles, restated when they change."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from spark_jobs import transforms
+from spark_jobs.config.features import WindowGroup
+from spark_jobs.lake.tables import hours_that_may_hold
+from spark_jobs.stages.work import Work
+from spark_jobs.windows.tiles import healed_tiles, tile_versions, touched_tiles
+
+
+def run(work: Work) -> None:
+    """Stage tiles/<table> for every window group: the tiles that this publication changes, each whole.
+
+    Grain: entity, key, event_hour, known_at. A tile is computed from all current rows of its hour, so a late row
+    in a later drop restates the tile of its own hour, and a corrected key the tile that it left.
+    """
+    for group in work.pipeline.features.windows.values():
+        tiles = _bulk_tiles(work, group) if work.lake.bulk else _changed_tiles(work, group)
+        work.lake.stage(f"tiles/{group.table}", tiles, work.call.start, work.call.end)
+
+
+def _changed_tiles(work: Work, group: WindowGroup) -> DataFrame:
+    """A new version of each tile whose rows differ between the base release and this publication."""
+    old = _rows(work, group, released=True)
+    new = _rows(work, group, released=False)
+    entities, measures = _entities(work, group), list(group.measures)
+    touched = touched_tiles(old, new, entities, measures)
+    known_at = max(work.known.values())
+    return healed_tiles(new, touched, entities, measures, known_at).withColumn("hour", F.lit(work.call.start))
+
+
+def _bulk_tiles(work: Work, group: WindowGroup) -> DataFrame:
+    """Every version that hourly runs would have made: one for each time at which rows of a tile became known."""
+    tiles = tile_versions(_rows(work, group, released=False), _entities(work, group), list(group.measures))
+    run_hour = F.col("known_at") - F.lit(timedelta(hours=1))
+    last = F.lit(work.call.end - timedelta(hours=1))
+    return tiles.withColumn("hour", F.least(F.greatest(run_hour, F.lit(work.call.start)), last))
+
+
+def _entities(work: Work, group: WindowGroup) -> dict[str, list[str]]:
+    return {entity: work.pipeline.features.spine.entities[entity] for entity in group.entities}
+
+
+def _rows(work: Work, group: WindowGroup, *, released: bool) -> DataFrame:
+    """The current rows of every event hour that rows of this interval's drops can touch, with one column a measure."""
+    within = work.pipeline.silver[group.table].event_within
+    low, high = work.call.start - within.lateness, work.call.end + within.ahead
+    start, end = hours_that_may_hold(low, high, within.lateness, within.ahead)
+    rows = work.lake.current(f"silver/{group.table}", start=start, end=end, released=released)
+    columns = {name: F.col(name) for name in rows.columns}
+    return rows.withColumns(
+        {
+            name: transforms.apply(call, columns, f"features.yaml: windows.measures.{name}")
+            for name, call in group.measures.items()
+        }
+    )

@@ -1,0 +1,137 @@
+"""Train: fit on the executors, judge on later rows beside baselines and champion, register, promote; all on record."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from spark_jobs.config.agree import feature_columns
+from spark_jobs.config.model import Model
+from spark_jobs.errors import RefusedError, RetryError
+from spark_jobs.learning import evaluate, tracking
+from spark_jobs.learning.encode import Encoder
+from spark_jobs.learning.evaluate import CHALLENGER, CHAMPION, Decision, Figures
+from spark_jobs.learning.folds import EVALUATE, TRAIN
+from spark_jobs.learning.tracking import Proof, Tracking
+from spark_jobs.learning.train import Trained, train_model
+from spark_jobs.stages.work import Work
+
+
+def run(work: Work) -> dict[str, dict[str, float]]:
+    """Train every model on the set that this run staged; returns the challengers' figures by model.
+
+    Raises:
+        RetryError: no training set of this run.
+        RefusedError: a model that does not clear its bars; it is not registered and the champion stays.
+    """
+    row = work.ledger.step_row(work.call.dag_run, "training_set")
+    if row is None or row["state"] != "staged":
+        raise RetryError(
+            f"{work.call.pipeline}/train {work.call.dag_run}", "no training set that passed its gate", "a staged one",
+            work.call.with_step("training_set").command(),
+        )  # fmt: skip
+    shown: dict[str, dict[str, float]] = {}
+    for name, model in (work.pipeline.models.models if work.pipeline.models else {}).items():
+        shown[name] = _one(work, name, model, int(row["pub"]))
+    return shown
+
+
+def tracking_of(work: Work) -> Tracking:
+    """The registry of this environment."""
+    return Tracking(work.places.tracking_uri, work.places.data / "mlflow" / "artifacts")
+
+
+def _one(work: Work, name: str, model: Model, pub: int) -> dict[str, float]:
+    table = f"training_sets/{name}/{pub}"
+    manifest = json.loads((work.root / table / "manifest.json").read_text())
+    rows = work.spark.read.parquet(str(work.root / table / f"pub-{pub}"))
+    training, judged = (rows.where(F.col("fold") == fold).persist() for fold in (TRAIN, EVALUATE))
+    columns = {group: _columns(work, group) for group in _groups(work)}
+    key = work.pipeline.silver[work.pipeline.features.spine.table].key
+    trained = train_model(training, key, model.inputs, columns, model.estimator)
+    found = _figures(work, name, model, trained, training, judged, key, columns)
+    decision = evaluate.decide(found, model.to_register, model.to_promote)
+    _keep_report(work, name, pub, found, decision, manifest)
+    if not decision.register:
+        raise RefusedError(
+            f"model {name}", "; ".join(decision.blocked), "every bar of model.yaml under register",
+            f"look at {work.root / 'models' / name}.json; the champion stays",
+        )  # fmt: skip
+    _register(work, name, model, trained, found, decision, manifest)
+    return {figure: getattr(found[CHALLENGER], figure) for figure in ("auc", "log_loss")}
+
+
+def _groups(work: Work) -> list[str]:
+    return [*work.pipeline.features.windows, *work.pipeline.features.as_of]
+
+
+def _columns(work: Work, group: str) -> list[str]:
+    """Columns of a training set that come from features/<group>."""
+    values = feature_columns(work.pipeline, group)
+    windows = work.pipeline.features.windows.get(group)
+    return [f"{entity}_{value}" for entity in windows.entities for value in values] if windows else values
+
+
+def _figures(
+    work: Work, name: str, model: Model, trained: Trained, training: DataFrame, judged: DataFrame,
+    key: list[str], columns: dict[str, list[str]],
+) -> dict[str, Figures]:  # fmt: skip
+    """Challenger, baselines and champion on the same judged rows."""
+    models: dict[str, tuple[bytes, Encoder]] = {CHALLENGER: (trained.booster, trained.encoder)}
+    singles: dict[str, tuple[str, float]] = {}
+    for baseline, settings in model.baselines.items():
+        if settings.column:
+            singles[baseline] = (settings.column, evaluate.score_of_missing(training, settings.column))
+        elif settings.inputs:
+            simple = train_model(training, key, settings.inputs, columns, model.estimator, settings.options)
+            models[baseline] = (simple.booster, simple.encoder)
+    version = work.ledger.champion(name)
+    if version is not None:
+        champion = tracking.load_model(tracking_of(work), name, int(version))
+        models[CHAMPION] = (champion.booster, champion.encoder)
+    return evaluate.judge(judged, models, singles)
+
+
+def _register(
+    work: Work, name: str, model: Model, trained: Trained, found: dict[str, Figures], decision: Decision,
+    manifest: dict[str, Any],
+) -> None:  # fmt: skip
+    verdicts = tuple(v.staged_digest[:16] for v in work.ledger.verdicts(manifest["pub"]))
+    proof = Proof(
+        work.call.dag_run, int(manifest["release"] or 0), manifest["digest"], work.pipeline.config_hash,
+        _code_version(work, manifest["pub"]), verdicts,
+    )  # fmt: skip
+    params = {"use": model.estimator.use, "seed": model.estimator.seed, **model.estimator.options}
+    version = tracking.register(tracking_of(work), name, trained, proof, found, decision, params)
+    before = work.ledger.champion(name)
+    if not decision.promote or before == str(version):
+        return
+    tracking.promote(tracking_of(work), name, version, int(before) if before else None)
+    work.ledger.add_promotion(
+        {"model": name, "alias": CHAMPION, "from_version": before, "to_version": str(version),
+         "why": "; ".join(decision.reasons), "proof_digest": proof.digest}
+    )  # fmt: skip
+
+
+def _code_version(work: Work, pub: int) -> str:
+    """The code that made the training set."""
+    rows = [row for row in work.ledger.intervals() if row["pub"] == pub and row["code_version"]]
+    return str(rows[0]["code_version"]) if rows else ""
+
+
+def _keep_report(
+    work: Work, name: str, pub: int, found: dict[str, Figures], decision: Decision, manifest: dict[str, Any]
+) -> None:
+    """What the pages show of the newest training: figures, bars, the set that it rests on."""
+    path: Path = work.root / "models" / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    facts = {
+        "schema_version": 1, "model": name, "pub": pub, "training_set": manifest,
+        "figures": {figure: asdict(value) for figure, value in found.items()}, "decision": decision.to_dict(),
+    }  # fmt: skip
+    path.write_text(json.dumps(facts, indent=1))

@@ -1,0 +1,128 @@
+"""Training set: one row a spine row with its features as known at prediction time, its label, and its fold.
+
+The default, "as known", takes exactly what the hourly run could serve; a row without an on-time cell is dropped and counted.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import timedelta
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from spark_jobs import transforms
+from spark_jobs.config.model import Model
+from spark_jobs.invocation import HOUR
+from spark_jobs.lake.digest import digest
+from spark_jobs.learning import folds
+from spark_jobs.stages import spine
+from spark_jobs.stages.work import Work
+from spark_jobs.verdict import Outcome, RuleResult, Verdict
+
+MIN_SHARE_WITH_CELLS = 0.8  # of labelled rows; fewer mean that features were not published, not that data were late
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What became of the spine rows of a training set."""
+
+    rows: int
+    labelled: int
+    without_cells: int
+    leaks: int
+    positives: int
+
+
+def run(work: Work) -> dict[str, str]:
+    """Stage training_sets/<model>/<pub>, judge it, keep its manifest; returns the set's folder by model.
+
+    Raises:
+        RefusedError: by the caller, when a verdict blocks.
+    """
+    made: dict[str, str] = {}
+    for name, model in (work.pipeline.models.models if work.pipeline.models else {}).items():
+        table = f"training_sets/{name}/{work.pub}"
+        rows = _labelled(work, model).persist()
+        counted = _counts(rows)
+        kept = rows.where("label IS NOT NULL AND cells_known_at IS NOT NULL")
+        staged = work.lake.stage(table, kept, work.call.start, work.call.end)
+        verdict = _verdict(name, counted, work.lake.staged[table].digest)
+        work.ledger.add_verdict(work.call, work.pub, verdict)
+        work.verdicts.append(verdict)
+        _keep_manifest(work, name, table, counted, staged)
+        rows.unpersist()
+        made[name] = table
+    return made
+
+
+def _labelled(work: Work, model: Model) -> DataFrame:
+    """Spine rows with cells as known at as_of, label, label_known_at, fold; rows without a label or cell stay, null."""
+    first = (model.rows.start or work.pipeline.start) + HOUR
+    last = work.call.end - HOUR
+    rows = spine.with_cells(work, spine.spine_rows(work, first, last), first, as_known=True)
+    key = work.pipeline.silver[work.pipeline.features.spine.table].key
+    known = work.lake.current(f"silver/{model.label.table}")
+    columns = {name: F.col(name) for name in known.columns}
+    label = transforms.apply(model.label, columns, "model.yaml: label")
+    labels = known.select(*key, label.alias("label"), F.col("known_at").alias("label_known_at"))
+    joined = rows.join(labels, key, "left")
+    fold = folds.fold(first, work.call.end, model.evaluate, model.label.maturity)
+    return (
+        joined.withColumn("fold", fold)
+        .where(F.col("fold").isNotNull())
+        .withColumns({"hour": F.col("as_of") - F.lit(timedelta(hours=1)), "known_at": F.col("as_of")})
+    )
+
+
+def _counts(rows: DataFrame) -> Counts:
+    has_label, has_cell = F.col("label").isNotNull(), F.col("cells_known_at").isNotNull()
+    late_cell = F.col("cells_known_at") > F.col("as_of")
+    early_label = F.col("label_known_at") <= F.col("as_of")
+    one = rows.agg(
+        F.count("*"), F.count_if(has_label), F.count_if(has_label & ~has_cell),
+        F.count_if(has_label & has_cell & (late_cell | early_label)), F.count_if(F.col("label") == 1),
+    ).first()  # one row  # fmt: skip
+    return Counts(*one) if one else Counts(0, 0, 0, 0, 0)
+
+
+def _verdict(model: str, counted: Counts, staged_digest: str) -> Verdict:
+    """The gate of a training set: both classes, no leak, cells for nearly all labelled rows."""
+    kept = counted.labelled - counted.without_cells
+    share = kept / counted.labelled if counted.labelled else 0.0
+
+    def rule(name: str, bad: bool, observed: str, allowed: str, why: str, rows: int) -> RuleResult:
+        return RuleResult(
+            name,
+            Outcome.FAIL if bad else Outcome.PASS,
+            "",
+            observed,
+            allowed,
+            rows if bad else 0,
+            counted.rows,
+            why=why,
+        )
+
+    results = [
+        rule("rows", kept < 1000, f"{kept} rows", "at least 1000", "Fewer rows teach nothing that holds.", kept),
+        rule("both_classes", not 0 < counted.positives < counted.labelled, f"{counted.positives} positive",
+             "some of each", "A model needs both.", counted.positives),
+        rule("no_future", counted.leaks > 0, f"{counted.leaks} rows", "0",
+             "A cell known after as_of, or a label known before it, would leak the outcome.", counted.leaks),
+        rule("cells_present", share < MIN_SHARE_WITH_CELLS, f"{share:.1%} of labelled rows",
+             f"at least {MIN_SHARE_WITH_CELLS:.0%}", "Missing cells mean unpublished hours.", counted.without_cells),
+    ]  # fmt: skip
+    return Verdict.of(f"training_sets/{model}", "training_set", results, "", staged_digest)
+
+
+def _keep_manifest(work: Work, model: str, table: str, counted: Counts, staged: DataFrame) -> None:
+    rows, total = digest(staged.drop("pub", "day"))
+    facts = {
+        "schema_version": 1, "model": model, "table": table, "pub": work.pub,
+        "release": work.line[-1].release if work.line else None, "config_hash": work.pipeline.config_hash,
+        "rows": rows, "digest": f"{rows}:{total}", "spine_rows": counted.rows,
+        "dropped_without_label": counted.rows - counted.labelled, "dropped_without_cells": counted.without_cells,
+    }  # fmt: skip
+    path = work.root / table / "manifest.json"
+    path.write_text(json.dumps(facts, indent=1, sort_keys=True))

@@ -1,0 +1,81 @@
+"""What the stages of one step share: the call, the lake as they see it, and what they found so far."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import StructField, StructType, TimestampType
+
+from spark_jobs.config.environment import Environment, Places
+from spark_jobs.config.whole import Pipeline
+from spark_jobs.invocation import HOUR, Invocation
+from spark_jobs.lake.tables import Lake
+from spark_jobs.ledger import Ledger, Release
+from spark_jobs.sources.drops import Drop
+from spark_jobs.verdict import Verdict
+
+BULK_FROM_HOURS = 25
+
+
+@dataclass
+class Work:
+    """One step call under way."""
+
+    pipeline: Pipeline
+    environment: Environment
+    places: Places
+    ledger: Ledger
+    call: Invocation
+    pub: int
+    line: list[Release]
+    open_session: Callable[[], SparkSession]
+    drops: dict[str, dict[datetime, Drop]] = field(default_factory=dict)
+    known: dict[datetime, datetime] = field(default_factory=dict)  # hour -> when its drops were known, all sources
+    verdicts: list[Verdict] = field(default_factory=list)
+    held: list[DataFrame] = field(default_factory=list)  # quarantined rows of each table
+    accounts: dict[str, dict[str, int]] = field(default_factory=dict)  # source -> totals of the interval
+
+    @cached_property
+    def spark(self) -> SparkSession:
+        """The session, started when first asked for."""
+        return self.open_session()
+
+    @cached_property
+    def lake(self) -> Lake:
+        """The lake as of the base release, with this publication's staged files."""
+        bulk = self.call.hours >= BULK_FROM_HOURS
+        return Lake(self.spark, self.root, self.pipeline, self.line, self.pub, bulk=bulk)
+
+    @property
+    def root(self) -> Path:
+        """The pipeline's folder in the lake."""
+        return self.places.lake / self.pipeline.name
+
+    @property
+    def landing(self) -> Path:
+        """The pipeline's landing folder."""
+        return self.places.landing / self.pipeline.name
+
+    def known_after(self, frame: DataFrame, hour: str, at_least: str) -> DataFrame:
+        """`frame` with known_at: when the drops of its column `hour` were known, and not before column `at_least`.
+
+        Rows stay; hours whose drops came in time need no entry.
+        """
+        late = [(hour, known) for hour, known in self.known.items() if known > hour + HOUR]
+        if not late:
+            return frame.withColumn("known_at", F.col(at_least))
+        schema = StructType([StructField("late_hour", TimestampType()), StructField("late_known", TimestampType())])
+        table = F.broadcast(self.spark.createDataFrame(late, schema))
+        joined = frame.join(table, frame[hour] == F.col("late_hour"), "left")
+        return joined.withColumn("known_at", F.greatest(at_least, "late_known")).drop("late_hour", "late_known")
+
+
+def hours(length: timedelta) -> int:
+    """Whole hours of a duration."""
+    return int(length / HOUR)

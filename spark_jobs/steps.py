@@ -1,0 +1,204 @@
+"""One step from call to exit code: open a publication, run its stages in order, write down what became of it.
+
+The same function serves spark-submit, the command line and tests; Airflow only starts the process.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import structlog
+from pyspark.sql import SparkSession
+
+from spark_jobs import plan, transforms
+from spark_jobs.alerts.incidents import Desk
+from spark_jobs.config.environment import Environment, Places
+from spark_jobs.config.load import load_environment, load_pipeline
+from spark_jobs.config.whole import Pipeline
+from spark_jobs.errors import EXIT_OK, RefusedError, RetryError, TidegateError
+from spark_jobs.failpoints import failpoint
+from spark_jobs.invocation import Invocation, format_hour
+from spark_jobs.lake import staging
+from spark_jobs.ledger import Ledger, Release
+from spark_jobs.quality.message import message
+from spark_jobs.stages import bronze, features, publish, score, silver, tiles, train, training_set
+from spark_jobs.stages.work import Work
+
+log = structlog.get_logger()
+
+
+@dataclass
+class Result:
+    """What a step answers: the last line of its output, and its exit code."""
+
+    pipeline: str
+    step: str
+    start: str
+    end: str
+    dag_run: str
+    state: str
+    pub: int | None = None
+    release: int | None = None
+    rows: dict[str, int] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    why: str = ""
+    exit_code: int = EXIT_OK
+    schema_version: int = 1
+
+    def to_json(self) -> str:
+        """The result line."""
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+
+class StepRun:
+    """One run of one step: its settings, its ledger, its clock of stages."""
+
+    def __init__(self, call: Invocation, open_session: Callable[[], SparkSession]) -> None:
+        self.call, self._open_session = call, open_session
+        plan.step(call.step)
+        self.pipeline: Pipeline = load_pipeline(call.pipeline)
+        self.environment: Environment
+        self.places: Places
+        self.environment, self.places = load_environment(call.env)
+        transforms.load_modules(self.pipeline.settings.modules)
+        self.ledger = Ledger.open(self.places.lake / self.pipeline.name, by=call.dag_run)
+        self.desk = Desk(self.pipeline, self.environment, self.places, self.ledger)
+        self.result = Result(
+            call.pipeline, call.step, format_hour(call.start), format_hour(call.end), call.dag_run, "started"
+        )
+
+    def open_work(self, call: Invocation, line: list[Release]) -> Work:
+        """A publication of its own, with the number that the ledger gave it."""
+        base = line[-1].release if line else None
+        pub = self.ledger.start(call, code_version(self.places.project), self.pipeline.config_hash, base)
+        return Work(
+            self.pipeline, self.environment, self.places, self.ledger, call, pub, line, self._open_session
+        )  # fmt: skip
+
+    def run(self) -> Result:
+        """Run the step; every fault that a person can act upon becomes a state, a reason and an exit code."""
+        step, began = plan.step(self.call.step), time.monotonic()
+        log.info("step started", step=step.name, stages=",".join(step.stages), **_names(self.call))
+        try:
+            {"prepare": self._prepare, "publish_and_score": self._publish_and_score,
+             "training_set": self._training_set, "train": self._train}[step.name]()  # fmt: skip
+        except TidegateError as fault:
+            self._fault(fault)
+        self.result.seconds["total"] = round(time.monotonic() - began, 2)
+        log.info(
+            "step ended",
+            step=step.name,
+            state=self.result.state,
+            seconds=self.result.seconds["total"],
+            **_names(self.call),
+        )
+        return self.result
+
+    def _fault(self, fault: TidegateError) -> None:
+        self.result.exit_code, self.result.why = fault.exit_code, str(fault)
+        refused = isinstance(fault, RefusedError)
+        self.result.state = "refused" if refused else "late" if isinstance(fault, RetryError) else "failed"
+        self.ledger.record(self.call, self.result.state, self.result.pub, why=str(fault))
+        if refused:
+            self.desk.blocked(self.call, str(fault))
+
+    def _stage(self, name: str, run: Callable[[], object]) -> None:
+        began = time.monotonic()
+        failpoint(f"stage.{name}.before")
+        run()
+        failpoint(f"stage.{name}.after")
+        self.result.seconds[name] = round(time.monotonic() - began, 2)
+        log.info("stage ended", stage=name, seconds=self.result.seconds[name], **_names(self.call))
+
+    def _prepare(self, call: Invocation | None = None) -> None:
+        call = call or self.call
+        work = self.open_work(call, self.ledger.line())
+        self.result.pub = work.pub
+        self._stage("bronze", lambda: bronze.run(work))
+        self._stage("silver", lambda: silver.run(work))
+        self._refuse_if_blocked(work)
+        self._stage("tiles", lambda: tiles.run(work))
+        self._stage("features", lambda: features.run(work))
+        self._refuse_if_blocked(work)
+        work.lake.stage("quarantine", silver.quarantine(work), call.start, call.end)
+        staging.save_manifest(work.root, work.pub, work.lake.staged.values())
+        digests = {table: staged.digest for table, staged in work.lake.staged.items()}
+        self.ledger.record(
+            call, "staged", work.pub, drops=bronze.drops_digest(work), rows=work.accounts, staged=digests,
+            base=work.line[-1].release if work.line else None,
+            code_version=code_version(self.places.project), config_hash=self.pipeline.config_hash,
+        )  # fmt: skip
+        self.result.state = "staged"
+        self.result.rows = {table: staged.rows for table, staged in work.lake.staged.items()}
+
+    def _refuse_if_blocked(self, work: Work) -> None:
+        """Raise what the gate decided; the verdicts stand in the ledger already."""
+        blocking = [verdict for verdict in work.verdicts if verdict.outcome.blocks]
+        if blocking:
+            release = str(work.line[-1].release) if work.line else "none"
+            interval = f"{format_hour(work.call.start)} to {format_hour(work.call.end)}"
+            look = f"tidegate status {work.call.pipeline} --hour {format_hour(work.call.start)}"
+            texts = [message(verdict, work.call.pipeline, interval, release, look) for verdict in blocking]
+            raise RefusedError(f"gate of {', '.join(v.table for v in blocking)}", "\n".join(texts))
+
+    def _publish_and_score(self) -> None:
+        work = Work(
+            self.pipeline,
+            self.environment,
+            self.places,
+            self.ledger,
+            self.call,
+            0,
+            self.ledger.line(),
+            self._open_session,
+        )
+        try:
+            self._stage("publish", lambda: self._publish(work))
+        except RetryError:
+            row = self.ledger.step_row(self.call.dag_run, "prepare")
+            if row is None or row["state"] != "staged":
+                raise
+            log.warning("what was staged cannot be released; staging again", **_names(self.call))
+            self._prepare(self.call.with_step("prepare"))
+            self._stage("publish", lambda: self._publish(work))
+        self._stage("score", lambda: score.run(work, self.open_work))
+
+    def _publish(self, work: Work) -> None:
+        release = publish.run(work)
+        self.ledger.record(self.call, "published", release.pub, why=f"release {release.release}", rows=release.rows)
+        self.result.state, self.result.pub, self.result.release = "published", release.pub, release.release
+        self.result.rows = release.rows
+        self.desk.published(self.call, release.release)
+
+    def _training_set(self) -> None:
+        work = self.open_work(self.call, self.ledger.line())
+        self.result.pub = work.pub
+        self._stage("training_set", lambda: training_set.run(work))
+        self._refuse_if_blocked(work)
+        self.result.rows = {table: staged.rows for table, staged in work.lake.staged.items()}
+        self.ledger.record(self.call, "staged", work.pub, rows=self.result.rows, base=work.line[-1].release)
+        self.result.state = "staged"
+
+    def _train(self) -> None:
+        work = self.open_work(self.call, self.ledger.line())
+        self.result.pub = work.pub
+        self._stage("train", lambda: train.run(work))
+        self.ledger.record(self.call, "published", work.pub)
+        self.result.state = "published"
+
+
+def code_version(project: Path) -> str:
+    """The commit of the checkout, or the package's version outside one."""
+    found = subprocess.run(
+        ["git", "-C", str(project), "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=False
+    )
+    return found.stdout.strip() or "0.1.0"
+
+
+def _names(call: Invocation) -> dict[str, str]:
+    return {"pipeline": call.pipeline, "interval": f"[{format_hour(call.start)}, {format_hour(call.end)})"}

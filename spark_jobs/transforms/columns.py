@@ -1,0 +1,40 @@
+"""The built-in transforms: small column functions that a pipeline's conf/ names."""
+
+from __future__ import annotations
+
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+
+from spark_jobs.transforms.registry import transform
+
+
+@transform("itself")
+def itself(value: Column) -> Column:
+    """The column as it is."""
+    return value
+
+
+@transform("hours_before")
+def hours_before(instant: Column, *, hours: int) -> Column:
+    """The instant `hours` hours before `instant`; null stays null."""
+    return instant - F.make_dt_interval(hours=F.lit(hours))
+
+
+@transform("minutes_after")
+def minutes_after(instant: Column, minutes: Column) -> Column:
+    """The instant `minutes` after `instant` (before it when negative); null minutes count as none."""
+    return F.timestamp_add("MINUTE", F.coalesce(minutes.cast("int"), F.lit(0)), instant)
+
+
+@transform("at_least")
+def at_least(value: Column, *, threshold: float) -> Column:
+    """1 where `value` is at least `threshold`, 0 where it is less, null where it is null (int)."""
+    return (value >= F.lit(threshold)).cast("int")
+
+
+def typed(text: Column, kind: str) -> Column:
+    """`text` as `kind`, null where it cannot be read as such; text keeps its characters.
+
+    A number such as 1e400 becomes an infinity here and is caught by the gate's finiteness rule (faults.md N9).
+    """
+    return text if kind == "string" else text.try_cast(kind)

@@ -1,0 +1,55 @@
+"""Functions on columns, by name: conf/ says `use: minutes_after` and this room knows what that is."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Iterable
+
+from pyspark.sql import Column
+
+from spark_jobs.config.section import TransformCall
+from spark_jobs.errors import UsageError, nearest
+
+Transform = Callable[..., Column]
+_REGISTERED: dict[str, Transform] = {}
+
+
+def transform(name: str) -> Callable[[Transform], Transform]:
+    """Register the function under `name`; columns come first, options by keyword.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+
+    def register(function: Transform) -> Transform:
+        if name in _REGISTERED:
+            raise ValueError(f"transform '{name}' is registered twice")
+        _REGISTERED[name] = function
+        return function
+
+    return register
+
+
+def load_modules(modules: Iterable[str]) -> None:
+    """Import a pipeline's own modules, so that their transforms are registered."""
+    for module in modules:
+        importlib.import_module(module)
+
+
+def apply(call: TransformCall, columns: dict[str, Column], where: str) -> Column:
+    """The column that `call` makes of `columns` (by name).
+
+    Raises:
+        UsageError: no such transform, or it does not take these columns and options.
+    """
+    function = _REGISTERED.get(call.use)
+    if function is None:
+        raise UsageError(where, f"no transform '{call.use}'", nearest(call.use, sorted(_REGISTERED)))
+    chosen = [columns[name] for name in call.columns]
+    try:
+        inspect.signature(function).bind(*chosen, **call.options)
+    except TypeError as error:
+        wanted = f"{call.use}{inspect.signature(function)}"
+        raise UsageError(where, f"transform '{call.use}': {error}", wanted) from error
+    return function(*chosen, **call.options)

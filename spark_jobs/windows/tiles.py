@@ -1,0 +1,171 @@
+"""Hourly tiles: what is known of an (entity, key) in one hour of event time, in one version for every time of knowing.
+
+A window of whole hours is a sum of tiles. Nothing is read or published here; `kernel.py` adds tiles up to windows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from spark_jobs.errors import UsageError, nearest
+
+TILE = ("entity", "key", "event_hour")
+
+
+def entity_key(columns: Sequence[str]) -> Column:
+    """The key of an entity: its columns cast to text and joined by '|'; null when one of them is null.
+
+    Values that hold a '|' themselves may collide when an entity has several columns.
+    """
+    parts = [F.col(name).cast("string") for name in columns]
+    return F.concat(*[piece for part in parts for piece in (F.lit("|"), part)][1:])
+
+
+def tile_versions(rows: DataFrame, entities: Mapping[str, Sequence[str]], measures: Sequence[str]) -> DataFrame:
+    """All versions of all tiles of the rows; version k aggregates the rows with known_at <= k.
+
+    Grain: one row an event in its current version -> one row (entity, key, event_hour, known_at) for every distinct
+    known_at of the tile's rows. A row counts once for every entity; with a null key column or event_at not at all.
+
+    Args:
+        rows: columns event_at, known_at, the entities' key columns and the measures (boolean or numeric, may be null).
+        entities: entity name -> its key columns.
+        measures: columns to aggregate. NaN and infinities count as null.
+
+    Returns:
+        entity, key, event_hour, known_at, n (long, rows), last_at (newest event_at) and for every measure m:
+        n_<m> (long, not null), sum_<m> and sumsq_<m> (long where m is integer or boolean, else double; 0 of nothing),
+        min_<m>, max_<m> (null of nothing), last_<m> (m of the newest row, null if null there; among rows of the same
+        event_at the row with the largest measures, so that the value depends on the rows alone).
+
+    Raises:
+        UsageError: an entity without columns, a column that is not there, a measure that is no number.
+        ArithmeticException (in the job): a sum of squares beyond int64.
+    """
+    stacked = _one_row_an_entity(rows, entities, measures).repartition(*TILE)
+    arrivals = stacked.groupBy(*TILE, "known_at").agg(*_totals(measures))
+    # rows of one tile are together already and sorted for the group-by: the window costs no second shuffle or sort
+    known_by_then = Window.partitionBy(*TILE).orderBy("known_at").rowsBetween(Window.unboundedPreceding, 0)
+    running = {name: _running(name).over(known_by_then) for name in arrivals.columns if name not in (*TILE, "known_at")}
+    versions = arrivals.select(*TILE, "known_at", *[column.alias(name) for name, column in running.items()])
+    last = [F.col("last")[measure].alias(f"last_{measure}") for measure in measures]
+    return versions.select(*versions.columns[:-1], F.col("last")["event_at"].alias("last_at"), *last)
+
+
+def touched_tiles(
+    old_rows: DataFrame, new_rows: DataFrame, entities: Mapping[str, Sequence[str]], measures: Sequence[str]
+) -> DataFrame:
+    """Distinct (entity, key, event_hour) of the rows that are in one frame only, counting repeated rows.
+
+    Rows are compared by event_at, key columns and measures; known_at is not compared, so that delivering the same
+    rows again touches nothing. A corrected key touches the tile that it leaves and the tile that it joins.
+
+    Raises:
+        UsageError: as tile_versions.
+    """
+    compared = list(dict.fromkeys(["event_at", *[name for key in entities.values() for name in key], *measures]))
+    _require(old_rows, compared)
+    _require(new_rows, compared)
+    both = old_rows.select(*compared, F.lit(-1).alias("balance")).unionByName(
+        new_rows.select(*compared, F.lit(1).alias("balance"))
+    )
+    differing = both.groupBy(*compared).agg(F.sum("balance").alias("balance")).where("balance != 0")
+    return (
+        _one_row_an_entity(differing.withColumn("known_at", F.lit(None).cast("timestamp")), entities, ())
+        .select(*TILE)
+        .distinct()
+    )
+
+
+def healed_tiles(
+    rows: DataFrame,
+    touched: DataFrame,
+    entities: Mapping[str, Sequence[str]],
+    measures: Sequence[str],
+    known_at: datetime,
+) -> DataFrame:
+    """One whole new version, first readable at `known_at`, of every touched tile; n = 0 where no row is left.
+
+    Grain: current rows of at least the touched event hours, and distinct touched (entity, key, event_hour) -> one row
+    a touched tile with the columns of tile_versions. Earlier versions stay as they were: what was known then is not
+    rewritten.
+
+    Args:
+        known_at: with a zone; the hour boundary at which this publication is first readable.
+
+    Raises:
+        UsageError: as tile_versions; or known_at has no zone.
+    """
+    if known_at.tzinfo is None:
+        raise UsageError("known_at", f"{known_at.isoformat()} has no zone", "an instant with a zone")
+    now = F.lit(known_at).cast("timestamp")
+    whole = tile_versions(rows.withColumn("known_at", now), entities, measures)
+    tiles = touched.select(*TILE).join(whole, on=list(TILE), how="left")
+    empty = {"known_at": now} | {
+        name: F.lit(0) for name in whole.columns if name == "n" or name.startswith(("n_", "sum_", "sumsq_"))
+    }
+    return tiles.select(
+        *[F.coalesce(name, empty[name]).alias(name) if name in empty else F.col(name) for name in whole.columns]
+    )
+
+
+def _one_row_an_entity(rows: DataFrame, entities: Mapping[str, Sequence[str]], measures: Sequence[str]) -> DataFrame:
+    """entity, key, event_hour, known_at, event_at and the measures as long or double; one row an event and entity."""
+    for entity, columns in entities.items():
+        if not columns:
+            raise UsageError(f"entity '{entity}'", "no key columns", "one column or more")
+    _require(rows, ["event_at", "known_at", *[name for key in entities.values() for name in key], *measures])
+    keys = [F.struct(F.lit(name).alias("entity"), entity_key(key).alias("key")) for name, key in entities.items()]
+    stacked = rows.select(
+        F.inline(F.array(*keys)),
+        F.date_trunc("hour", "event_at").alias("event_hour"),
+        "known_at",
+        "event_at",
+        *[_number(rows, measure).alias(measure) for measure in measures],
+    )
+    return stacked.where(F.col("key").isNotNull() & F.col("event_hour").isNotNull())
+
+
+def _number(rows: DataFrame, measure: str) -> Column:
+    """The measure as long (integer, boolean) or double (others), null where it is not finite."""
+    kind = rows.schema[measure].dataType
+    if isinstance(kind, (T.IntegralType, T.BooleanType)):
+        return F.col(measure).cast("long")
+    if not isinstance(kind, T.NumericType):
+        raise UsageError(f"measure '{measure}'", f"type {kind.simpleString()}", "boolean or numeric")
+    value = F.col(measure).cast("double")
+    return F.when(F.abs(value) < F.lit(float("inf")), value)  # Spark: NaN is larger than infinity
+
+
+def _totals(measures: Sequence[str]) -> list[Column]:
+    """The aggregates of one group of rows; `last` is a struct ordered by event_at, then by the measures."""
+    columns = [F.count("*").alias("n")]
+    for measure in measures:
+        value = F.col(measure)
+        columns += [
+            F.count(value).alias(f"n_{measure}"),
+            F.coalesce(F.sum(value), F.lit(0)).alias(f"sum_{measure}"),
+            F.coalesce(F.sum(value * value), F.lit(0)).alias(f"sumsq_{measure}"),
+            F.min(value).alias(f"min_{measure}"),
+            F.max(value).alias(f"max_{measure}"),
+        ]
+    return [*columns, F.max(F.struct("event_at", *measures)).alias("last")]
+
+
+def _running(name: str) -> Column:
+    """How a total of several arrivals follows from the totals of each."""
+    if name.startswith("min_"):
+        return F.min(name)
+    return F.max(name) if name == "last" or name.startswith("max_") else F.sum(name)
+
+
+def _require(rows: DataFrame, columns: Sequence[str]) -> None:
+    """Refuse a frame that lacks a column."""
+    missing = [name for name in dict.fromkeys(columns) if name not in rows.columns]
+    if missing:
+        raise UsageError("rows of the tiles", f"no column {', '.join(missing)}", nearest(missing[0], rows.columns))

@@ -1,0 +1,93 @@
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from pyspark.sql import Row
+
+from spark_jobs.config.model import Calendar, Inputs
+from spark_jobs.errors import RefusedError, UsageError
+from spark_jobs.learning.encode import Encoder, fit_encoder
+from spark_jobs.learning.folds import fold
+
+
+def _at(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def _coded(rows, encoder):
+    return [list(row) for row in rows.select(*encoder.columns()).collect()]
+
+
+def test_codes_come_from_the_training_rows_and_unknown_or_missing_words_are_minus_one(spark):
+    training = spark.createDataFrame([("B",), ("A",), (None,)], "place string")
+    encoder = fit_encoder(training, Inputs(ids=["place"]), {})
+    later = spark.createDataFrame([("A",), ("B",), ("C",), (None,)], "place string")
+    assert _coded(later, encoder) == [[0.0], [1.0], [-1.0], [-1.0]]
+
+
+def test_an_id_without_any_word_in_training_is_unknown_everywhere(spark):
+    encoder = fit_encoder(spark.createDataFrame([(None,)], "place string"), Inputs(ids=["place"]), {})
+    assert _coded(spark.createDataFrame([("",), ("A",)], "place string"), encoder) == [[-1.0], [-1.0]]
+
+
+@pytest.mark.parametrize(
+    ("instant", "parts"),
+    [
+        ("2013-03-10T06:59:00", [1.0, 6.0, 119.0]),  # the last minute before clocks go forward
+        ("2013-03-10T07:00:00", [3.0, 6.0, 180.0]),
+        ("2013-11-03T05:30:00", [1.0, 6.0, 90.0]),  # half past one, twice
+        ("2013-11-03T06:30:00", [1.0, 6.0, 90.0]),
+        ("2013-11-04T04:59:00", [23.0, 6.0, 1439.0]),  # Monday in UTC, Sunday on the wall
+    ],
+)
+def test_calendar_parts_are_those_of_the_wall_clock(spark, instant, parts):
+    calendar = Calendar(of="planned_at", zone="America/New_York", parts=["hour", "weekday", "minute_of_day"])
+    rows = spark.createDataFrame([(_at(instant),)], "planned_at timestamp")
+    assert _coded(rows, fit_encoder(rows, Inputs(calendar=calendar), {})) == [parts]
+
+
+def test_the_vector_holds_the_same_numbers_as_the_columns_with_nan_for_null(spark):
+    rows = spark.createDataFrame([("A", 2, None)], "place string, distance int, share float")
+    encoder = fit_encoder(rows, Inputs(ids=["place"], numeric=["distance"], features=["events"]), {"events": ["share"]})
+    assert encoder.names == ["id_place", "distance", "share"]
+    assert _coded(rows, encoder) == [[0.0, 2.0, None]]
+    (vector,) = rows.select(encoder.vector()).first()
+    assert [str(number) for number in vector] == ["0.0", "2.0", "nan"]
+
+
+def test_an_encoder_survives_json_and_another_version_is_refused(spark):
+    encoder = fit_encoder(spark.createDataFrame([("é",)], "place string"), Inputs(ids=["place"]), {})
+    assert Encoder.from_json(encoder.to_json()) == encoder
+    with pytest.raises(RefusedError, match="schema_version 99"):
+        Encoder.from_json(encoder.to_json().replace('"schema_version": 1', '"schema_version": 99'))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "said"),
+    [
+        (Inputs(ids=["plce"]), "did you mean 'place'"),
+        (Inputs(features=["event"]), "did you mean 'events'"),
+        (Inputs(numeric=["share"], features=["events"]), "named twice"),
+        (Inputs(ids=["number"]), "1,001 distinct values"),
+    ],
+)
+def test_inputs_that_the_rows_cannot_give_are_refused(spark, inputs, said):
+    rows = spark.range(1001).selectExpr("'A' as place", "id as number", "1.0f as share")
+    with pytest.raises(UsageError, match=said):
+        fit_encoder(rows, inputs, {"events": ["share"]})
+
+
+def test_a_row_is_in_a_fold_only_when_its_outcome_was_known_then(spark):
+    end, day, hour = _at("2013-11-01T00:00:00"), timedelta(days=1), timedelta(hours=1)
+    cut, start = end - 31 * day, _at("2013-01-01T00:00:00")
+    rows = [
+        Row(id=0, prediction_at=start - hour, label_known_at=start),
+        Row(id=1, prediction_at=start, label_known_at=start + hour),
+        Row(id=2, prediction_at=cut - 25 * hour, label_known_at=cut + hour),
+        Row(id=3, prediction_at=cut - 24 * hour, label_known_at=cut - 20 * hour),
+        Row(id=4, prediction_at=cut, label_known_at=end),
+        Row(id=5, prediction_at=end - 24 * hour, label_known_at=end),
+        Row(id=6, prediction_at=cut + hour, label_known_at=None),
+    ]
+    schema = "id int, prediction_at timestamp, label_known_at timestamp"
+    folds = spark.createDataFrame(rows, schema).select("id", fold(start, end, 31 * day, day).alias("fold")).collect()
+    assert {row.id: row.fold for row in folds if row.fold} == {1: "train", 4: "evaluate"}

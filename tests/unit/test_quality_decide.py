@@ -1,0 +1,122 @@
+"""Counts in, verdict out, by hand: budgets, hour rules, the account, the key, and what a person reads."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from spark_jobs.config.suites import Rule, Suite
+from spark_jobs.quality.decide import Account, HourTally, account_results, decide, hour_results, key_result, row_results
+from spark_jobs.quality.message import message
+from spark_jobs.verdict import Outcome
+
+NOON, ONE = datetime(2013, 11, 1, 12, tzinfo=UTC), datetime(2013, 11, 1, 13, tzinfo=UTC)
+WAIT = Rule(
+    id="wait", type="expect_column_values_to_be_between", column="wait_min", args={"min_value": 0, "max_value": 90},
+    scope="row", budget=0.1, why="a wait is never negative",
+)  # fmt: skip
+MEAN = Rule(
+    id="mean_wait", type="expect_column_mean_to_be_between", column="wait_min", args={"max_value": 30}, scope="hour",
+    severity="warning", why="long waits are rare",
+)  # fmt: skip
+COUNT = Rule(
+    id="busy", type="expect_table_row_count_to_be_between", args={"min_value": 1}, scope="hour", why="never empty"
+)
+SUITE = Suite(table="rides", rules=[WAIT])
+
+
+def wait_tally(hour, rows, broken):
+    return HourTally(hour, rows, rows - broken, {"wait": broken})
+
+
+@pytest.mark.parametrize(("broken", "outcome"), [(0, Outcome.PASS), (2, Outcome.PASS), (3, Outcome.FAIL)])
+def test_a_row_rule_fails_when_more_than_its_budget_of_the_hour_is_broken(broken, outcome):
+    result = row_results([WAIT], [wait_tally(NOON, 20, broken)])[0]
+    assert (result.outcome, result.bad, result.total) == (outcome, broken, 20)
+
+
+def test_budgets_are_judged_hour_by_hour_so_a_bad_hour_cannot_hide_in_a_month():
+    tallies = [wait_tally(NOON, 1000, 0), wait_tally(ONE, 4, 1)]
+    result = row_results([WAIT], tallies, examples={"wait": [-5.0, None, -5.0]})[0]
+    assert result.outcome is Outcome.FAIL
+    assert result.observed == "25.0% of the rows of 2013-11-01T13:00:00, over budget in 1 of 2 hours"
+    assert result.examples == ("-5", "null")
+
+
+def test_a_warning_rule_over_budget_warns_and_a_built_in_rule_blocks():
+    tally = HourTally(NOON, 10, 8, {"wait": 2, "required:wait_min": 1})
+    warning = WAIT.model_copy(update={"severity": "warning"})
+    results = row_results([warning], [tally], ["required:wait_min"])
+    assert [(r.outcome, r.column) for r in results] == [(Outcome.WARN, "wait_min"), (Outcome.FAIL, "wait_min")]
+
+
+def test_a_row_rule_that_was_not_counted_is_an_error_and_not_a_pass():
+    assert row_results([WAIT], [HourTally(NOON, 10, 10)])[0].outcome is Outcome.ERROR
+
+
+def test_an_hour_rule_names_its_first_broken_hour_and_counts_hours():
+    tallies = [HourTally(NOON, 5, 5, {}, {"mean_wait": 12.0}), HourTally(ONE, 5, 5, {}, {"mean_wait": 40.0})]
+    result = hour_results([MEAN], tallies, [NOON, ONE])[0]
+    assert (result.outcome, result.bad, result.total) == (Outcome.WARN, 1, 2)
+    assert result.observed == "40 in 2013-11-01T13:00:00, broken in 1 of 2 hours"
+
+
+@pytest.mark.parametrize("value", [None, float("nan")])
+def test_a_measure_of_nothing_breaks_its_rule_so_that_an_all_null_column_is_seen(value):
+    assert hour_results([MEAN], [HourTally(NOON, 5, 5, {}, {"mean_wait": value})], [NOON])[0].outcome is Outcome.WARN
+
+
+def test_an_hour_without_rows_is_judged_by_row_count_rules_alone():
+    results = hour_results([MEAN, COUNT], [], [NOON])
+    assert [result.outcome for result in results] == [Outcome.PASS, Outcome.FAIL]
+
+
+@pytest.mark.parametrize(
+    ("account", "outcomes"),
+    [
+        (Account(NOON, 10, 7, 1, 1, 1), (Outcome.PASS, Outcome.PASS)),
+        (Account(NOON, 10, 7, 1, 1, 0), (Outcome.FAIL, Outcome.PASS)),
+        (Account(NOON, 0, 0), (Outcome.PASS, Outcome.PASS)),
+        (Account(NOON, 10, 0, 10), (Outcome.PASS, Outcome.FAIL)),
+        (Account(NOON, 0, 3), (Outcome.FAIL, Outcome.PASS)),
+    ],
+)
+def test_rows_add_up_and_an_empty_hour_needs_a_manifest_that_says_so(account, outcomes):
+    assert tuple(result.outcome for result in account_results([account])) == outcomes
+
+
+def test_no_account_at_all_is_an_error():
+    assert {result.outcome for result in account_results([])} == {Outcome.ERROR}
+
+
+def test_a_doubled_key_blocks():
+    assert key_result(["ride"], 0, 10).outcome is Outcome.PASS
+    assert key_result(["ride"], 2, 10, ["r1"]).outcome is Outcome.FAIL
+
+
+def test_a_declared_rule_without_exactly_one_result_makes_the_verdict_an_error():
+    once = row_results([WAIT], [wait_tally(NOON, 20, 0)])
+    assert decide("rides", "silver", SUITE, once).outcome is Outcome.PASS
+    assert decide("rides", "silver", SUITE, []).outcome is Outcome.ERROR
+    assert decide("rides", "silver", SUITE, once * 2).outcome is Outcome.ERROR
+
+
+def test_a_message_tells_column_rule_numbers_examples_release_and_one_command():
+    results = row_results([WAIT], [wait_tally(NOON, 20, 9)], examples={"wait": [-300, -240, -180, -120]})
+    text = message(decide("rides", "silver", SUITE, results), "city", "2013-11-01T12:00:00", 7, "tidegate quarantine")
+    assert text.splitlines() == [
+        "FAIL: city/rides 2013-11-01T12:00:00 refused",
+        "FAIL rides.wait_min, rule wait: 45.0% of the rows of 2013-11-01T12:00:00 (bad 9 of 20)",
+        "    allowed: column values to be between: min_value 0, max_value 90; at most 10% of an hour's rows broken",
+        "    examples: -300, -240, -180",
+        "readers still see release 7",
+        "see the rows: tidegate quarantine",
+    ]
+
+
+def test_a_message_has_at_most_twelve_bounded_lines_however_much_is_broken():
+    tally = HourTally(NOON, 10, 0, {f"required:c{i}": 10 for i in range(40)})
+    results = row_results([], [tally], list(tally.broken), {name: ["x" * 999] * 9 for name in tally.broken})
+    text = message(decide("rides", "silver", SUITE, results), "city", "2013-11-01T12:00:00", 7, "tidegate quarantine")
+    assert len(text.splitlines()) <= 12
+    assert max(map(len, text.splitlines())) <= 200
+    assert text.splitlines()[0].endswith("refused, 41 rules broken")  # and `wait`, not run

@@ -1,0 +1,107 @@
+"""How a Spark process of a run is configured and started."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from spark_jobs.errors import UsageError
+from spark_jobs.runtime import places, process_environment, spark_conf, startup_cache, submit_command
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("spark.sql.session.timeZone", "UTC"),
+        ("spark.sql.ansi.enabled", "true"),
+        ("spark.sql.parquet.outputTimestampType", "TIMESTAMP_MICROS"),
+        ("spark.hadoop.parquet.page.verify-checksum.enabled", "true"),
+        ("spark.master.rest.enabled", "false"),
+        ("spark.sql.shuffle.partitions", "3"),
+    ],
+)
+def test_every_step_gets_the_settings_that_keep_results_right(key, value):
+    """A missing one changes sums or instants silently."""
+    assert spark_conf("hourly", cores=2, shuffle_partitions=3)[key] == value
+
+
+def test_an_hourly_jvm_starts_fast_and_a_bulk_jvm_compiles_fully():
+    """C1 alone never suits a backfill."""
+    hourly = spark_conf("hourly", cores=2, shuffle_partitions=2)["spark.driver.extraJavaOptions"]
+    bulk = spark_conf("bulk", cores=2, shuffle_partitions=2)["spark.driver.extraJavaOptions"]
+    assert "-XX:TieredStopAtLevel=1" in hourly
+    assert "-XX:ReservedCodeCacheSize=240m" in hourly
+    assert "TieredStopAtLevel" not in bulk
+
+
+def test_no_step_starts_without_the_locked_jars(tmp_path, monkeypatch):
+    """The message names the jars and the command that fetches them."""
+    monkeypatch.setenv("TIDEGATE_CACHE", str(tmp_path))
+    with pytest.raises(UsageError, match="missing delta-spark") as caught:
+        spark_conf("hourly", cores=2, shuffle_partitions=2)
+    assert caught.value.todo == "make setup"
+
+
+def test_the_shells_own_spark_is_never_taken(monkeypatch):
+    """A SPARK_HOME of another version would give another Spark than the locked one."""
+    monkeypatch.setenv("SPARK_HOME", "/opt/other-spark")
+    environment = process_environment({"TZ": "Asia/Tokyo"})
+    assert environment["SPARK_HOME"] == str(places.spark_home())
+    assert environment["PYSPARK_PYTHON"] == sys.executable
+    assert environment["TZ"] == "Asia/Tokyo"
+
+
+def test_a_users_own_java_is_a_setting(monkeypatch):
+    """TIDEGATE_JAVA_HOME wins over the bundled runtime."""
+    monkeypatch.setenv("TIDEGATE_JAVA_HOME", "/usr/lib/jvm/java-17")
+    assert process_environment()["JAVA_HOME"] == "/usr/lib/jvm/java-17"
+
+
+def test_the_submit_command_ends_with_the_steps_words():
+    """Everything after the script reaches the step."""
+    command = submit_command(["a", "--b"], master="local[2]", memory_mb=900, conf={"k": "v w"}, name="n")
+    assert command[0].endswith("pyspark/bin/spark-submit")
+    assert command[1:] == [
+        *["--master", "local[2]", "--name", "n", "--driver-memory", "900m", "--conf", "k=v w"],
+        *[str(places.CHECKOUT / "spark_jobs/submit/run_step.py"), "a", "--b"],
+    ]
+
+
+def _java(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str) -> None:
+    (tmp_path / "home").mkdir(exist_ok=True)
+    (tmp_path / "home" / "release").write_text(f'JAVA_VERSION="{version}"\n')
+    monkeypatch.setenv("TIDEGATE_JAVA_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("TIDEGATE_CACHE", str(tmp_path / "cache"))
+
+
+def test_the_start_up_cache_is_used_only_where_it_matches(tmp_path, monkeypatch):
+    """Another collector, another jar or another JVM: no cache, no message."""
+    _java(tmp_path, monkeypatch, "25.0.2")
+    jar = tmp_path / "a.jar"
+    jar.write_bytes(b"one")
+    file = startup_cache.cache_file(("-XX:+UseSerialGC",), [jar])
+    assert startup_cache.flags(("-XX:+UseSerialGC",), [jar]) == []
+    file.parent.mkdir(parents=True)
+    file.touch()
+    assert startup_cache.flags(("-XX:+UseSerialGC",), [jar])[0] == f"-XX:AOTCache={file}"
+    assert startup_cache.flags(("-XX:+UseG1GC",), [jar]) == []
+    jar.write_bytes(b"other")
+    assert startup_cache.flags(("-XX:+UseSerialGC",), [jar]) == []
+
+
+def test_a_java_without_such_a_cache_gets_no_unknown_option(tmp_path, monkeypatch):
+    """Java 17 would refuse -XX:AOTCache."""
+    _java(tmp_path, monkeypatch, "17.0.15")
+    assert startup_cache.cache_file(("-XX:+UseSerialGC",), []) is None
+    assert startup_cache.flags(("-XX:+UseSerialGC",), []) == []
+
+
+def test_the_room_imports_nothing_heavy():
+    """dags/ imports it at parse."""
+    heavy = "{'pyspark', 'delta', 'great_expectations', 'mlflow', 'airflow', 'pandas', 'pyarrow'}"
+    program = (
+        f"import sys, spark_jobs.runtime.checks, spark_jobs.runtime.parent; print(sorted({heavy} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

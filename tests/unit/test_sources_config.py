@@ -1,0 +1,101 @@
+"""sources.yaml and replay.yaml: what is taken, and what is refused with its rule."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from spark_jobs.config.replay import HourOf, ReplayConf
+from spark_jobs.config.sources import SourceConf, SourcesConf
+
+CONF = Path(__file__).parents[2] / "conf" / "pipelines" / "nycflights13"
+ORDERS: dict[str, Any] = {
+    "kind": "files",
+    "manifests": "orders/{day}/{hour}.manifest.json",
+    "format": "csv",
+    "columns": ["id", "amount"],
+}
+
+
+def test_the_shipped_example_delivers_exactly_the_columns_that_its_sources_declare() -> None:
+    """What replay.yaml makes and what sources.yaml expects are the same names and formats."""
+    sources = SourcesConf.model_validate(yaml.safe_load((CONF / "sources.yaml").read_text())).sources
+    replayed = ReplayConf.model_validate(yaml.safe_load((CONF / "replay.yaml").read_text())).sources
+    assert {name: (s.format, set(s.columns)) for name, s in sources.items()} == {
+        name: (s.format, set(s.columns)) for name, s in replayed.items()
+    }
+
+
+def test_defaults_are_a_grace_of_15_minutes_and_two_texts_for_no_value() -> None:
+    """The least that a source has to say."""
+    source = SourceConf.model_validate(ORDERS)
+    assert (source.grace, source.nulls) == (timedelta(minutes=15), ["", "NA"])
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/etc/{day}/{hour}",
+        "../{day}/{hour}",
+        "a/../../{day}/{hour}",
+        "{day}//{hour}",
+        "a\\{day}\\{hour}",
+        "~/{day}/{hour}",
+        "file:/{day}/{hour}",
+        "./{day}/{hour}",
+        "orders/{day}",
+        "orders/{hour}/{day}",
+        "orders/*/{day}/{hour}",
+        "{day}/{hour}/{x}{hour}",
+    ],
+)
+def test_N15_a_manifest_path_that_may_lead_out_of_the_landing_folder_is_refused(path: str) -> None:
+    """Absolute, '..', wildcard, other braces, or without the two fields."""
+    with pytest.raises(ValidationError, match=r"relative|may not|must hold|may hold"):
+        SourceConf.model_validate(ORDERS | {"manifests": path})
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"kind": "http"}, "not yet: sources of kind 'http'"),
+        ({"kind": "jdbc"}, "not yet"),
+        ({"format": "parquet"}, "not yet: format 'parquet'"),
+        ({"format": "cvs"}, "csv"),
+        ({"columns": []}, "at least 1"),
+        ({"columns": ["id", "ID"]}, "more than once"),
+        ({"columns": ["hour"]}, "every lake row has"),
+        ({"columns": ["a`; drop"]}, "not a column name"),
+        ({"grace": "15 min"}, "not a duration"),
+        ({"delimiter": ";"}, "Extra inputs"),
+    ],
+)
+def test_what_a_source_may_not_say_is_refused_with_its_reason(change: dict[str, object], said: str) -> None:
+    """Each change of a good source alone is a fault."""
+    with pytest.raises(ValidationError, match=said):
+        SourceConf.model_validate(ORDERS | change)
+
+
+def test_an_hour_may_be_shifted_back_and_a_plain_name_is_an_instant() -> None:
+    """-24h is a duration here; elsewhere durations have no sign."""
+    hour = HourOf.model_validate({"of": "opened_at", "shift": "-24h"})
+    assert (hour.of.instant, hour.shift) == ("opened_at", timedelta(hours=-24))
+    assert hour.model_dump()["shift"] == "-1d"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"to": "2013-01-01T00:00:00Z"}, {"from": "2013-01-01T00:30:00Z"}, {"folder": "../data"}, {"package": "a.b"}],
+)
+def test_a_replay_of_no_hours_or_from_outside_of_the_package_is_refused(change: dict[str, str]) -> None:
+    """The interval, the folder and the package are checked before anything is read."""
+    source = {"file": "o.csv", "format": "csv", "columns": {"id": "id"}, "hour": {"of": "at"}}
+    good = {"package": "p", "from": "2013-01-01T00:00:00Z", "to": "2013-01-02T00:00:00Z", "sources": {"orders": source}}
+    assert ReplayConf.model_validate(good).start == datetime(2013, 1, 1, tzinfo=UTC)
+    with pytest.raises(ValidationError):
+        ReplayConf.model_validate(good | change)
