@@ -75,6 +75,8 @@ def settings(home: Path, dags: Path, port: int, keys: Mapping[str, str]) -> dict
             "scheduler_idle_sleep_time": "0.3", "scheduler_heartbeat_sec": "5", "task_instance_heartbeat_timeout": "30",
             "orphaned_tasks_check_interval": "15", "catchup_by_default": "False", "use_job_schedule": "True",
         },
+        # How late the supervisor sees that a failed or skipped task has ended (5 s by default).
+        "workers": {"min_heartbeat_interval": "1"},
         "dag_processor": {
             "parsing_processes": "1", "min_file_process_interval": "600", "refresh_interval": "600",
             "bundle_refresh_check_interval": "30", "stale_dag_threshold": "900",
@@ -223,12 +225,18 @@ class Airflow:
                 raise
 
     def trigger(self, dag_id: str, partition_key: str) -> str:
-        """The id of the run of that partition key; asking again for a key names the run that exists."""
+        """The id of the run of that partition key; asking again for a key names the run that exists.
+
+        Raises:
+            UsageError: the DAG does not take this key.
+        """
         run_id = f"by_key__{partition_key}"
         body = {"logical_date": None, "partition_key": partition_key, "dag_run_id": run_id}
         try:
             self.rest.call("POST", f"/api/v2/dags/{dag_id}/dagRuns", body)
         except urllib.error.HTTPError as error:
+            if error.code in (400, 404, 422):
+                raise UsageError(f"{dag_id} {partition_key}", error.msg, "a key such as 2013-11-01T06:00:00") from error
             if error.code != 409:
                 raise
         return run_id

@@ -17,7 +17,7 @@ from spark_jobs.config.model import PromoteBars, RegisterBars
 from spark_jobs.learning import metrics
 from spark_jobs.learning.encode import Encoder
 from spark_jobs.learning.metrics import CalibrationBin
-from spark_jobs.learning.score import score_frame
+from spark_jobs.learning.score import score_models
 from spark_jobs.learning.train import LABEL
 
 CHALLENGER = "challenger"
@@ -68,9 +68,8 @@ def judge(
     used = {one.column for _, encoder in models.values() for one in encoder.inputs} | {c for c, _ in columns.values()}
     for _, encoder in models.values():
         encoder.check(judged_rows)
-    scored = judged_rows.select(LABEL, *sorted(used - {LABEL}))
-    for place, (booster, encoder) in enumerate(models.values()):
-        scored = score_frame(scored, encoder, booster, into=f"__score_{place}")
+    needed = judged_rows.select(LABEL, *sorted(used - {LABEL}))
+    scored = score_models(needed, {f"__score_{place}": one for place, one in enumerate(models.values())})
     names = [*models, *columns]
     values = [F.col(f"__score_{place}") for place in range(len(models))]
     values += [F.coalesce(F.col(column).cast("double"), F.lit(missing)) for column, missing in columns.values()]

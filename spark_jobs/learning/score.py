@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pyarrow as pa
 from pyspark.sql import DataFrame
@@ -27,27 +27,41 @@ def score_frame(rows: DataFrame, encoder: Encoder, booster: bytes, into: str = "
     Raises:
         UsageError: a column that the encoder needs is missing.
     """
-    encoder.check(rows)
-    kept = [name for name in rows.columns if name != into]
-    schema = StructType([*(rows.schema[name] for name in kept), StructField(into, FloatType(), True)])
-    model = rows.sparkSession.sparkContext.broadcast(booster)
-    width = len(encoder.inputs)
+    return score_models(rows, {into: (booster, encoder)})
+
+
+def score_models(rows: DataFrame, models: Mapping[str, tuple[bytes, Encoder]]) -> DataFrame:
+    """`rows` with one float32 column a model, by its name; one pass, because each Python worker pays xgboost's import.
+
+    Raises:
+        UsageError: a column that an encoder needs is missing.
+    """
+    for _, encoder in models.values():
+        encoder.check(rows)
+    kept = [name for name in rows.columns if name not in models]
+    schema = StructType(
+        [*(rows.schema[name] for name in kept), *(StructField(name, FloatType(), True) for name in models)]
+    )
+    boosters = rows.sparkSession.sparkContext.broadcast([booster for booster, _ in models.values()])
+    widths = [len(encoder.inputs) for _, encoder in models.values()]
+    names = [*kept, *models]
 
     def scored(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         import numpy as np
         import xgboost as xgb
 
-        forest: xgb.Booster | None = None
+        forests: list[xgb.Booster] = []
         for batch in batches:
             if batch.num_rows == 0:
                 continue
-            if forest is None:  # an empty partition loads nothing
-                forest = xgb.Booster(params={"nthread": 1}, model_file=bytearray(model.value))
-            values = batch.column(_VECTOR).flatten().to_numpy(zero_copy_only=False)
-            matrix = np.ascontiguousarray(values, dtype=np.float32).reshape(batch.num_rows, width)
-            score = forest.inplace_predict(matrix, missing=np.nan).astype(np.float32)
-            columns = [batch.column(name) for name in kept]
-            yield pa.RecordBatch.from_arrays([*columns, pa.array(score)], names=[*kept, into])
+            if not forests:  # an empty partition loads nothing
+                forests = [xgb.Booster(params={"nthread": 1}, model_file=bytearray(one)) for one in boosters.value]
+            scores = []
+            for place, forest in enumerate(forests):
+                values = batch.column(f"{_VECTOR}_{place}").flatten().to_numpy(zero_copy_only=False)
+                matrix = np.ascontiguousarray(values, dtype=np.float32).reshape(batch.num_rows, widths[place])
+                scores.append(pa.array(forest.inplace_predict(matrix, missing=np.nan).astype(np.float32)))
+            yield pa.RecordBatch.from_arrays([*(batch.column(name) for name in kept), *scores], names=names)
 
-    vectors = rows.select(*kept, encoder.vector().alias(_VECTOR))
-    return vectors.mapInArrow(scored, schema)
+    vectors = [encoder.vector().alias(f"{_VECTOR}_{place}") for place, (_, encoder) in enumerate(models.values())]
+    return rows.select(*kept, *vectors).mapInArrow(scored, schema)

@@ -138,14 +138,14 @@ def judge(rule: Rule, value: object) -> str | None:
     return None if _between(rule, value) else bounded(value)
 
 
-def _between(rule: Rule, value: Any) -> bool:  # noqa: ANN401  # a number, text or instant, whatever the column holds
+def _between(rule: Rule, value: Any) -> bool:  # a number, text or instant, whatever the column holds
     low, high = (_bound(rule.args.get(arg), value) for arg in ("min_value", "max_value"))
     above = low is None or (value > low if rule.args.get("strict_min") else value >= low)
     below = high is None or (value < high if rule.args.get("strict_max") else value <= high)
     return bool(above and below)
 
 
-def _bound(bound: Any, value: object) -> Any:  # noqa: ANN401  # as above
+def _bound(bound: Any, value: object) -> Any:  # as above
     return datetime.fromisoformat(bound) if isinstance(value, datetime) and isinstance(bound, str) else bound
 
 

@@ -95,7 +95,7 @@ def row_tests(
     broken under not-null only; NaN is broken under between. With `hour`, uniqueness is judged within that column.
     """
     _context()
-    from great_expectations.exceptions import GreatExpectationsError
+    from great_expectations.exceptions.exceptions import GreatExpectationsError
     from great_expectations.execution_engine.sparkdf_execution_engine import SparkDFExecutionEngine
 
     engine = SparkDFExecutionEngine(persist=False)
@@ -146,7 +146,7 @@ def _row_test(engine: SparkDFExecutionEngine, rule: Rule, within: str | None) ->
 
 def _condition(engine: SparkDFExecutionEngine, rule: Rule) -> tuple[Column, Column]:
     """GX's condition (true = unexpected) and the filter of the rows it is meant for."""
-    from great_expectations.exceptions import GreatExpectationsError
+    from great_expectations.exceptions.exceptions import GreatExpectationsError
     from great_expectations.validator.metric_configuration import MetricConfiguration
     from great_expectations.validator.metrics_calculator import MetricsCalculator
 

@@ -71,7 +71,7 @@ def test_scores_are_those_of_the_booster_whatever_the_partitioning(rows, trained
     assert {r.id: r.score for r in many} == scored
     table = fifty.select("id", *trained.encoder.columns()).toPandas()
     expected = xgb.Booster(model_file=bytearray(trained.booster)).predict(
-        xgb.DMatrix(table[trained.encoder.names].to_numpy(np.float32))
+        xgb.DMatrix(table[trained.encoder.names].to_numpy(np.float32), feature_names=trained.encoder.names)
     )
     assert [scored[i] for i in table["id"]] == pytest.approx(list(expected), abs=1e-6)
 

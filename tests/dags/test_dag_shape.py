@@ -1,0 +1,183 @@
+"""What the shipped DAGs look like: edges, owners, retries, pools; and that parsing them costs nothing heavy."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+HEAVY = ("pyspark", "delta", "deltalake", "great_expectations", "mlflow", "pandas", "pyarrow", "xgboost")
+HOURLY = {
+    "drops_ready": {"prepare"},
+    "prepare": {"gate_silver", "gate_features"},
+    "gate_silver": {"publish_and_score"},
+    "gate_features": {"publish_and_score"},
+    "publish_and_score": {"announce"},
+    "announce": set(),
+}
+WEEKLY = {
+    "week_ready": {"training_set"},
+    "training_set": {"gate_training_set"},
+    "gate_training_set": {"train"},
+    "train": {"announce_model"},
+    "announce_model": set(),
+}
+
+
+@pytest.fixture(scope="module")
+def dags():
+    import nycflights13
+
+    return {dag.dag_id: dag for dag in (nycflights13.hourly, nycflights13.weekly)}
+
+
+def edges(dag) -> dict[str, set[str]]:
+    return {task.task_id: set(task.downstream_task_ids) for task in dag.tasks}
+
+
+def test_parsing_imports_no_heavy_library():
+    code = (
+        "import json, sys, nycflights13 as n;"
+        f"print(json.dumps([n.hourly.dag_id, sorted(set(m.split('.')[0] for m in sys.modules) & set({HEAVY!r}))]))"
+    )
+    path = os.pathsep.join([str(CHECKOUT / "dags"), str(CHECKOUT)])
+    environment = {**os.environ, "PYTHONPATH": path, "TIDEGATE_PROJECT": str(CHECKOUT)}
+    found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert json.loads(found.stdout.splitlines()[-1]) == ["nycflights13_hourly", []]
+
+
+def test_a_broken_configuration_breaks_its_own_file_and_says_where(project):
+    path = project / "conf/pipelines/nycflights13/pipeline.yaml"
+    path.write_text(path.read_text().replace("owner:", "ownr:"))
+    from dag_builder.hourly import hourly_dag
+
+    from spark_jobs.errors import UsageError
+
+    with pytest.raises(UsageError, match=r"pipeline\.yaml:\d+"):
+        hourly_dag("nycflights13")
+
+
+def test_hourly_tasks_run_in_this_order(dags):
+    assert edges(dags["nycflights13_hourly"]) == HOURLY
+
+
+def test_weekly_tasks_run_in_this_order(dags):
+    assert edges(dags["nycflights13_weekly"]) == WEEKLY
+
+
+def test_no_dag_has_a_cycle(dags):
+    for dag in dags.values():
+        dag.check_cycle()
+
+
+def test_a_cycle_is_refused(dags):
+    from airflow.sdk import DAG
+    from airflow.sdk.exceptions import AirflowDagCycleException
+    from dag_builder.gates import Announce
+
+    with DAG("cyclic", schedule=None) as dag:
+        first = Announce(task_id="first", pipeline="p", step="s")
+        second = Announce(task_id="second", pipeline="p", step="s")
+        first >> second >> first
+    with pytest.raises(AirflowDagCycleException, match=r"first|second"):
+        dag.check_cycle()
+
+
+def test_spark_tasks_are_the_steps_of_the_plan_and_gates_read_its_scopes(dags):
+    from dag_builder.gates import Gate
+    from dag_builder.spark_step import SparkStep
+
+    from spark_jobs import plan
+
+    for cadence in ("hourly", "weekly"):
+        tasks = dags[f"nycflights13_{cadence}"].tasks
+        steps = [task for task in tasks if isinstance(task, SparkStep)]
+        planned = {step.name: bool(step.gates) for step in plan.STEPS.values() if step.cadence == cadence}
+        assert {task.step: task.gated for task in steps} == planned
+        gates = {(task.step, task.scope) for task in tasks if isinstance(task, Gate)}
+        assert gates == {(name, scope) for name in planned for scope in plan.STEPS[name].gates}
+
+
+def test_owner_tags_retries_and_timeouts_come_from_conf(dags):
+    from spark_jobs.config.load import load_pipeline
+
+    pipeline = load_pipeline("nycflights13", CHECKOUT)
+    for cadence, timeout in (
+        ("hourly", pipeline.schedules.hourly.timeout),
+        ("weekly", pipeline.schedules.weekly.timeout),
+    ):
+        dag = dags[f"nycflights13_{cadence}"]
+        assert dag.tags == {"nycflights13", cadence}
+        assert {task.owner for task in dag.tasks} == {pipeline.owner}
+        assert {task.retries for task in dag.tasks} == {pipeline.schedules.hourly.retries}
+        assert {task.execution_timeout for task in dag.tasks} == {timeout}
+        assert all(task.retry_exponential_backoff for task in dag.tasks)
+
+
+def test_only_spark_tasks_take_the_pipelines_one_slot(dags):
+    from dag_builder.spark_step import SparkStep
+
+    for dag in dags.values():
+        pools = {isinstance(task, SparkStep): task.pool for task in dag.tasks}
+        assert pools == {True: "nycflights13", False: "default_pool"}
+        assert {task.pool_slots for task in dag.tasks} == {1}
+
+
+def test_sensors_free_their_slot_between_looks(dags):
+    assert dags["nycflights13_hourly"].get_task("drops_ready").mode == "reschedule"
+    assert dags["nycflights13_weekly"].get_task("week_ready").mode == "reschedule"
+
+
+def test_one_run_at_a_time_and_missed_hours_are_caught_up_unless_told_otherwise(dags, monkeypatch):
+    from dag_builder.hourly import hourly_dag
+
+    assert all((dag.max_active_runs, dag.catchup) == (1, True) for dag in dags.values())
+    monkeypatch.setenv("TIDEGATE_CATCHUP", "false")
+    assert hourly_dag("nycflights13").catchup is False
+
+
+def test_the_first_hourly_run_is_about_the_first_hour_of_the_pipeline():
+    from airflow.timetables.base import TimeRestriction
+    from airflow.timetables.trigger import CronPartitionTimetable
+    from dag_builder.hourly import hourly_dag
+    from pendulum import instance
+
+    dag = hourly_dag("nycflights13")
+    timetable = CronPartitionTimetable("0 * * * *", timezone="UTC", run_offset=-1)
+    assert dag.schedule.expression == "0 * * * *"
+    assert dag.schedule.run_offset == -1
+    span = TimeRestriction(instance(dag.start_date), instance(dag.end_date), catchup=True)
+    first = timetable.next_dagrun_info_v2(last_dagrun_info=None, restriction=span)
+    assert first is not None
+    assert first.partition_key == "2012-12-31T00:00:00"
+
+
+def test_a_week_is_keyed_by_its_first_midnight_whatever_hour_the_cron_line_looks():
+    from airflow.timetables.base import TimeRestriction
+    from airflow.timetables.trigger import CronPartitionTimetable
+    from dag_builder.weekly import KEY_FORMAT
+    from pendulum import instance
+
+    timetable = CronPartitionTimetable("0 6 * * 1", timezone="UTC", run_offset=-1, key_format=KEY_FORMAT)
+    span = TimeRestriction(instance(datetime(2013, 10, 27, tzinfo=UTC)), None, catchup=True)
+    info = timetable.next_dagrun_info_v2(last_dagrun_info=None, restriction=span)
+    assert info is not None
+    assert (info.partition_key, info.run_after.day) == ("2013-10-21T00:00:00", 28)
+
+
+def test_people_see_the_hours_asset_beside_the_week_and_it_schedules_nothing(dags):
+    weekly = dags["nycflights13_weekly"]
+    assert [asset.name for asset in weekly.get_task("week_ready").inlets] == ["nycflights13_hour"]
+    assert type(weekly.schedule).__name__ == "CronPartitionTimetable"
+    assert [asset.name for asset in dags["nycflights13_hourly"].get_task("announce").outlets] == ["nycflights13_hour"]
+
+
+def test_retries_wait_longer_each_time_within_bounds(dags):
+    task = dags["nycflights13_hourly"].get_task("prepare")
+    assert (task.retry_delay, task.max_retry_delay) == (timedelta(seconds=20), timedelta(minutes=10))
