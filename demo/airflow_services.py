@@ -320,7 +320,9 @@ class Airflow:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
         paths = [str(self.checkout), str(self.home / "config"), os.environ.get("PYTHONPATH", "")]
         return {
+            "TIDEGATE_CATCHUP": "false",  # unpaused DAGs of a history would make thousands of runs; say true to catch up
             **kept,
+            "TIDEGATE_DATA": str(self.home.parent),
             **self.environment,
             "AIRFLOW_HOME": str(self.home),
             "AIRFLOW_CONFIG": str(self.home / "airflow.cfg"),

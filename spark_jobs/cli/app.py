@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -148,6 +149,7 @@ def doctor(
 
 def main(words: list[str] | None = None) -> None:
     """Run the command line; usage errors exit 64, faults exit with their own code and no traceback."""
+    code: object
     try:
         app(args=words)
     except SystemExit as end:
@@ -155,4 +157,6 @@ def main(words: list[str] | None = None) -> None:
     except TidegateError as fault:
         print(fault, file=sys.stderr)
         code = fault.exit_code
-    sys.exit(code)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else 0)  # see run_step.py: native threads may abort an ordinary exit

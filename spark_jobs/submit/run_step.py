@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -13,9 +14,10 @@ def main(words: list[str]) -> int:
     from spark_jobs import plan
     from spark_jobs.errors import EXIT_BUG, EXIT_USAGE, TidegateError
     from spark_jobs.invocation import Invocation
-    from spark_jobs.runtime.parent import die_with_parent
+    from spark_jobs.runtime.parent import die_with_parent, die_with_submitter
 
     die_with_parent()
+    die_with_submitter()
     try:
         call = Invocation.parse(words)
         if plan.step(call.step).gates and call.step == "prepare":
@@ -38,4 +40,9 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Without the interpreter's shutdown: threads of native libraries abort the process there now and then
+    # ("terminate called without an active exception") and turn a published hour into exit 1.
+    os._exit(code)

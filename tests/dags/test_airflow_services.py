@@ -78,3 +78,11 @@ def test_a_failure_is_told_by_its_value_not_by_its_frames():
     }
     assert _event_lines(event) == ["Task failed with exception", "E: a", "b"]
     assert _event_lines({"event": "::group::Pre Execute"}) == []
+
+
+def test_opening_the_ui_on_a_history_makes_no_runs_of_its_own_unless_asked(services, monkeypatch):
+    monkeypatch.delenv("TIDEGATE_CATCHUP", raising=False)
+    assert services._environment()["TIDEGATE_CATCHUP"] == "false"
+    assert services._environment()["TIDEGATE_DATA"] == str(services.home.parent)
+    monkeypatch.setenv("TIDEGATE_CATCHUP", "true")
+    assert services._environment()["TIDEGATE_CATCHUP"] == "true"
