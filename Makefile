@@ -10,7 +10,7 @@ STAMP := .cache/environment.stamp
 # Content, not times: a checkout or a copy changes every time stamp and no byte.
 LOCKED = $$(cat uv.lock pyproject.toml | python3 -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())')
 
-.PHONY: help setup demo test lint airflow-ui mlflow-ui clean
+.PHONY: help setup demo test test-demo-kills lint airflow-ui mlflow-ui clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -49,14 +49,18 @@ demo: setup ## the whole story on real data: replay, backfill, Airflow, a blocke
 test: lint ## lint, then every test
 	@$(BIN)/pytest -q
 
+test-demo-kills: setup ## the demo killed once in each stage, started again, compared with the last make demo
+	@$(BIN)/python tests/faults/kill_demo.py
+
 lint: setup ## ruff, mypy strict, import contracts
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy --strict spark_jobs dags
+	@$(BIN)/mypy --strict spark_jobs
+	@MYPYPATH=dags $(BIN)/mypy --strict --explicit-package-bases dags/dag_builder dags/nycflights13.py
 	@$(BIN)/lint-imports
 
 airflow-ui: setup ## Airflow of the last demo, until Ctrl-C
-	@$(BIN)/python demo/run.py --airflow-ui
+	@$(BIN)/python demo/airflow_services.py serve --data $(DATA)
 
 mlflow-ui: setup ## MLflow of the last demo, until Ctrl-C, at http://127.0.0.1:5000
 	@test -e $(DATA)/mlflow/mlflow.db || { echo "mlflow-ui: no $(DATA)/mlflow/mlflow.db yet; do: make demo" >&2; exit 64; }

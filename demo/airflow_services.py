@@ -86,6 +86,10 @@ def settings(home: Path, dags: Path, port: int, keys: Mapping[str, str]) -> dict
     }  # fmt: skip
 
 
+SERVER_FAULT_TRIES = 5  # 2 s apart
+FIRST_SERVER_FAULT = 500
+
+
 class Rest:
     """Airflow's REST API under one address, with a token of its own."""
 
@@ -93,7 +97,7 @@ class Rest:
         self.url, self._password, self._token = url, password, ""
 
     def call(self, method: str, path: str, body: object = None, accept: str = "application/json") -> Any:
-        """The answer's JSON (None when empty).
+        """The answer's JSON (None when empty); asked again when the server failed, as on a locked SQLite file.
 
         Raises:
             urllib.error.HTTPError: the API refused; its body is in the message.
@@ -104,12 +108,16 @@ class Rest:
         headers = {"Content-Type": "application/json", "Accept": accept, "Authorization": f"Bearer {self._token}"}
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data=data, method=method, headers=headers)
-        try:
-            with _LOCAL.open(request, timeout=30) as answer:
-                text = answer.read().decode()
-        except urllib.error.HTTPError as error:
-            error.msg = f"{error.msg}: {error.read().decode(errors='replace')[:500]}"
-            raise
+        for left in range(SERVER_FAULT_TRIES, -1, -1):
+            try:
+                with _LOCAL.open(request, timeout=30) as answer:
+                    text = answer.read().decode()
+                break
+            except urllib.error.HTTPError as error:
+                error.msg = f"{error.msg}: {error.read().decode(errors='replace')[:500]}"
+                if error.code < FIRST_SERVER_FAULT or not left:
+                    raise
+                time.sleep(2)
         return json.loads(text) if text else None
 
 
@@ -240,6 +248,15 @@ class Airflow:
             if error.code != 409:
                 raise
         return run_id
+
+    def prior_state(self, dag_id: str, partition_key: str) -> str | None:
+        """State of the run that `trigger` made for that key; None when there is none yet."""
+        try:
+            return self.run_state(dag_id, f"by_key__{partition_key}")
+        except urllib.error.HTTPError as error:
+            if error.code != 404:
+                raise
+            return None
 
     def run_state(self, dag_id: str, run_id: str) -> str:
         """queued, running, success or failed."""

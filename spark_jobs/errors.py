@@ -53,8 +53,17 @@ class RetryError(TidegateError):
     exit_code = EXIT_RETRY
 
 
+def closest(name: str, legal: list[str]) -> str:
+    """The legal name that `name` was probably meant to be; empty when none is close."""
+    folded = {one.lower(): one for one in reversed(legal)}
+    close = get_close_matches(name.lower(), folded, n=1, cutoff=0.6)
+    swapped = [one for one in folded if sorted(one) == sorted(name.lower())]  # 'fo' for 'of' shares one letter in place
+    found = (close or swapped)[:1]
+    return folded[found[0]] if found else ""
+
+
 def nearest(name: str, legal: list[str]) -> str:
     """The legal names as text, the closest to `name` first and marked when one is close."""
-    close = get_close_matches(name, legal, n=1, cutoff=0.6)
-    listed = ", ".join(sorted(legal))
-    return f"did you mean '{close[0]}'? legal: {listed}" if close else f"legal: {listed}"
+    close = closest(name, legal)
+    listed = ", ".join(sorted(legal)) or "none"
+    return f"did you mean '{close}'? legal: {listed}" if close else f"legal: {listed}"

@@ -41,7 +41,7 @@ def send(environment: Environment, places: Places, name: str, message: dict[str,
 
 
 @channel("file")
-def append_to_file(settings: Any, places: Places, message: dict[str, str]) -> None:  # noqa: ANN401  # one model a kind
+def append_to_file(settings: Any, places: Places, message: dict[str, str]) -> None:  # one model a kind
     """One JSON object a line, at the end of a file below the data folder."""
     path: Path = places.data / settings.path
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -27,11 +27,15 @@ class Desk:
     def blocked(self, call: Invocation, body: str) -> None:
         """Open the incident of this interval and tell it; when it is open already, only note the signal."""
         incident = incident_key(call)
-        if incident in open_incidents(self.ledger.incidents()):
-            self._note(incident, "signal", "", body)
-            return
-        self._note(incident, "opened", "", body)
-        self._tell(incident, "opened", f"[{self.pipeline.name}] blocked: {format_hour(call.start)}", body)
+        event: list[str] = []  # of the attempt that won
+
+        def signal(rows: list[Row]) -> Row:
+            event[:] = ["signal" if incident in open_incidents(rows) else "opened"]
+            return self._row(incident, event[0], "", body)
+
+        self.ledger.add_incident_after(signal)
+        if event == ["opened"]:
+            self._tell(incident, "opened", f"[{self.pipeline.name}] blocked: {format_hour(call.start)}", body)
 
     def published(self, call: Invocation, release: int) -> None:
         """Close the incident of this interval, if one is open, and tell that it is over."""
@@ -49,18 +53,19 @@ class Desk:
         for name in self.pipeline.settings.alerts:
             try:
                 send(self.environment, self.places, name, message)
-            except OSError as error:  # a dead channel never fails the data
+            except (OSError, LookupError) as error:  # a dead or missing channel never fails the data
                 self._note(incident, "send_failed", name, str(error))
             else:
                 self._note(incident, "sent", name, subject)
 
     def _note(self, incident: str, event: str, channel: str, body: str) -> None:
-        self.ledger.add_incident(
-            {
-                "incident": incident, "event": event, "channel": channel, "message_key": f"{incident}/{event}",
-                "severity": "critical", "owner": self.pipeline.owner, "body": body,
-            }
-        )  # fmt: skip
+        self.ledger.add_incident(self._row(incident, event, channel, body))
+
+    def _row(self, incident: str, event: str, channel: str, body: str) -> Row:
+        return {
+            "incident": incident, "event": event, "channel": channel, "message_key": f"{incident}/{event}",
+            "severity": "critical", "owner": self.pipeline.owner, "body": body,
+        }  # fmt: skip
 
 
 def incident_key(call: Invocation) -> str:

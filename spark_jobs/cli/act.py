@@ -18,6 +18,7 @@ from typing import TextIO
 from spark_jobs import plan
 from spark_jobs.cli.output import note, show_json
 from spark_jobs.config import load_environment, load_pipeline, project_folder
+from spark_jobs.config.load import check_channels
 from spark_jobs.errors import EXIT_BUG, EXIT_OK, UsageError
 from spark_jobs.invocation import Invocation, format_hour, parse_hour
 
@@ -56,8 +57,10 @@ def submit(call: Invocation) -> tuple[int, dict[str, object]]:
     The driver's stderr goes to a log file; its stage lines are shown as progress. Ctrl-C and TERM end the whole group.
     """
     from spark_jobs.runtime import process_environment, spark_conf, submit_command
+    from spark_jobs.runtime.parent import die_with_parent
 
-    load_pipeline(call.pipeline)  # all faults of conf/ before any Spark starts
+    load_pipeline(call.pipeline)
+    check_channels(call.pipeline, call.env)  # all faults of conf/ before any Spark starts
     environment, places = load_environment(call.env)
     jvm, profile = environment.profile(call.step, call.hours)
     conf = spark_conf(jvm, cores=profile.cores, shuffle_partitions=profile.shuffle_partitions)
@@ -70,7 +73,13 @@ def submit(call: Invocation) -> tuple[int, dict[str, object]]:
     environ = {**os.environ, **process_environment(), "TIDEGATE_PROJECT": str(project_folder())}
     with log.open("w") as sink:
         process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environ, text=True, start_new_session=True
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environ,
+            text=True,
+            start_new_session=True,
+            preexec_fn=die_with_parent,
         )
         with _ends_with_us(process):
             last, result = _follow(process, sink)
@@ -154,7 +163,8 @@ def replay_history(
     whole = load_pipeline(pipeline)
     _, places = load_environment(env)
     if whole.replay is None:
-        raise UsageError(pipeline, "has no replay.yaml", "a pipeline with one, such as the shipped example")
+        raise UsageError(pipeline, "has no replay.yaml", "a pipeline with one, such as the shipped example",
+                         f"add conf/pipelines/{pipeline}/replay.yaml")  # fmt: skip
     factors = dict(_factor(text) for text in scale)
     low, high = parse_hour(start, "--from"), parse_hour(end, "--to")
     report = replay(
@@ -172,7 +182,7 @@ def _factor(text: str) -> tuple[str, float]:
     try:
         return column, float(factor)
     except ValueError as error:
-        raise UsageError("--scale", f"'{text}'", "source.column=factor, such as departures.dep_delay=60") from error
+        raise UsageError("--scale", f"'{text}'", "source.column=factor", "--scale departures.dep_delay=60") from error
 
 
 def _progress() -> Callable[[int, int], None]:

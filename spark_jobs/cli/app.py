@@ -1,19 +1,37 @@
-"""`tidegate`: every command, its words and its exit code."""
+"""`tidegate`: every command, its words and its exit code.
+
+0 done, 64 a wrong command or setting, 65 data refused by a gate, 75 not there yet or another writer was first (the only
+one that is worth repeating as it is), 1 a bug. Airflow retries 75 and 1, never 64 or 65.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from typing import Annotated
 
 import typer
 
-from spark_jobs.errors import EXIT_USAGE, TidegateError
+from spark_jobs.cli.light import keep_pandas_out
+from spark_jobs.errors import EXIT_OK, EXIT_USAGE, TidegateError
 
 _CLICK_USAGE = 2  # what typer ends with when the words are wrong
 
+EXIT_CODES = """Exit codes:
+
+\b
+  0   done
+  1   a bug: a traceback stands above
+  64  the command or conf/ is wrong; nothing was started, a retry does not help
+  65  the data were refused by a gate; readers keep the former release, a retry does not help
+  75  not there yet, or another writer was first; the same command may work later
+"""
+_WIDE = {} if sys.stdout.isatty() else {"terminal_width": 10_000}  # nothing is wrapped or cut in a pipe
+
 app = typer.Typer(
     name="tidegate", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+    context_settings=_WIDE, epilog=EXIT_CODES,
     help="Hourly Spark feature pipelines whose data must pass a gate before anyone can read it.",
 )  # fmt: skip
 releases = typer.Typer(no_args_is_help=True, help="What readers follow: list and show releases.", rich_markup_mode=None)
@@ -45,7 +63,7 @@ def plan(
     pipeline: Pipeline, step: StepName, from_hour: From, to_hour: To, env: Env = "local", json: Json = False
 ) -> None:
     """Show what a step would do: hours, drops, tables, checks, memory. Writes nothing."""
-    from spark_jobs.cli.look import show_plan
+    from spark_jobs.cli.planning import show_plan
 
     show_plan(pipeline, step, from_hour, to_hour, env, as_json=json)
 
@@ -149,14 +167,27 @@ def doctor(
 
 def main(words: list[str] | None = None) -> None:
     """Run the command line; usage errors exit 64, faults exit with their own code and no traceback."""
-    code: object
+    keep_pandas_out()
+    code: object = EXIT_OK
     try:
-        app(args=words)
+        app(args=words, prog_name="tidegate")
     except SystemExit as end:
         code = EXIT_USAGE if end.code == _CLICK_USAGE else end.code
     except TidegateError as fault:
         print(fault, file=sys.stderr)
+        if not fault.todo:
+            print(f"  do: {_help_of(words if words is not None else sys.argv[1:])}", file=sys.stderr)
         code = fault.exit_code
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code if isinstance(code, int) else 0)  # see run_step.py: native threads may abort an ordinary exit
+    with suppress(BrokenPipeError):  # the reader of a pipe may leave early
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else EXIT_OK)  # see run_step.py: native threads may abort an ordinary exit
+
+
+def _help_of(words: list[str]) -> str:
+    commands = [word for word in words[:2] if word in {"release", "list", "show", *_command_names()}]
+    return " ".join(["tidegate", *commands, "--help"])
+
+
+def _command_names() -> list[str]:
+    return [command.callback.__name__ for command in app.registered_commands if command.callback]

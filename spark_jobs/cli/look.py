@@ -2,37 +2,43 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from spark_jobs import plan
 from spark_jobs.cli.output import note, show_json, show_table
 from spark_jobs.config import ConfigError, list_pipelines, load_environment, load_pipeline, project_folder
+from spark_jobs.config.faults import Fault
+from spark_jobs.config.load import check_channels, stray_pipelines
 from spark_jobs.errors import EXIT_OK, EXIT_USAGE, UsageError, nearest
-from spark_jobs.invocation import Invocation, format_hour, parse_hour
+from spark_jobs.invocation import format_hour, parse_hour
 
 
 def validate_all(pipeline: str | None, env: str, *, as_json: bool) -> None:
-    """Load the environment and one or all pipelines; all faults in one error.
+    """Load the environment and one or all pipelines, and hold them against each other; all faults in one error.
 
     Raises:
         ConfigError: any fault.
+        UsageError: no such pipeline or environment, or none at all.
     """
-    faults, good = [], []
+    faults: list[Fault] = list(stray_pipelines(project_folder()))
+    good = []
     for name in [pipeline] if pipeline else list_pipelines():
         try:
             whole = load_pipeline(name)
+            check_channels(name, env)
         except ConfigError as error:
-            faults.extend(error.faults)
+            faults.extend(fault for fault in error.faults if fault not in faults)
         else:
             good.append((name, whole))
-    try:
-        load_environment(env)
-    except ConfigError as error:
-        faults.extend(error.faults)
+    if faults and as_json:
+        show_json({"ok": False, "faults": [asdict(fault) for fault in faults]})
     if faults:
         raise ConfigError(str(project_folder()), faults)
+    if not good:
+        raise UsageError(str(project_folder()), "no pipeline in conf/pipelines", "a folder with pipeline.yaml",
+                         "add conf/pipelines/<name>/pipeline.yaml")  # fmt: skip
     facts = [
         {"pipeline": n, "tables": len(w.silver) + len(w.feature_tables), "rules": sum(len(s.rules) for s in w.suites.values()),
          "config_hash": w.config_hash}
@@ -45,43 +51,10 @@ def validate_all(pipeline: str | None, env: str, *, as_json: bool) -> None:
             print(f"{fact['pipeline']}: ok, {fact['tables']} published tables, {fact['rules']} rules")
 
 
-def show_plan(pipeline: str, step_name: str, start: str, end: str, env: str, *, as_json: bool) -> None:
-    """What a step would do, from conf/, landing folder and ledger."""
-    step = plan.step(step_name)
-    low, high = parse_hour(start, "--from"), parse_hour(end, "--to")
-    call = Invocation(pipeline, step_name, low, high, "plan", env)
-    whole, (environment, _) = load_pipeline(pipeline), load_environment(env)
-    jvm, profile = environment.profile(step_name, call.hours)
-    facts: dict[str, Any] = {
-        "pipeline": pipeline, "step": step_name, "meaning": step.meaning, "stages": list(step.stages),
-        "gates": list(step.gates), "from": format_hour(low), "to": format_hour(high), "hours": call.hours,
-        "reads": plan.tables_read(whole, step_name), "writes": plan.tables_written(whole, step_name),
-        "rules": {table: len(suite.rules) for table, suite in whole.suites.items()},
-        "jvm": jvm, "memory_mb": profile.memory_mb, "cores": profile.cores,
-        "missing_drops": _missing_drops(whole, env, low, high) if step_name == "prepare" else {},
-        "command": call.command(),
-    }  # fmt: skip
-    if as_json:
-        show_json(facts)
-        return
-    for name, value in facts.items():
-        shown = ", ".join(map(str, value)) if isinstance(value, list) else value
-        print(f"{name:>14}  {shown}")
-
-
-def _missing_drops(whole: Any, env: str, low: datetime, high: datetime) -> dict[str, int]:  # noqa: ANN401  # a Pipeline
-    from spark_jobs.invocation import hours_between
-    from spark_jobs.sources.drops import find_drops
-
-    _, places = load_environment(env)
-    hours = list(hours_between(low, high))
-    landing = places.landing / whole.name
-    return {name: len(hours) - len(find_drops(whole.sources, landing, name, hours)) for name in whole.sources.sources}
-
-
 def _root(pipeline: str, env: str) -> Path:
     if pipeline not in list_pipelines():
-        raise UsageError("pipeline", f"no pipeline '{pipeline}'", nearest(pipeline, list_pipelines()))
+        legal = list_pipelines()
+        raise UsageError("pipeline", f"no pipeline '{pipeline}'", nearest(pipeline, legal), "tidegate status")
     _, places = load_environment(env)
     return places.lake / pipeline
 
@@ -92,7 +65,9 @@ def show_status(pipeline: str | None, hour: str | None, env: str, *, as_json: bo
 
     if hour is not None:
         if pipeline is None:
-            raise UsageError("status", "--hour needs a pipeline", "tidegate status PIPELINE --hour H")
+            raise UsageError(
+                "status", "--hour needs a pipeline", "PIPELINE before --hour", "tidegate status PIPELINE --hour H"
+            )
         at = parse_hour(hour, "--hour")
         root, whole = _root(pipeline, env), load_pipeline(pipeline)
         facts = hour_facts(root, whole, at, _account(root, whole, at))
@@ -108,7 +83,7 @@ def show_status(pipeline: str | None, hour: str | None, env: str, *, as_json: bo
         _print_pipeline(facts)
 
 
-def _account(root: Path, whole: Any, hour: datetime) -> list[dict[str, Any]]:  # noqa: ANN401  # a Pipeline
+def _account(root: Path, whole: Any, hour: datetime) -> list[dict[str, Any]]:  # a Pipeline
     from spark_jobs.lake.kinds import table_kinds
     from spark_jobs.lake.reading import read_current
     from spark_jobs.ledger import Ledger
@@ -142,10 +117,12 @@ def _print_hour(facts: dict[str, Any]) -> None:
         f"{facts['pipeline']} {facts['hour']}: {facts['state']}"
         + (f", release {facts['release']}" if facts["release"] else "")
     )
-    show_table("account", ["table", "manifest", "silver", "quarantined", "duplicates", "discarded"],
-               [[row["table"], row["manifest"], row["silver"], row["quarantined"], row["duplicates"], row["discarded"]] for row in facts["account"]])  # fmt: skip
-    show_table("runs", ["seq", "step", "state", "pub", "why"],
-               [[r["seq"], r["step"], r["state"], r["pub"], (r["why"] or "").splitlines()[0][:100] if r["why"] else ""] for r in facts["runs"]])  # fmt: skip
+    account = ["table", "manifest", "silver", "quarantined", "duplicates", "discarded"]
+    show_table("account", account, [[row[name] for name in account] for row in facts["account"]])
+    runs = [
+        [r["seq"], r["step"], r["state"], r["pub"], (r["why"] or "").partition("\n")[0][:100]] for r in facts["runs"]
+    ]
+    show_table("runs", ["seq", "step", "state", "pub", "why"], runs)
     show_table("verdicts", ["pub", "table", "outcome", "broken rules"],
                [[v["pub"], v["table"], v["outcome"], "; ".join(v["broken"])] for v in facts["verdicts"]])  # fmt: skip
 
@@ -177,7 +154,7 @@ def show_release(pipeline: str, number: int, env: str, *, as_json: bool) -> None
         print(f"{name:>8}  {value}")
 
 
-def _release(release: Any) -> dict[str, Any]:  # noqa: ANN401  # a ledger Release; its module is imported late
+def _release(release: Any) -> dict[str, Any]:  # a ledger Release; its module is imported late
     from spark_jobs.ledger import hours_of
 
     span = hours_of(release)
@@ -203,7 +180,7 @@ def read_rows(pipeline: str, table: str, release: int | None, where: str, limit:
     short = [name for name in kinds if name.partition("/")[0] == table]
     name = short[0] if table not in kinds and len(short) == 1 else table
     if name not in kinds:
-        raise UsageError("table", f"no lake table '{table}'", nearest(table, list(kinds)))
+        raise UsageError("table", f"no lake table '{table}'", nearest(table, list(kinds)), "name one of those")
     line = Ledger.open(root).line(release)
     rows = read_current(root, name, kinds[name], line, where=where, limit=limit)
     show_json({"rows": rows, "release": line[-1].release if line else None})
@@ -211,8 +188,6 @@ def read_rows(pipeline: str, table: str, release: int | None, where: str, limit:
 
 def run_doctor(quick: bool, env: str, *, as_json: bool) -> int:
     """Every check with its fix; 0 when all are well, else 64."""
-    from dataclasses import asdict
-
     from spark_jobs.runtime.checks import run_checks
 
     _, places = load_environment(env)

@@ -15,17 +15,13 @@ def show_json(data: object) -> None:
 
 
 def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table on stdout; as wide as its text in a pipe, never wrapped at 80 columns there."""
-    from rich.console import Console
-    from rich.table import Table
-
-    terminal = sys.stdout.isatty()
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column, no_wrap=not terminal)
-    for row in rows:
-        table.add_row(*["" if cell is None else str(cell) for cell in row])
-    Console(width=None if terminal else 240, soft_wrap=not terminal).print(table)
+    """A table on stdout, as wide as its text; plain characters only, in a terminal as in a pipe."""
+    lines = [list(columns), *(["" if cell is None else str(cell) for cell in row] for row in rows)]
+    widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
+    if title:
+        print(title)
+    for line in lines:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 def note(text: str) -> None:
@@ -33,7 +29,7 @@ def note(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _text(value: Any) -> object:  # noqa: ANN401  # whatever a row holds
+def _text(value: Any) -> object:  # whatever a row holds
     if isinstance(value, datetime):
         return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return str(value)

@@ -1,183 +1,209 @@
-"""Whether the sections of one pipeline agree: every name that one file uses, another file defines."""
+"""Whether the sections of one pipeline agree: every name that one file uses, another file defines.
+
+Says which file and key path is wrong; `load.py` adds line and caret. `agree_learning.py` does model.yaml.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from graphlib import CycleError, TopologicalSorter
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterator
+from datetime import timedelta
 
+from spark_jobs.config import registered
+from spark_jobs.config.agree_learning import model_clashes
+from spark_jobs.config.clash import Clash, unknown_name, unknown_names, wrong_call
+from spark_jobs.config.columns import (
+    CyclicTablesError,
+    columns_of,
+    feature_columns,
+    silver_columns,
+    silver_order,
+    training_columns,
+    window_label,
+)  # fmt: skip
+from spark_jobs.config.sources import RESERVED
 from spark_jobs.config.tables import SilverTable
 from spark_jobs.config.whole import Pipeline
+from spark_jobs.config.yaml_file import Where
 from spark_jobs.errors import nearest
 
-
-@dataclass(frozen=True)
-class Fault:
-    """One fault of conf/: the place (file:line:column), the key path, what was found, what is allowed."""
-
-    place: str
-    path: str
-    found: str
-    allowed: str = ""
-    caret: str = ""
-
-    def __str__(self) -> str:
-        head = f"  {self.place}: {self.path}: {self.found}" if self.path else f"  {self.place}: {self.found}"
-        return "\n".join(
-            [head, *([self.caret] if self.caret else []), *([f"    {self.allowed}"] if self.allowed else [])]
-        )
+__all__ = ["CyclicTablesError", "columns_of", "disagreements", "feature_columns", "silver_order", "window_label"]
 
 
-class CyclicTablesError(ValueError):
-    """Silver tables look each other up in a circle; `cycle` names it."""
-
-    def __init__(self, cycle: list[str]) -> None:
-        self.cycle = cycle
-        super().__init__(cycle)
-
-
-def silver_order(tables: dict[str, SilverTable]) -> list[str]:
-    """Silver tables, each after those it looks up.
-
-    Raises:
-        CyclicTablesError: they look each other up in a circle.
-    """
-    try:
-        return list(
-            TopologicalSorter({name: sorted({look.table for look in table.lookups.values()}) for name, table in tables.items()})
-            .static_order()
-        )  # fmt: skip
-    except CycleError as error:
-        raise CyclicTablesError(list(error.args[1])) from error
-
-
-def disagreements(pipeline: Pipeline, folder: Path, name: str) -> list[Fault]:
-    """All places in which the sections of `pipeline` contradict each other."""
-    found = [
-        *_settings(pipeline, folder, name),
-        *_tables(pipeline, folder),
-        *_features(pipeline, folder),
+def disagreements(pipeline: Pipeline, name: str) -> list[Clash]:
+    """All places in which the sections of the pipeline in folder `name` contradict each other."""
+    known = registered.transforms(pipeline.settings.modules)
+    return [
+        *_settings(pipeline, name),
+        *_tables(pipeline, known),
+        *_features(pipeline, known),
+        *_replay(pipeline),
+        *model_clashes(pipeline, known),
         *_suites(pipeline, name),
     ]
-    return found
 
 
-def columns_of(table: SilverTable) -> list[str]:
-    """Typed and looked-up columns of a silver table, with event_at."""
-    return [*table.columns, *table.lookups, "event_at"]
-
-
-def _unknown(place: Path | str, path: str, used: Iterable[str], legal: Iterable[str], kind: str) -> Iterator[Fault]:
-    known = list(legal)
-    for name in used:
-        if name not in known:
-            yield Fault(str(place), path, f"no {kind} '{name}'", nearest(name, known))
-
-
-def _settings(pipeline: Pipeline, folder: Path, name: str) -> Iterator[Fault]:
-    file = folder / "pipeline.yaml"
+def _settings(pipeline: Pipeline, name: str) -> Iterator[Clash]:
+    file = "pipeline.yaml"
     if pipeline.name != name:
-        yield Fault(str(file), "name", f"'{pipeline.name}' is not the folder's name", f"write {name}")
+        yield Clash(file, ("name",), f"'{pipeline.name}' is not the folder's name", f"write {name}")
     if pipeline.end and pipeline.end <= pipeline.start:
-        yield Fault(str(file), "end", "is not after start")
+        yield Clash(file, ("end",), "is not after start")
+    for index, module in enumerate(pipeline.settings.modules):
+        if registered.module_file(module) is None:
+            yield Clash(
+                file, ("modules", index), f"no Python module '{module}'", f"one on sys.path or in {registered.ROOT}"
+            )
 
 
-def _tables(pipeline: Pipeline, folder: Path) -> Iterator[Fault]:
-    file = folder / "tables.yaml"
+def _tables(pipeline: Pipeline, known: dict[str, registered.Signature]) -> Iterator[Clash]:
+    file = "tables.yaml"
     try:
         silver_order(pipeline.silver)
     except CyclicTablesError as error:
-        yield Fault(str(file), "tables", f"look-ups go in a circle: {' -> '.join(error.cycle)}")
+        at = ("tables", error.cycle[0], "lookups")
+        yield Clash(
+            file, at, f"look-ups go in a circle: {' -> '.join(error.cycle)}", "each table looks up earlier ones"
+        )
     for name, table in pipeline.silver.items():
-        at = f"tables.{name}"
-        yield from _unknown(file, f"{at}.source", [table.source], pipeline.sources.sources, "source")
-        yield from _unknown(file, f"{at}.key", table.key, table.columns, "column")
-        yield from _unknown(file, f"{at}.event_at.columns", table.event_at.columns, table.columns, "column")
-        source = pipeline.sources.sources.get(table.source)
+        yield from _table(file, ("tables", name), table, pipeline, known)
+
+
+def _table(
+    file: str, at: Where, table: SilverTable, pipeline: Pipeline, known: dict[str, registered.Signature]
+) -> Iterator[Clash]:
+    yield from unknown_name(file, (*at, "source"), table.source, pipeline.sources.sources, "source")
+    yield from unknown_names(file, (*at, "key"), table.key, table.columns, "column")
+    yield from wrong_call(file, (*at, "event_at"), table.event_at, list(table.columns), known)
+    source = pipeline.sources.sources.get(table.source)
+    for name, column in table.columns.items():
+        place = (*at, "columns", name)
+        if name in RESERVED or name in table.lookups:
+            yield Clash(file, place, f"'{name}' is taken", f"not a look-up, nor one of {', '.join(sorted(RESERVED))}")
         if source:
-            wanted = [column.source or column_name for column_name, column in table.columns.items()]
-            yield from _unknown(file, f"{at}.columns", wanted, source.columns, f"column of source {table.source}")
-        for column, look in table.lookups.items():
-            yield from _unknown(file, f"{at}.lookups.{column}.table", [look.table], pipeline.silver, "table")
-            other = pipeline.silver.get(look.table)
-            if other:
-                yield from _unknown(file, f"{at}.lookups.{column}.column", [look.column], other.columns, "column")
-                if other.key != table.key:
-                    yield Fault(
-                        str(file), f"{at}.lookups.{column}", f"{look.table} has the key {other.key}", f"{table.key}"
-                    )
-
-
-def _features(pipeline: Pipeline, folder: Path) -> Iterator[Fault]:
-    file, features = folder / "features.yaml", pipeline.features
-    spine = pipeline.silver.get(features.spine.table)
-    yield from _unknown(file, "spine.table", [features.spine.table], pipeline.silver, "table")
-    if spine:
-        yield from _unknown(file, "spine.event_at", [features.spine.event_at], spine.columns, "column")
-        for entity, columns in features.spine.entities.items():
-            yield from _unknown(file, f"spine.entities.{entity}", columns, spine.columns, "column")
-    for name, group in features.windows.items():
-        at, legal = f"windows.{name}", _legal(pipeline, group.table)
-        yield from _unknown(file, f"{at}.table", [group.table], pipeline.silver, "table")
-        yield from _unknown(file, f"{at}.entities", group.entities, features.spine.entities, "entity")
-        for measure, call in group.measures.items():
-            yield from _unknown(file, f"{at}.measures.{measure}.columns", call.columns, legal, "column")
-        for entity in group.entities:
-            yield from _unknown(file, f"{at}.entities", features.spine.entities.get(entity, []), legal, "column")
-        for aggregation in group.aggregations:
-            if (aggregation.op == "count") != (aggregation.of is None):
-                yield Fault(
-                    str(file), f"{at}.aggregations", f"'{aggregation.name}': count takes no measure, others take one"
-                )
-            if aggregation.of:
-                yield from _unknown(file, f"{at}.aggregations", [aggregation.of], group.measures, "measure")
-    for name, joined in features.as_of.items():
-        at, legal = f"as_of.{name}", _legal(pipeline, joined.table)
-        yield from _unknown(file, f"{at}.table", [joined.table], pipeline.silver, "table")
-        yield from _unknown(file, f"{at}.entity", [joined.entity], features.spine.entities, "entity")
-        yield from _unknown(file, f"{at}.columns", joined.columns, legal, "column")
-
-
-def _legal(pipeline: Pipeline, table: str) -> list[str]:
-    return columns_of(pipeline.silver[table]) if table in pipeline.silver else []
-
-
-def feature_columns(pipeline: Pipeline, group: str) -> list[str]:
-    """Value columns of features/<group>, in order."""
-    windows = pipeline.features.windows.get(group)
-    if windows is None:
-        return list(pipeline.features.as_of[group].columns)
-    return [
-        f"{a.name}_{window_label(int(w.total_seconds() // 3600))}"
-        for a in windows.aggregations
-        for w in windows.windows
-    ]
-
-
-def window_label(hours: int) -> str:
-    """A window's length as in feature names: whole days from two on as days, hours otherwise."""
-    return f"{hours // 24}d" if hours % 24 == 0 and hours >= 48 else f"{hours}h"
-
-
-def _suites(pipeline: Pipeline, name: str) -> Iterator[Fault]:
-    place = f"expectations/{name}"
-    published = [*pipeline.silver, *pipeline.feature_tables]
-
-    for table, suite in pipeline.suites.items():
-        yield from _unknown(place, "table", [table], published, "table")
-        if table in published:
-            group = table.removeprefix("features/")
-            legal = columns_of(pipeline.silver[table]) if table in pipeline.silver else [
-                "entity", "key", "as_of", *feature_columns(pipeline, group)]  # fmt: skip
-            for rule in suite.rules:
-                used = [*([rule.column] if rule.column else []), *(rule.columns or [])]
-                yield from _unknown(f"{place}: {table}", f"rules.{rule.id}", used, legal, "column")
-    for table in published:
-        if table not in pipeline.suites or not pipeline.suites[table].rules:
-            yield Fault(
-                place,
-                "",
-                f"table '{table}' would be published without a rule",
-                f"write {place}/<file>.yaml with table: {table}",
+            at_name = (*place, "from") if column.source else place
+            yield from unknown_name(
+                file, at_name, column.source or name, source.columns, f"column of source {table.source}"
             )
+    for name, look in table.lookups.items():
+        place = (*at, "lookups", name)
+        if name in RESERVED:
+            yield Clash(file, place, f"'{name}' is taken", f"none of {', '.join(sorted(RESERVED))}")
+        yield from unknown_name(file, (*place, "table"), look.table, pipeline.silver, "table")
+        other = pipeline.silver.get(look.table)
+        if other:
+            yield from unknown_name(file, (*place, "column"), look.column, other.columns, "column")
+            if other.key != table.key:
+                yield Clash(file, place, f"{look.table} has the key {other.key}", f"{table.key}")
+
+
+def _features(pipeline: Pipeline, known: dict[str, registered.Signature]) -> Iterator[Clash]:
+    file, spine = "features.yaml", pipeline.features.spine
+    yield from unknown_name(file, ("spine", "table"), spine.table, pipeline.silver, "table")
+    table = pipeline.silver.get(spine.table)
+    if table:
+        yield from unknown_name(file, ("spine", "event_at"), spine.event_at, table.columns, "column")
+        for entity, columns in spine.entities.items():
+            yield from unknown_names(file, ("spine", "entities", entity), columns, table.columns, "column")
+    yield from _windows(file, pipeline, known)
+    for name, joined in pipeline.features.as_of.items():
+        at, legal = ("as_of", name), silver_columns(pipeline, joined.table)
+        yield from unknown_name(file, (*at, "table"), joined.table, pipeline.silver, "table")
+        yield from unknown_name(file, (*at, "entity"), joined.entity, spine.entities, "entity")
+        if joined.table in pipeline.silver:
+            yield from unknown_names(file, (*at, "columns"), joined.columns, legal, "column")
+            yield from _entity_columns(
+                file, (*at, "entity"), spine.entities.get(joined.entity, []), legal, joined.table
+            )
+        if not _whole_hours(joined.staleness):
+            yield Clash(file, (*at, "staleness"), "is not a number of whole hours", "1h or more")
+        if name in pipeline.features.windows:
+            yield Clash(file, at, f"'{name}' is a window group too", "one group for each table features/<name>")
+    doubled = sorted(column for column, times in Counter(training_columns(pipeline)).items() if times > 1)
+    if doubled:
+        yield Clash(
+            file, (), f"columns that a training set would have twice: {', '.join(doubled)}", "rename one of each"
+        )
+
+
+def _windows(file: str, pipeline: Pipeline, known: dict[str, registered.Signature]) -> Iterator[Clash]:
+    entities = pipeline.features.spine.entities
+    for name, group in pipeline.features.windows.items():
+        at, legal = ("windows", name), silver_columns(pipeline, group.table)
+        yield from unknown_name(file, (*at, "table"), group.table, pipeline.silver, "table")
+        yield from unknown_names(file, (*at, "entities"), group.entities, entities, "entity")
+        if group.table in pipeline.silver:
+            for measure, call in group.measures.items():
+                yield from wrong_call(file, (*at, "measures", measure), call, legal, known)
+            for index, entity in enumerate(group.entities):
+                place = (*at, "entities", index)
+                yield from _entity_columns(file, place, entities.get(entity, []), legal, group.table)
+        for index, window in enumerate(group.windows):
+            if not _whole_hours(window):
+                yield Clash(file, (*at, "windows", index), "is not a number of whole hours", "1h or more")
+        for index, aggregation in enumerate(group.aggregations):
+            place = (*at, "aggregations", index)
+            if (aggregation.op == "count") != (aggregation.of is None):
+                yield Clash(file, place, f"'{aggregation.name}': count takes no measure, others take one")
+            if aggregation.of:
+                yield from unknown_name(file, (*place, "of"), aggregation.of, group.measures, "measure")
+
+
+def _entity_columns(file: str, where: Where, needed: list[str], legal: list[str], table: str) -> Iterator[Clash]:
+    for column in needed:
+        if column not in legal:
+            yield Clash(
+                file, where, f"{table} has no column '{column}', which names the entity", nearest(column, legal)
+            )
+
+
+def _whole_hours(length: timedelta) -> bool:
+    return length > timedelta(0) and length % timedelta(hours=1) == timedelta(0)
+
+
+def _replay(pipeline: Pipeline) -> Iterator[Clash]:
+    if pipeline.replay is None:
+        return
+    file, declared = "replay.yaml", pipeline.sources.sources
+    for name, replayed in pipeline.replay.sources.items():
+        at = ("sources", name)
+        yield from unknown_name(file, at, name, declared, "source")
+        if name not in declared:
+            continue
+        source = declared[name]
+        if replayed.format != source.format:
+            yield Clash(
+                file, (*at, "format"), f"'{replayed.format}' is not the source's format", f"write {source.format}"
+            )
+        for column in replayed.columns:
+            yield from unknown_name(file, (*at, "columns", column), column, source.columns, f"column of source {name}")
+        for column in source.columns:
+            if column not in replayed.columns:
+                yield Clash(
+                    file, (*at, "columns"), f"column '{column}' of source {name} is not made", "one entry a column"
+                )
+    for name in declared:
+        if name not in pipeline.replay.sources:
+            yield Clash(file, ("sources",), f"source '{name}' of sources.yaml is not made", "one entry a source")
+
+
+def _suites(pipeline: Pipeline, name: str) -> Iterator[Clash]:
+    published = [*pipeline.silver, *pipeline.feature_tables]
+    for table, suite in pipeline.suites.items():
+        yield from unknown_name(table, ("table",), table, published, "published table")
+        if table not in published:
+            continue
+        group = table.removeprefix("features/")
+        silver = table in pipeline.silver
+        legal = (
+            silver_columns(pipeline, table) if silver else ["entity", "key", "as_of", *feature_columns(pipeline, group)]
+        )
+        for index, rule in enumerate(suite.rules):
+            at = ("rules", index)
+            if rule.column:
+                yield from unknown_name(table, (*at, "column"), rule.column, legal, "column")
+            yield from unknown_names(table, (*at, "columns"), rule.columns, legal, "column")
+    for table in published:
+        if table not in pipeline.suites:
+            todo = f"write expectations/{name}/<file>.yaml with table: {table}"
+            yield Clash("", (), f"table '{table}' would be published without a rule", todo)

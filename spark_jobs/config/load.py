@@ -8,14 +8,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from spark_jobs.config.agree import Fault, disagreements
+from spark_jobs.config.agree import disagreements
+from spark_jobs.config.clash import Clash, unknown_names
 from spark_jobs.config.environment import Environment, Places
+from spark_jobs.config.faults import ConfigError, Fault, fault_at, section_faults
 from spark_jobs.config.features import FeaturesFile
+from spark_jobs.config.keys import key_faults
 from spark_jobs.config.model import ModelFile
 from spark_jobs.config.pipeline import PipelineFile
 from spark_jobs.config.replay import ReplayConf
@@ -24,20 +28,29 @@ from spark_jobs.config.sources import SourcesConf
 from spark_jobs.config.suites import Suite
 from spark_jobs.config.tables import TablesFile
 from spark_jobs.config.whole import Pipeline
-from spark_jobs.config.yaml_file import Where, YamlFault, YamlFile, read_yaml
+from spark_jobs.config.yaml_file import YamlFault, YamlFile, read_yaml
 from spark_jobs.errors import UsageError, nearest
 
+__all__ = [
+    "ConfigError",
+    "Fault",
+    "list_pipelines",
+    "load_environment",
+    "load_pipeline",
+    "project_folder",
+    "stray_files",
+]
+
+ROOT = Path(__file__).resolve().parents[2]  # the checkout
 AnySection = TypeVar("AnySection", bound=Section)
-
-
-class ConfigError(UsageError):
-    """Faults of conf/ and expectations/, all at once; `faults` holds them."""
-
-    def __init__(self, where: str, faults: list[Fault]) -> None:
-        self.faults = faults
-        text = "\n".join(str(fault) for fault in faults)
-        super().__init__(where, f"{len(faults)} fault(s)\n{text}", todo="mend the lines named, then: tidegate validate")
-        self.args = (where, faults)
+FILES: dict[str, tuple[str, type[Section], bool]] = {  # file of a pipeline -> field of Pipeline, model, must be there
+    "pipeline.yaml": ("settings", PipelineFile, True),
+    "sources.yaml": ("sources", SourcesConf, True),
+    "tables.yaml": ("tables", TablesFile, True),
+    "features.yaml": ("features", FeaturesFile, True),
+    "model.yaml": ("models", ModelFile, False),
+    "replay.yaml": ("replay", ReplayConf, False),
+}
 
 
 def project_folder() -> Path:
@@ -49,7 +62,7 @@ def project_folder() -> Path:
     for folder in (here, *here.parents):
         if (folder / "conf" / "environments").is_dir():
             return folder
-    return Path(__file__).resolve().parents[2]
+    return ROOT
 
 
 def list_pipelines(project: Path | None = None) -> list[str]:
@@ -68,11 +81,12 @@ def load_environment(name: str, project: Path | None = None) -> tuple[Environmen
     path = project / "conf/environments" / f"{name}.yaml"
     legal = sorted(p.stem for p in path.parent.glob("*.yaml"))
     if name not in legal:
-        raise UsageError("--env", f"no environment '{name}' in {path.parent}", nearest(name, legal))
+        todo = f"add conf/environments/{name}.yaml, or name one of those"
+        raise UsageError("--env", f"no environment '{name}' in {path.parent}", nearest(name, legal), todo)
     faults: list[Fault] = []
-    environment = _section(path, Environment, project, faults)
-    if environment is None:
-        raise ConfigError(str(path.relative_to(project)), faults)
+    environment, file = _section(path, Environment, project, faults)
+    if environment is None or file is None:
+        raise ConfigError(file.shown if file else str(path.relative_to(project)), faults)
     return environment, Places.of(project, environment)
 
 
@@ -84,122 +98,108 @@ def load_pipeline(name: str, project: Path | None = None) -> Pipeline:
         ConfigError: any of its files has a fault, or they contradict each other.
     """
     project = project or project_folder()
-    if name not in list_pipelines(project):
-        raise UsageError("pipeline", f"no pipeline '{name}'", nearest(name, list_pipelines(project)))
-    folder = project / "conf/pipelines" / name
-    faults: list[Fault] = []
-    parts: dict[str, Any] = {
-        "settings": _section(folder / "pipeline.yaml", PipelineFile, project, faults),
-        "sources": _section(folder / "sources.yaml", SourcesConf, project, faults),
-        "tables": _section(folder / "tables.yaml", TablesFile, project, faults),
-        "features": _section(folder / "features.yaml", FeaturesFile, project, faults),
-        "models": _optional(folder / "model.yaml", ModelFile, project, faults),
-        "replay": _optional(folder / "replay.yaml", ReplayConf, project, faults),
-    }
-    suites = [
-        _section(path, Suite, project, faults) for path in sorted((project / "expectations" / name).glob("*.yaml"))
-    ]
+    legal = list_pipelines(project)
+    if name not in legal:
+        todo = f"add conf/pipelines/{name}/pipeline.yaml, or name one of those"
+        raise UsageError("pipeline", f"no pipeline '{name}' in {project}", nearest(name, legal), todo)
+    where = f"conf/pipelines/{name}"
+    faults, parts, files = list(stray_files(project, name)), dict[str, Any](), dict[str, YamlFile]()
+    for file_name, (field, model, needed) in FILES.items():
+        path = project / where / file_name
+        if needed or path.exists():
+            parts[field], file = _section(path, model, project, faults)
+            files |= {file_name: file} if file else {}
+    suites = _suites(project, name, files, faults)
     if faults:
-        raise ConfigError(f"conf/pipelines/{name}", faults)
-    pipeline = Pipeline(**parts, suites={suite.table: suite for suite in suites if suite}, config_hash="")
-    found = disagreements(pipeline, folder.relative_to(project), name)
+        raise ConfigError(where, faults)
+    pipeline = Pipeline(**parts, suites=suites, config_hash="")
+    found = [_clash_fault(clash, files, where) for clash in disagreements(pipeline, name)]
     if found:
-        raise ConfigError(f"conf/pipelines/{name}", found)
+        raise ConfigError(where, found)
     text = json.dumps(pipeline.model_dump(mode="json", exclude={"replay"}), sort_keys=True)
     return pipeline.model_copy(update={"config_hash": hashlib.sha256(text.encode()).hexdigest()[:16]})
 
 
-def _optional(path: Path, model: type[AnySection], project: Path, faults: list[Fault]) -> AnySection | None:
-    return _section(path, model, project, faults) if path.exists() else None
+def check_channels(name: str, env: str, project: Path | None = None) -> None:
+    """Every channel that pipeline `name` alerts is one of environment `env`.
+
+    Raises:
+        ConfigError: an unknown channel, or a fault in either file.
+    """
+    project = project or project_folder()
+    environment, _ = load_environment(env, project)
+    faults: list[Fault] = []
+    settings, file = _section(project / f"conf/pipelines/{name}/pipeline.yaml", PipelineFile, project, faults)
+    if settings and file:
+        kind = f"channel of environment {env}"
+        for clash in unknown_names("", ("alerts",), settings.alerts, environment.channels, kind):
+            faults.append(fault_at(file, clash.where, clash.found, clash.allowed))
+    if faults:
+        raise ConfigError(f"conf/pipelines/{name}", faults)
 
 
-def _section(path: Path, model: type[AnySection], project: Path, faults: list[Fault]) -> AnySection | None:
+def stray_files(project: Path, name: str) -> Iterator[Fault]:
+    """YAML files of the pipeline `name` that no one would read, such as a misspelt model.yml."""
+    for path in sorted((project / "conf/pipelines" / name).rglob("*.y*ml")):
+        shown = path.relative_to(project / "conf/pipelines" / name).as_posix()
+        if shown not in FILES:
+            yield Fault(str(path.relative_to(project)), "", "a file that is never read", nearest(shown, list(FILES)))
+    for path in sorted((project / "expectations" / name).rglob("*.y*ml")):
+        if path.suffix != ".yaml" or path.parent.name != name:
+            allowed = f"expectations/{name}/<file>.yaml"
+            yield Fault(str(path.relative_to(project)), "", "a file that is never read", allowed)
+
+
+def stray_pipelines(project: Path) -> Iterator[Fault]:
+    """Folders that no one would read: of conf/pipelines without pipeline.yaml, of expectations without a pipeline."""
+    legal = list_pipelines(project)
+    for room, found, allowed in (
+        ("conf/pipelines", "is no pipeline", "a folder with pipeline.yaml"),
+        ("expectations", "rules of no pipeline", "a folder named as its pipeline"),
+    ):
+        for path in sorted((project / room).iterdir() if (project / room).is_dir() else []):
+            if path.name not in legal and not path.name.startswith("."):
+                yield Fault(f"{room}/{path.name}", "", found, allowed)
+
+
+def _suites(project: Path, name: str, files: dict[str, YamlFile], faults: list[Fault]) -> dict[str, Suite]:
+    """Suites by table; adds each file to `files` under its table."""
+    suites: dict[str, Suite] = {}
+    for path in sorted((project / "expectations" / name).glob("*.yaml")):
+        suite, file = _section(path, Suite, project, faults)
+        if suite is None or file is None:
+            continue
+        if suite.table in suites:
+            found = f"table '{suite.table}' has a suite already, in {files[suite.table].shown}"
+            faults.append(fault_at(file, ("table",), found, "one file a table"))
+        suites[suite.table], files[suite.table] = suite, file
+    return suites
+
+
+def _clash_fault(clash: Clash, files: dict[str, YamlFile], where: str) -> Fault:
+    if clash.file in files:
+        return fault_at(files[clash.file], clash.where, clash.found, clash.allowed)
+    return Fault(f"{where}/{clash.file}".rstrip("/"), "", clash.found, clash.allowed)
+
+
+def _section(
+    path: Path, model: type[AnySection], project: Path, faults: list[Fault]
+) -> tuple[AnySection | None, YamlFile | None]:
+    """The section in `path`, none with faults added to `faults`; and its text with the place of each key."""
     shown = str(path.relative_to(project))
     try:
-        file = read_yaml(path)
+        file = read_yaml(path, shown)
     except YamlFault as fault:
-        faults.append(Fault(f"{shown}:{fault.line}:{fault.column}", "", fault.found))
-        return None
+        faults.append(Fault(f"{shown}:{fault.line}:{fault.column}", "", fault.found, "", fault.caret))
+        return None, None
     except (OSError, UnicodeDecodeError) as error:
         faults.append(Fault(shown, "", f"cannot be read: {error}", "a readable UTF-8 file"))
-        return None
-    early = _not_yet(file.data, model, ())
-    faults.extend(_at(file, shown, where, found, "") for where, found in early)
+        return None, None
+    wrong_keys = list(key_faults(file.data, model))
     try:
-        return model.model_validate(file.data) if not early else None
+        section = model.model_validate(file.data)
     except ValidationError as error:
-        for item in error.errors(include_url=False):
-            where = tuple(part for part in item["loc"] if not str(part).startswith("function-"))
-            faults.append(_pydantic_fault(file, shown, model, where, item))
-        return None
-
-
-def _at(file: YamlFile, shown: str, where: Where, found: str, allowed: str) -> Fault:
-    line, column = file.place(where)
-    return Fault(f"{shown}:{line}:{column}", _dotted(where), found, allowed, file.caret(where))
-
-
-def _dotted(where: Where) -> str:
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in where).lstrip(".")
-
-
-def _pydantic_fault(file: YamlFile, shown: str, model: type[BaseModel], where: Where, item: Any) -> Fault:
-    if item["type"] == "extra_forbidden":
-        owner = _model_at(model, where[:-1])
-        legal = [_yaml_name(owner, name) for name in owner.model_fields] if owner else []
-        return _at(file, shown, where, f"unknown key '{where[-1]}'", nearest(str(where[-1]), legal))
-    if item["type"] == "missing":
-        return _at(file, shown, where, f"key '{where[-1]}' is missing", "")
-    found = item["msg"].removeprefix("Value error, ")
-    shown_value = "" if isinstance(item["input"], dict | list | BaseModel) else f"'{item['input']}': "
-    return _at(file, shown, where, found if str(item["input"]) in found else f"{shown_value}{found}", "")
-
-
-def _yaml_name(owner: type[BaseModel], name: str) -> str:
-    return owner.model_fields[name].alias or name
-
-
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for part in get_args(annotation) for model in _models_in(part)]
-
-
-def _model_at(model: type[BaseModel], where: Where) -> type[BaseModel] | None:
-    """The model that stands at `where`; keys of mappings and indexes of lists are passed over."""
-    owner = model
-    for part in where:
-        names = {_yaml_name(owner, name): name for name in owner.model_fields}
-        if str(part) in names:
-            inner = _models_in(owner.model_fields[names[str(part)]].annotation)
-            if not inner:
-                return None
-            owner = inner[0]
-    return owner
-
-
-def _not_yet(data: Any, model: type[BaseModel], where: Where) -> list[tuple[Where, str]]:
-    """Fields that are named in YAML though the room they belong to is not built."""
-    if not isinstance(data, dict):
-        return []
-    found: list[tuple[Where, str]] = []
-    for name, info in model.model_fields.items():
-        key = info.alias or name
-        if key not in data:
-            continue
-        extra = info.json_schema_extra
-        if isinstance(extra, dict) and "not_yet" in extra:
-            found.append(((*where, key), f"not yet: '{key}' is planned ({extra['not_yet']})"))
-            continue
-        for inner in _models_in(info.annotation)[:1]:
-            value = data[key]
-            nested = value if isinstance(value, dict) and not set(value) & set(inner.model_fields) else None
-            if nested is not None:
-                for child_key, child in nested.items():
-                    found.extend(_not_yet(child, inner, (*where, key, child_key)))
-            elif isinstance(value, list):
-                for index, child in enumerate(value):
-                    found.extend(_not_yet(child, inner, (*where, key, index)))
-            else:
-                found.extend(_not_yet(value, inner, (*where, key)))
-    return found
+        faults.extend(section_faults(file, wrong_keys, error))
+        return None, file
+    faults.extend(section_faults(file, wrong_keys, None))
+    return (None if wrong_keys else section), file

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from deltalake import CommitProperties, DeltaTable, Schema
 from deltalake.exceptions import TableNotFoundError
-from deltalake.transaction import AddAction
+from deltalake.transaction import AddAction, RemoveAction
 
 from spark_jobs.errors import RefusedError, RetryError
 from spark_jobs.failpoints import failpoint
@@ -82,7 +82,7 @@ def _append(root: Path, staged: Staged) -> None:
     table = _open(root, staged)
     if _committed(table, staged.pub):
         return  # the commit landed though its answer was lost
-    actions = [
+    actions: list[AddAction | RemoveAction] = [
         AddAction(file.path, file.size, {"day": file.day}, int(datetime.now(UTC).timestamp() * 1000), True, file.stats)
         for file in staged.files
     ]

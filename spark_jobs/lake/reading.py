@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,13 @@ def connect() -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(config={"autoinstall_known_extensions": False, "autoload_known_extensions": False})
     connection.execute("SET TimeZone = 'UTC'")
     return connection
+
+
+def _shut(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
+    """From now on the connection reads `folder` and no other file, loads no extension, and cannot be told otherwise."""
+    connection.execute("SET allowed_directories = ?", [[f"{folder}/"]])
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
 
 
 def register_current(
@@ -59,19 +68,52 @@ def read_current(
     Raises:
         UsageError: `where` is not a condition on the table's columns.
     """
+    if where:
+        check_condition(where)
     with connect() as connection:
         if not register_current(connection, root, table, kind, line, _PLAIN):
             return []
-        condition = f"WHERE {where}" if where else ""
+        _shut(connection, root / table)
+        condition = f"WHERE (\n{where}\n)" if where else ""
         order = "DESC" if newest_first else "ASC"
         try:
             found = connection.execute(f'SELECT * FROM "{_PLAIN}" {condition} ORDER BY hour {order} LIMIT {int(limit)}')
+            names = [column[0] for column in found.description or []]
+            return [dict(zip(names, map(_plain, row), strict=True)) for row in found.fetchall()]
         except duckdb.Error as error:
-            raise UsageError(
-                "--where", str(error).splitlines()[0], "a condition on the table's columns in SQL"
-            ) from error
-        names = [column[0] for column in found.description or []]
-        return [dict(zip(names, map(_plain, row), strict=True)) for row in found.fetchall()]
+            raise _not_a_condition(" ".join(str(error).split())[:300]) from error
+
+
+def check_condition(where: str) -> None:
+    """That `where` is one condition and nothing else: no second statement, no other table, no function that makes one.
+
+    Raises:
+        UsageError: it is not.
+    """
+    with connect() as connection:
+        query = f"SELECT 1 FROM rows WHERE (\n{where}\n)"
+        [(text,)] = connection.execute("SELECT json_serialize_sql(?)", [query]).fetchall()
+    told = json.loads(text)
+    if told["error"]:
+        raise _not_a_condition(str(told["error_message"]))
+    [statement] = told["statements"]
+    node = statement["node"]
+    if node["type"] != "SELECT_NODE" or node["from_table"].get("table_name") != "rows" or node["modifiers"]:
+        raise _not_a_condition("more than a condition")
+    if any(part.get("class") == "SUBQUERY" for part in _parts(node["where_clause"])):
+        raise _not_a_condition("a query inside the condition")
+
+
+def _parts(node: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(node, dict):
+        yield node
+    for part in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from _parts(part)
+
+
+def _not_a_condition(found: str) -> UsageError:
+    allowed = "one condition in SQL on the table's columns, without another query"
+    return UsageError("--where", found, allowed, "look at the columns first: the same command without --where")
 
 
 def _chosen(table: str, kind: TableKind, line: list[Release]) -> pa.Table:

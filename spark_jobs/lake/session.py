@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import time
 from typing import Literal
 
 from pyspark.sql import SparkSession
@@ -22,10 +24,14 @@ def local_session(
     cores = int(master.removeprefix("local[").removesuffix("]"))
     conf = spark_conf(jvm, cores=cores, shuffle_partitions=partitions)
     os.environ.update(process_environment())
-    java_options = conf.pop("spark.driver.extraJavaOptions", "")
-    os.environ["PYSPARK_SUBMIT_ARGS"] = (
-        f"--driver-memory {memory_mb}m --driver-java-options '{java_options}' pyspark-shell"
-    )
+    starts_with = [  # what a JVM must know before it runs; a builder is too late for it
+        *("--driver-memory", f"{memory_mb}m"),
+        *("--driver-java-options", shlex.quote(conf.pop("spark.driver.extraJavaOptions"))),
+        *("--driver-class-path", conf.pop("spark.driver.extraClassPath")),
+        "pyspark-shell",
+    ]
+    os.environ["PYSPARK_SUBMIT_ARGS"] = " ".join(starts_with)
+    time.tzset()
     builder = SparkSession.builder.master(master).appName("tidegate-local")
     for name, value in conf.items():
         builder = builder.config(name, value)

@@ -11,11 +11,13 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import pyarrow.parquet as pq
-from pyspark.sql import DataFrame
+
+if TYPE_CHECKING:  # publishing needs no Spark: neither does this module, but to write a frame
+    from pyspark.sql import DataFrame
 
 STATS_COLUMNS = ("hour", "known_at", "pub", "as_of", "event_hour")  # whole hours and a number: exact as statistics
 
@@ -66,8 +68,14 @@ def stage(root: Path, table: str, pub: int, frame: DataFrame, *, bulk: bool) -> 
     target = table_folder(root, table) / f"pub-{pub}"
     spread = frame.repartition("day") if bulk else frame.coalesce(1)
     spread.write.mode("overwrite").partitionBy("day").parquet(str(target))
-    files = tuple(_staged_file(target.parent, path) for path in sorted(target.rglob("*.parquet")))
-    return Staged(table, pub, frame.schema.json(), files)
+    return staged_files(root, table, pub, frame.schema.json())
+
+
+def staged_files(root: Path, table: str, pub: int, schema: str) -> Staged:
+    """What lies on disk as staged files of `pub` for `table`; `schema` is the Spark schema as JSON, `day` in it."""
+    folder = table_folder(root, table)
+    paths = sorted((folder / f"pub-{pub}").rglob("*.parquet"))
+    return Staged(table, pub, schema, tuple(_staged_file(folder, path) for path in paths))
 
 
 def _staged_file(folder: Path, path: Path) -> StagedFile:

@@ -45,7 +45,7 @@ def covering_rows(
     segments: Iterable[Segment], start: datetime | None, end: datetime | None
 ) -> list[tuple[datetime, int]]:
     """(hour, pub) for every covered hour, within [start, end) where given."""
-    found = []
+    found: list[tuple[datetime, int]] = []
     for segment in segments:
         low = max(segment.start, start) if start else segment.start
         high = min(segment.end, end) if end else segment.end

@@ -6,7 +6,8 @@ Readable and writable without a JVM, so that gates, pages and alerts cost millis
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -95,6 +96,7 @@ class Ledger:
         """Publish: the one commit that readers follow. Returns the release as written.
 
         `draft` says what it covers; number, parent and dead are set against the newest release in one compare-and-swap.
+        A publication is released once: when it stands there already (its answer was lost), that release is returned.
 
         Raises:
             StaleBaseError: a release after `unless_since` is a rollback or covers a table of `touched`.
@@ -104,6 +106,9 @@ class Ledger:
 
         def build(seq: int, rows: list[Row]) -> Row:
             before = [Release.of(row) for row in rows]
+            written[:] = [r for r in before if r.pub == draft.pub]
+            if written:
+                raise _ReleasedBeforeError
             newest = before[-1] if before else None
             newer = [r for r in before if r.release > (unless_since or 0)]
             blocking = [r.release for r in newer if r.kind == "rollback" or read & {t for t, _, _ in r.covers}]
@@ -114,7 +119,8 @@ class Ledger:
             written[:] = [final]
             return _release_row(final)
 
-        self.store.append("releases", build)
+        with suppress(_ReleasedBeforeError):
+            self.store.append("releases", build)
         return written[-1]
 
     # incidents and promotions
@@ -125,6 +131,10 @@ class Ledger:
     def add_incident(self, row: Row) -> int:
         """Add an event of an incident."""
         return self.store.append("incidents", lambda seq, _: row)
+
+    def add_incident_after(self, build: Callable[[list[Row]], Row]) -> int:
+        """Add the event that `build(all rows so far)` makes, in one compare-and-swap; what it raises ends the attempt."""
+        return self.store.append("incidents", lambda seq, rows: build(rows))
 
     def promotions(self) -> list[Row]:
         """All rows of `promotions`, oldest first."""
@@ -146,6 +156,10 @@ class StaleBaseError(Exception):
     def __init__(self, releases: Sequence[int]) -> None:
         self.releases = list(releases)
         super().__init__(self.releases)
+
+
+class _ReleasedBeforeError(Exception):
+    """The publication has its release already; nothing is to be written."""
 
 
 def _interval(call: Invocation, state: str) -> Row:

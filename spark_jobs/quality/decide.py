@@ -192,9 +192,7 @@ def key_result(key: Sequence[str], doubled: int, rows: int, examples: Sequence[o
     )  # fmt: skip
 
 
-def decide(
-    table: str, scope: str, suite: Suite, results: Sequence[RuleResult], staged_digest: str = ""
-) -> Verdict:
+def decide(table: str, scope: str, suite: Suite, results: Sequence[RuleResult], staged_digest: str = "") -> Verdict:
     """The verdict on one table: every declared rule must have exactly one result, else that rule is an ERROR."""
     seen = [result.rule for result in results]
     counted = list(results)

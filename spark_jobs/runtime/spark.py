@@ -22,6 +22,16 @@ _JVM_FLAGS: dict[JvmClass, tuple[str, ...]] = {
     "bulk": ("-XX:+UseParallelGC", "-XX:ReservedCodeCacheSize=240m"),
 }
 STEP_SCRIPT = Path(__file__).parents[1] / "submit" / "run_step.py"
+# An hour's plans run once, on few rows: compiling code for them, or planning them again between their stages, costs
+# more than it saves (an hour's prepare: 42 s of wall time with both, 34 s without, 2 cores).
+_PLANS: dict[JvmClass, dict[str, str]] = {
+    "hourly": {
+        "spark.sql.adaptive.enabled": "false",
+        "spark.sql.codegen.wholeStage": "false",
+        "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    },
+    "bulk": {},
+}
 _LOG_CONFIG = Path(__file__).with_name("log4j2.properties")
 
 _FIXED = {
@@ -62,6 +72,7 @@ def spark_conf(jvm: JvmClass, *, cores: int, shuffle_partitions: int) -> dict[st
     start = startup_cache.flags(flags, jars) if jvm == "hourly" else []
     return {
         **_FIXED,
+        **_PLANS[jvm],
         "spark.default.parallelism": str(cores),
         "spark.sql.shuffle.partitions": str(shuffle_partitions),
         # Twice: spark.jars reaches executors of a cluster, but its class loader cannot use the start-up cache.

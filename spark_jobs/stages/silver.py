@@ -57,7 +57,7 @@ def _table(work: Work, name: str, table: SilverTable) -> list[tuple[object, ...]
     totals = {field: sum(getattr(account, field) for account in accounts) for field in _TOTALS}
     work.accounts[name] = totals
     slim = gate.Judged(**{**judged.__dict__, "split": judged.split.drop(*_only_bronze(table), "raw", "fault")})
-    gate.judge(work, slim, "silver", [*account_results(accounts), _drop_readable(bronze, len(accounts))])
+    gate.judge(work, slim, "silver", [_drop_readable(bronze, len(accounts)), *account_results(accounts)])
     return [_booked(work, name, table.source, account) for account in accounts]
 
 
@@ -121,6 +121,7 @@ def _drop_readable(bronze: DataFrame, hours: int) -> RuleResult:
     ]
     observed = f"{broken[0][0]}: {broken[0][1]}" if broken else f"{hours} drops"
     return RuleResult(
-        "drop_readable", Outcome.FAIL if broken else Outcome.PASS, "", observed, "whole files with the declared columns",
+        "drop_readable", Outcome.FAIL if broken else Outcome.PASS, "", observed,
+        "whole files with the declared columns; have a broken one delivered again, then re-run the hour",
         len(broken), hours, tuple(f"{file}: {fault}"[:120] for file, fault in broken), "a rule that every table has",
     )  # fmt: skip

@@ -55,9 +55,9 @@ def with_cells(work: Work, rows: DataFrame, first_as_of: datetime, *, as_known: 
         for entity in group.entities:
             rows = _joined(work, rows, name, entity, f"{entity}_", first_as_of, as_known)
             known.append(F.col(f"_known_{name}_{entity}"))
-    for name, group in features.as_of.items():
-        rows = _joined(work, rows, name, group.entity, "", first_as_of, as_known)
-        known.append(F.col(f"_known_{name}_{group.entity}"))
+    for name, joined in features.as_of.items():
+        rows = _joined(work, rows, name, joined.entity, "", first_as_of, as_known)
+        known.append(F.col(f"_known_{name}_{joined.entity}"))
     latest = F.greatest(*known) if len(known) > 1 else known[0]
     return rows.withColumn("cells_known_at", latest).drop(*[c for c in rows.columns if c.startswith("_known_")])
 

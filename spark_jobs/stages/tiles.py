@@ -11,7 +11,7 @@ from spark_jobs import transforms
 from spark_jobs.config.features import WindowGroup
 from spark_jobs.lake.tables import hours_that_may_hold
 from spark_jobs.stages.work import Work
-from spark_jobs.windows.tiles import healed_tiles, tile_versions, touched_tiles
+from spark_jobs.windows.tiles import TILE, healed_tiles, tile_versions, touched_tiles
 
 
 def run(work: Work) -> None:
@@ -37,7 +37,13 @@ def _changed_tiles(work: Work, group: WindowGroup) -> DataFrame:
 
 def _bulk_tiles(work: Work, group: WindowGroup) -> DataFrame:
     """Every version that hourly runs would have made: one for each time at which rows of a tile became known."""
-    tiles = tile_versions(_rows(work, group, released=False), _entities(work, group), list(group.measures))
+    new, entities, measures = _rows(work, group, released=False), _entities(work, group), list(group.measures)
+    tiles = tile_versions(new, entities, measures)
+    if work.line:  # rows were released before: only what differs is restated, and a tile that all rows left as empty
+        touched = touched_tiles(_rows(work, group, released=True), new, entities, measures)
+        left = touched.join(tiles, list(TILE), "left_anti")
+        tiles = tiles.join(touched, list(TILE), "left_semi")
+        tiles = tiles.unionByName(healed_tiles(new.limit(0), left, entities, measures, max(work.known.values())))
     run_hour = F.col("known_at") - F.lit(timedelta(hours=1))
     last = F.lit(work.call.end - timedelta(hours=1))
     return tiles.withColumn("hour", F.least(F.greatest(run_hour, F.lit(work.call.start)), last))

@@ -49,8 +49,8 @@ class Work:
     @cached_property
     def lake(self) -> Lake:
         """The lake as of the base release, with this publication's staged files."""
-        bulk = self.call.hours >= BULK_FROM_HOURS
-        return Lake(self.spark, self.root, self.pipeline, self.line, self.pub, bulk=bulk)
+        # from two hours on, tiles have to be kept as known at each hour between: the path of one hour knows one time
+        return Lake(self.spark, self.root, self.pipeline, self.line, self.pub, bulk=self.call.hours > 1)
 
     @property
     def root(self) -> Path:

@@ -1,0 +1,126 @@
+"""`tidegate plan`: what a step would do, from conf/, landing folder, ledger and table schemas; writes nothing."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from spark_jobs import plan
+from spark_jobs.cli.output import show_json
+from spark_jobs.config import load_environment, load_pipeline
+from spark_jobs.config.agree import columns_of, feature_columns
+from spark_jobs.config.suites import RESERVED
+from spark_jobs.config.whole import Pipeline
+from spark_jobs.invocation import Invocation, format_hour, hours_between, parse_hour
+
+OWN_COLUMNS = {"day", "hour", "known_at", "pub", "file", "line", "entity", "key", "as_of"}  # beside those of conf/
+
+
+def show_plan(pipeline: str, step_name: str, start: str, end: str, env: str, *, as_json: bool) -> None:
+    """Print the plan of one step over [start, end)."""
+    step = plan.step(step_name)
+    low, high = parse_hour(start, "--from"), parse_hour(end, "--to")
+    call = Invocation(pipeline, step_name, low, high, "plan", env)
+    whole, (environment, places) = load_pipeline(pipeline), load_environment(env)
+    root = places.lake / pipeline
+    jvm, profile = environment.profile(step_name, call.hours)
+    facts: dict[str, Any] = {
+        "pipeline": pipeline, "step": step_name, "meaning": step.meaning, "stages": list(step.stages),
+        "gates": list(step.gates), "from": format_hour(low), "to": format_hour(high), "hours": call.hours,
+        "hours_published": _published(root, low, high),
+        "reads": plan.tables_read(whole, step_name), "writes": plan.tables_written(whole, step_name),
+        "rules": {table: len(suite.rules) for table, suite in whole.suites.items()},
+        "checks": checks(root, whole), "schema_changes": schema_changes(root, whole),
+        "jvm": jvm, "memory_mb": profile.memory_mb, "cores": profile.cores,
+        "missing_drops": _missing_drops(whole, places.landing, low, high) if step_name == "prepare" else {},
+        "command": call.command(),
+    }  # fmt: skip
+    if as_json:
+        show_json(facts)
+        return
+    for name, value in facts.items():
+        print(f"{name.replace('_', ' '):>15}  {_shown(value)}")
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict):
+        return "; ".join(f"{key}: {_shown(item)}" for key, item in value.items()) or "none"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    return "none" if value is None else str(value)
+
+
+def checks(root: Path, pipeline: Pipeline) -> dict[str, Any]:
+    """Number of rules, and the rules added, gone or rewritten since the newest verdict on each table."""
+    before = _last_verdicts(root)
+    now = {
+        table if table.startswith("features/") else f"silver/{table}": suite for table, suite in pipeline.suites.items()
+    }
+    added, changed = [], []
+    for table, suite in now.items():
+        if table in before:
+            judged, suite_hash = before[table]
+            new = [f"{table}.{rule.id}" for rule in suite.rules if rule.id not in judged]
+            added += new
+            gone = judged - {rule.id for rule in suite.rules}
+            changed += [table] if suite_hash != suite.digest and not (new or gone) else []
+    removed = [
+        f"{table}.{rule}"
+        for table, (judged, _) in before.items()
+        for rule in sorted(judged - {rule.id for rule in (now[table].rules if table in now else [])})
+    ]
+    number = sum(len(suite.rules) for suite in pipeline.suites.values())
+    since = {"added": added, "removed": removed, "rewritten": changed} if before else "nothing was judged yet"
+    return {"now": number, "change since the last run": since}
+
+
+def _last_verdicts(root: Path) -> dict[str, tuple[set[str], str]]:
+    """For each table the ids of the rules of its newest verdict, without those that every table has; suite hash."""
+    from spark_jobs.ledger import Ledger
+    from spark_jobs.verdict import Verdict
+
+    told = (Verdict.from_json(row["verdict"]) for row in Ledger.open(root).store.rows("verdicts"))
+    return {
+        v.table: ({rule.rule for rule in v.rules if ":" not in rule.rule and rule.rule not in RESERVED}, v.suite_hash)
+        for v in told
+        if v.scope in ("silver", "features")
+    }
+
+
+def schema_changes(root: Path, pipeline: Pipeline) -> dict[str, list[str]]:
+    """Columns that conf/ has and a table of the lake has not (+), or the other way round (-), by table."""
+    from deltalake import DeltaTable
+    from deltalake.exceptions import TableNotFoundError
+
+    wanted = {f"silver/{name}": columns_of(table) for name, table in pipeline.silver.items()}
+    wanted |= {name: feature_columns(pipeline, name.removeprefix("features/")) for name in pipeline.feature_tables}
+    found: dict[str, list[str]] = {}
+    for table, columns in wanted.items():
+        try:
+            present = {field.name for field in DeltaTable(root / table).schema().fields} - OWN_COLUMNS
+        except TableNotFoundError:
+            continue
+        words = [
+            *(f"+{name}" for name in columns if name not in present),
+            *(f"-{name}" for name in present - {*columns}),
+        ]
+        if words:
+            found[table] = sorted(words)
+    return found
+
+
+def _published(root: Path, low: datetime, high: datetime) -> int:
+    """Hours of the interval that are readable already."""
+    from spark_jobs.ledger import Ledger
+    from spark_jobs.report.facts import hour_states
+
+    states = hour_states(Ledger.open(root).intervals())
+    return sum(states.get(hour) == "published" for hour in hours_between(low, high))
+
+
+def _missing_drops(pipeline: Pipeline, landing: Path, low: datetime, high: datetime) -> dict[str, int]:
+    from spark_jobs.sources.drops import find_drops
+
+    hours, folder, sources = list(hours_between(low, high)), landing / pipeline.name, pipeline.sources
+    return {name: len(hours) - len(find_drops(sources, folder, name, hours)) for name in sources.sources}

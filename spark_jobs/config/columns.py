@@ -1,0 +1,70 @@
+"""Which columns the tables of a pipeline have, from conf/ alone: silver, features, spine, training set."""
+
+from __future__ import annotations
+
+from graphlib import CycleError, TopologicalSorter
+
+from spark_jobs.config.tables import SilverTable
+from spark_jobs.config.whole import Pipeline
+
+
+class CyclicTablesError(ValueError):
+    """Silver tables look each other up in a circle; `cycle` names it."""
+
+    def __init__(self, cycle: list[str]) -> None:
+        self.cycle = cycle
+        super().__init__(cycle)
+
+
+def silver_order(tables: dict[str, SilverTable]) -> list[str]:
+    """Silver tables, each after those it looks up.
+
+    Raises:
+        CyclicTablesError: they look each other up in a circle.
+    """
+    needs = {name: sorted({look.table for look in table.lookups.values()}) for name, table in tables.items()}
+    try:
+        return list(TopologicalSorter(needs).static_order())
+    except CycleError as error:
+        raise CyclicTablesError(list(error.args[1])) from error
+
+
+def columns_of(table: SilverTable) -> list[str]:
+    """Typed and looked-up columns of a silver table, with event_at."""
+    return [*table.columns, *table.lookups, "event_at"]
+
+
+def silver_columns(pipeline: Pipeline, table: str) -> list[str]:
+    """Columns of the silver table `table`; none when there is no such table."""
+    return columns_of(pipeline.silver[table]) if table in pipeline.silver else []
+
+
+def feature_columns(pipeline: Pipeline, group: str) -> list[str]:
+    """Value columns of features/<group>, in order."""
+    windows = pipeline.features.windows.get(group)
+    if windows is None:
+        return list(pipeline.features.as_of[group].columns)
+    return [
+        f"{a.name}_{window_label(int(w.total_seconds() // 3600))}"
+        for a in windows.aggregations
+        for w in windows.windows
+    ]
+
+
+def training_columns(pipeline: Pipeline) -> list[str]:
+    """Columns of a training set that a model or a baseline may name: the spine's, and `<entity>_<feature>` or as-of."""
+    features = pipeline.features
+    spine = pipeline.silver.get(features.spine.table)
+    windows = [
+        f"{entity}_{value}"
+        for name, group in features.windows.items()
+        for entity in group.entities
+        for value in feature_columns(pipeline, name)
+    ]
+    joined = [value for group in features.as_of.values() for value in group.columns]
+    return [*(spine.columns if spine else []), *windows, *joined]
+
+
+def window_label(hours: int) -> str:
+    """A window's length as in feature names: whole days from two on as days, hours otherwise."""
+    return f"{hours // 24}d" if hours % 24 == 0 and hours >= 48 else f"{hours}h"

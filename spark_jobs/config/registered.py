@@ -1,0 +1,98 @@
+"""What `use:` may name, read from the source of the modules that register it, so that `validate` imports no Spark.
+
+Only decorators with a literal name count, as in `@transform("itself")`; a test compares this with the registries.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.machinery import PathFinder
+from pathlib import Path
+
+from spark_jobs.config.section import Scalar
+from spark_jobs.errors import nearest
+
+ROOT = Path(__file__).resolve().parents[2]
+TRANSFORMS = ROOT / "spark_jobs/transforms/columns.py"
+ESTIMATORS = ROOT / "spark_jobs/learning/train.py"
+_KINDS: Mapping[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
+
+
+@dataclass(frozen=True)
+class Signature:
+    """A registered function: how many columns it takes (at most None: any number), its options with their types."""
+
+    at_least: int
+    at_most: int | None
+    options: Mapping[str, str]
+    needed: tuple[str, ...]
+    about: str = ""
+
+    def faults(self, options: Mapping[str, Scalar]) -> Iterator[tuple[str, str, str]]:
+        """(option, what is wrong, what is allowed) for each option that it does not take, or takes otherwise."""
+        for name, value in options.items():
+            if name not in self.options:
+                left = [one for one in self.options if one not in options]
+                yield name, f"no option '{name}'", nearest(name, left or list(self.options))
+                continue
+            kinds = _KINDS.get(self.options[name])
+            if kinds and (not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds)):
+                yield name, f"'{value}' is not a value of '{name}'", f"legal: {self.options[name]}"
+        for name in self.needed:
+            if name not in options:
+                yield "", f"option '{name}' is missing", f"write options: {{{name}: …}}"
+
+
+@cache
+def registered(file: Path, decorator: str) -> dict[str, Signature]:
+    """Functions under `@decorator("name")` in `file`, by name.
+
+    Raises:
+        SyntaxError, OSError: `file` is not Python, or cannot be read.
+    """
+    found: dict[str, Signature] = {}
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef):
+            about = (ast.get_docstring(node) or "").partition("\n")[0]
+            found |= {name: _signature(node.args, about) for name in _names(node, decorator)}
+    return found
+
+
+def _names(function: ast.FunctionDef, decorator: str) -> Iterator[str]:
+    for call in function.decorator_list:
+        if isinstance(call, ast.Call) and ast.unparse(call.func).rpartition(".")[2] == decorator:
+            yield from (arg.value for arg in call.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str))
+
+
+def _signature(args: ast.arguments, about: str) -> Signature:
+    columns = [*args.posonlyargs, *args.args]
+    pairs = list(zip(args.kwonlyargs, args.kw_defaults, strict=True))
+    return Signature(
+        len(columns) - len(args.defaults),
+        None if args.vararg else len(columns),
+        {arg.arg: ast.unparse(arg.annotation) if arg.annotation else "" for arg, _ in pairs},
+        tuple(arg.arg for arg, default in pairs if default is None),
+        about,
+    )
+
+
+def transforms(modules: Iterable[str]) -> dict[str, Signature]:
+    """The built-in transforms and those of the importable ones among `modules`."""
+    files = [TRANSFORMS, *(file for file in map(module_file, modules) if file)]
+    return {name: one for file in files for name, one in registered(file, "transform").items()}
+
+
+def module_file(name: str) -> Path | None:
+    """The source of module `name` as a step would import it (the checkout comes first); nothing is imported."""
+    paths: list[str] | None = [str(ROOT), *sys.path]
+    parts = name.split(".")
+    for end in range(1, len(parts) + 1):
+        spec = PathFinder.find_spec(".".join(parts[:end]), paths) if paths is not None else None
+        if spec is None:
+            return None
+        paths = list(spec.submodule_search_locations) if spec.submodule_search_locations is not None else None
+    return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None

@@ -1,0 +1,163 @@
+"""A training set, a model in the registry and scored hours, by the real steps on three days and a few hours.
+
+The bars are low because the days are few; whether models are good is measured elsewhere. One hour's weather comes two
+hours late, so that its cells were not there when they were needed.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from spark_jobs.invocation import HOUR, parse_hour
+from spark_jobs.learning import tracking
+from spark_jobs.learning.tracking import Tracking
+from spark_jobs.stages import spine
+from spark_jobs.steps import Result
+from spark_jobs.verdict import Outcome
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+NAME, MODEL = "nycflights13", "late_departure"
+PAST, NOW = parse_hour("2013-06-11T09:00:00"), parse_hour("2013-06-14T09:00:00")
+LATE = NOW + 3 * HOUR  # of this hour's weather
+END = NOW + 7 * HOUR
+WEEK = {"start": PAST, "hours": int((END - PAST) / HOUR)}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped project with a small model."""
+    folder = tmp_path_factory.mktemp("project")
+    for name in ("conf", "expectations"):
+        shutil.copytree(CHECKOUT / name, folder / name)
+    path = folder / "conf/pipelines" / NAME / "model.yaml"
+    conf = yaml.safe_load(path.read_text())
+    model = conf["models"][MODEL]
+    model["label"]["maturity"], model["evaluate"] = "1h", "24h"
+    model["rows"] = {"from": "2013-06-11T09:00:00Z"}
+    model["estimator"]["options"] |= {"rounds": 5, "max_depth": 3}
+    model["baselines"] = {"origin_share_late_3h": {"column": "origin_share_late_3h"}}
+    model["register"] = {"auc_at_least": 0.3, "auc_below": 0.99, "beat": [], "min_rows": 100}
+    path.write_text(yaml.safe_dump(conf))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def published(morning: Any, project: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The morning and four hours after it in one run, the weather of the first two hours late."""
+    site = morning.site.copy(tmp_path_factory.mktemp("weeks") / "data", project)
+    site.deliver(LATE, 4, only=["schedules", "departures"])
+    site.deliver(LATE, only=["weather"], arrived_minutes=119)
+    site.deliver(LATE + HOUR, 3, only=["weather"])
+    site.publish(LATE, 4, "later")
+    return site
+
+
+@pytest.fixture(scope="module")
+def trained(published: Any) -> tuple[Any, Result, Result]:
+    """The week's training set and model."""
+    made, model = (published.run(step, **WEEK, dag_run="week") for step in ("training_set", "train"))
+    return published, made, model
+
+
+def manifest(site: Any, pub: int | None) -> dict[str, Any]:
+    return json.loads((site.root / "training_sets" / MODEL / str(pub) / "manifest.json").read_text())
+
+
+def registry(site: Any) -> Tracking:
+    return Tracking(f"sqlite:///{site.data}/mlflow/mlflow.db", site.data / "mlflow" / "artifacts")
+
+
+def test_rows_without_a_cell_in_time_are_dropped_and_counted(trained: Any) -> None:
+    site, made, _ = trained
+    assert made.exit_code == 0, made.why
+    facts = manifest(site, made.pub)
+    path = f"{site.root}/training_sets/{MODEL}/{made.pub}/pub-*/*/*.parquet"
+    rows, late, first, last, label_first = site.ask(
+        f"""SELECT count(*), count(*) FILTER (as_of = '{LATE + HOUR}'), min(as_of), max(as_of),
+                   min(label_known_at - as_of) FROM read_parquet('{path}')"""
+    )[0]
+    lost = site.ask(
+        f"""SELECT count(*) FROM silver_schedules s JOIN silver_departures d USING (scheduled_at, carrier, flight, origin)
+            WHERE d.departure_delay_min IS NOT NULL AND s.scheduled_at - INTERVAL 2 HOURS >= '{LATE + HOUR}'
+              AND s.scheduled_at - INTERVAL 2 HOURS < '{LATE + 2 * HOUR}'"""
+    )[0][0]
+    assert facts["dropped_without_cells"] == lost > 5
+    assert late == 0
+    assert facts["rows"] == rows == facts["spine_rows"] - facts["dropped_without_label"] - lost > 1000
+    assert (first, last) == (PAST + 22 * HOUR, END - 2 * HOUR)
+    assert label_first > HOUR  # an outcome is known after its prediction
+
+
+def test_tiles_of_an_hour_that_waited_for_a_drop_are_known_when_it_was_published(published: Any) -> None:
+    """Otherwise a bulk run would show cells what the hourly run could not have had."""
+    known = published.ask(f"SELECT DISTINCT known_at FROM tiles_departures WHERE event_hour = '{LATE}'")
+    assert known == [(LATE + 3 * HOUR,)]
+
+
+def test_negative_control_cells_taken_whenever_known_are_a_leak_that_the_gate_refuses(
+    published: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The wrong variant: features are joined without asking whether they were known at as_of."""
+    honest = spine.with_cells
+    monkeypatch.setattr(spine, "with_cells", lambda *args, as_known: honest(*args, as_known=False))
+    result = published.run("training_set", **WEEK, dag_run="leak")
+    assert result.exit_code == 65
+    assert "rule no_future" in result.why
+    verdict = published.ledger.verdicts(result.pub)[0]
+    assert [rule.rule for rule in verdict.rules if rule.outcome is Outcome.FAIL] == ["no_future"]
+    assert published.run("train", **WEEK, dag_run="leak").exit_code == 75  # no set that passed, no model
+
+
+def test_a_model_is_registered_with_the_alias_champion(trained: Any) -> None:
+    site, _, model = trained
+    assert (model.exit_code, model.state) == (0, "published"), model.why
+    assert tracking.champion(registry(site), MODEL) == 1
+    assert site.ledger.champion(MODEL) == "1"
+    assert tracking.load_model(registry(site), MODEL, 1, fresh=True).booster
+    report = json.loads((site.root / "models" / f"{MODEL}.json").read_text())
+    assert 0.3 < report["figures"]["challenger"]["auc"] < 0.99
+
+
+def test_training_again_gives_the_same_version(trained: Any) -> None:
+    site, _, _ = trained
+    again = site.run("train", **WEEK, dag_run="week")
+    assert again.exit_code == 0, again.why
+    assert [row["to_version"] for row in site.ledger.promotions()] == ["1"]
+    with pytest.raises(Exception, match="not found"):
+        tracking.load_model(registry(site), MODEL, 2)
+
+
+@pytest.fixture(scope="module")
+def scored(trained: Any) -> Any:
+    """The last four hours again: published already, now with a champion."""
+    site = trained[0]
+    result = site.run("publish_and_score", LATE, 4, "later")
+    assert result.exit_code == 0, result.why
+    return site
+
+
+def test_hours_are_scored_by_the_champion_from_the_newest_release(scored: Any) -> None:
+    data = [release for release in scored.ledger.line() if release.kind != "score"][-1].release
+    rows = scored.ask(
+        f"""SELECT as_of, count(*), min(score) > 0 AND max(score) < 1, count(DISTINCT score) > 1, any_value(model_version),
+                   any_value(role), min(data_release), max(data_release), bool_or(scored_late), bool_and(scored_late)
+            FROM predictions_{MODEL} GROUP BY as_of ORDER BY as_of"""
+    )
+    asked = scored.ask(
+        f"""SELECT date_trunc('hour', scheduled_at - INTERVAL 2 HOURS) AS as_of, count(*) FROM silver_schedules
+            WHERE as_of BETWEEN '{LATE + HOUR}' AND '{END}' GROUP BY as_of ORDER BY as_of"""
+    )
+    assert [row[:2] for row in rows] == asked
+    assert {row[2:8] for row in rows} == {(True, True, "1", "champion", data, data)}
+    assert [row[8:] for row in rows] == [(True, True), *[(False, False)] * 3]  # the first waited for weather
+
+
+def test_scores_are_a_release_of_their_own(scored: Any) -> None:
+    last = scored.ledger.line()[-1]
+    assert (last.kind, [table for table, _, _ in last.covers]) == ("score", [f"predictions/{MODEL}"])

@@ -1,0 +1,112 @@
+"""One incident an interval, one message an event, one close; a dead channel is recorded and fails nothing."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+import pytest
+
+from spark_jobs.alerts.channels import channel
+from spark_jobs.alerts.incidents import Desk, incident_key, open_incidents
+from spark_jobs.config.load import load_environment, load_pipeline
+from spark_jobs.invocation import Invocation
+from spark_jobs.ledger import Ledger
+
+PIPELINE = "nycflights13"
+SIX, SEVEN, EIGHT = (datetime(2013, 11, 1, hour, tzinfo=UTC) for hour in (6, 7, 8))
+PREPARE = Invocation(PIPELINE, "prepare", SIX, SEVEN, "run")
+PUBLISH = PREPARE.with_step("publish_and_score")
+
+
+@pytest.fixture
+def desk(project):
+    environment, places = load_environment("local", project)
+    return Desk(load_pipeline(PIPELINE, project), environment, places, Ledger.open(places.lake / PIPELINE))
+
+
+def _events(desk):
+    return [row["event"] for row in desk.ledger.incidents()]
+
+
+def _messages(desk):
+    path = desk.places.data / desk.environment.channels["data_team"].path
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def test_a_blocked_interval_opens_one_incident_and_tells_it_once(desk):
+    desk.blocked(PREPARE, "rule x: 3 of 4 rows")
+    assert _events(desk) == ["opened", "sent"]
+    (message,) = _messages(desk)
+    assert (message["event"], message["owner"], message["body"]) == ("opened", "data-team", "rule x: 3 of 4 rows")
+    assert list(open_incidents(desk.ledger.incidents())) == [incident_key(PREPARE)]
+
+
+def test_repeated_signals_are_noted_and_told_no_more(desk):
+    for _ in range(3):
+        desk.blocked(PREPARE, "still bad")
+    assert _events(desk) == ["opened", "sent", "signal", "signal"]
+    assert len(_messages(desk)) == 1
+
+
+def test_signals_at_the_same_time_open_one_incident(desk):
+    """I5: whether it is open already is decided by the very commit that opens it."""
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda n: desk.blocked(PREPARE, f"signal {n}"), range(6)))
+    assert sorted(_events(desk)) == ["opened", "sent", *["signal"] * 5]
+    assert len(_messages(desk)) == 1
+
+
+def test_another_interval_is_another_incident(desk):
+    desk.blocked(PREPARE, "bad")
+    desk.blocked(Invocation(PIPELINE, "prepare", SEVEN, EIGHT, "run"), "bad as well")
+    assert len(_messages(desk)) == len(open_incidents(desk.ledger.incidents())) == 2
+
+
+def test_recovery_closes_the_incident_and_tells_it_once(desk):
+    desk.blocked(PREPARE, "bad")
+    for _ in range(2):
+        desk.published(PUBLISH, 4)
+    assert _events(desk) == ["opened", "sent", "recovered", "sent"]
+    assert [message["event"] for message in _messages(desk)] == ["opened", "recovered"]
+    assert open_incidents(desk.ledger.incidents()) == {}
+
+
+def test_publishing_an_interval_that_was_never_blocked_tells_nothing(desk):
+    desk.published(PUBLISH, 4)
+    assert desk.ledger.incidents() == _messages(desk) == []
+
+
+def test_an_interval_blocked_again_after_its_recovery_is_told_again(desk):
+    desk.blocked(PREPARE, "bad")
+    desk.published(PUBLISH, 4)
+    desk.blocked(PREPARE, "bad again")
+    assert [message["event"] for message in _messages(desk)] == ["opened", "recovered", "opened"]
+
+
+def test_A1_a_dead_channel_is_recorded_and_raises_nothing(desk):
+    (desk.places.data / desk.environment.channels["data_team"].path).mkdir(parents=True)
+    desk.blocked(PREPARE, "bad")
+    assert _events(desk) == ["opened", "send_failed"]
+    failed = desk.ledger.incidents()[-1]
+    assert (failed["channel"], "directory" in failed["body"].lower()) == ("data_team", True)
+
+
+def test_a_channel_that_the_environment_does_not_have_is_recorded_and_raises_nothing(desk):
+    """Another environment may lack it; the refusal of the data must not end as a bug."""
+    without = Desk(desk.pipeline, desk.environment.model_copy(update={"channels": {}}), desk.places, desk.ledger)
+    without.blocked(PREPARE, "bad")
+    assert _events(desk) == ["opened", "send_failed"]
+
+
+def test_A5_no_message_and_no_row_holds_anything_of_the_process_environment(desk, monkeypatch):
+    """Secrets live in files and environment; an alert is made of the call and the gate's words alone."""
+    monkeypatch.setenv("TIDEGATE_CANARY_TOKEN", "canary-7f3a")
+    desk.blocked(PREPARE, "bad")
+    desk.published(PUBLISH, 4)
+    assert "canary-7f3a" not in json.dumps([_messages(desk), desk.ledger.incidents()], default=str)
+    assert set(_messages(desk)[0]) == {"incident", "event", "subject", "owner", "body"}
+
+
+def test_a_kind_of_channel_is_registered_once():
+    with pytest.raises(ValueError, match="channel kind 'file' is registered twice"):
+        channel("file")(lambda settings, places, message: None)

@@ -1,0 +1,206 @@
+"""What one file of a pipeline names, another defines; each contradiction is told at its file, line and key."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from spark_jobs.config import load, registered
+from spark_jobs.config.faults import ConfigError, Fault
+from spark_jobs.errors import UsageError
+
+CONF = "conf/pipelines/nycflights13"
+RULES = "expectations/nycflights13"
+
+
+def _changed(project: Path, file: str, old: str, new: str) -> tuple[list[Fault], int]:
+    """Faults after the first `old` of `file` became `new`, and the line of it."""
+    text = (project / file).read_text()
+    assert old in text
+    (project / file).write_text(text.replace(old, new, 1))
+    with pytest.raises(ConfigError) as told:
+        load.load_pipeline("nycflights13", project)
+    return told.value.faults, text[: text.index(old)].count("\n") + 1
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "path", "said"),
+    [
+        ("model.yaml", "      table: departures", "      table: departure", "label.table", "did you mean 'departures'"),
+        ("model.yaml", "      table: departures", "      table: weather", "label.table", "has the key"),
+        ("model.yaml", "columns: [departure_delay_min]", "columns: [delay]", "label.columns[0]", "no column 'delay'"),
+        ("model.yaml", "use: at_least", "use: at_most", "label.use", "no transform 'at_most'"),
+        ("model.yaml", "{threshold: 15}", "{}", "label.options", "'threshold' is missing"),
+        ("model.yaml", "{threshold: 15}", "{threshold: late}", "options.threshold", "not a value"),
+        ("model.yaml", "numeric: [distance_mi]", "numeric: [distance]", "numeric[0]", "did you mean 'distance_mi'"),
+        ("model.yaml", "numeric: [distance_mi]", "numeric: [carrier]", "numeric[0]", "is a string"),
+        ("model.yaml", "ids: [carrier, origin, dest]", "ids: [carrier, origins, dest]", "ids[1]", "mean 'origin'"),
+        ("model.yaml", "of: scheduled_at", "of: distance_mi", "calendar.of", "no timestamp"),
+        ("model.yaml", "features: [departures, weather]", "features: [departures, wether]", "features[1]", "'weather'"),
+        ("model.yaml", "column: origin_share_late_3h", "column: share_late_3h", "late_3h.column", "in a training set"),
+        ("model.yaml", "column: origin_share_late_3h", "column: origin_share_lte_3h", "column", "'origin_share_late_3h'"),
+        ("model.yaml", "use: xgboost", "use: xgbost", "estimator.use", "did you mean 'xgboost'"),
+        ("model.yaml", "options: {rounds: 50,", "options: {depth: 3,", "calendar_and_ids.options.depth", "no option"),
+        ("features.yaml", "event_at: scheduled_at", "event_at: scheduled", "spine.event_at", "mean 'scheduled_at'"),
+        ("features.yaml", "plane: [tail_number]", "plane: [dest]", "entities[2]", "no column 'dest'"),
+        ("features.yaml", "entities: [carrier, origin, plane]", "entities: [carrier, plain]", "entities[1]", "'plane'"),
+        ("features.yaml", "of: late}", "of: lat}", "aggregations[2].of", "did you mean 'late'"),
+        ("features.yaml", "[3h, 24h, 7d, 28d]", "[90m, 24h]", "windows[0]", "whole hours"),
+        ("features.yaml", "[3h, 24h, 7d, 28d]", "[24h, 1d]", "", "twice: carrier_departures_24h"),
+        ("features.yaml", "    entity: origin", "    entity: carrier", "weather.entity", "no column 'carrier'"),
+        ("features.yaml", "staleness: 6h", "staleness: 90m", "staleness", "whole hours"),
+        ("tables.yaml", "source: departures", "source: departure", "departures.source", "did you mean 'departures'"),
+        ("tables.yaml", "from: tailnum", "from: tailno", "tail_number.from", "did you mean 'tailnum'"),
+        ("tables.yaml", "key: [observed_at, origin]", "key: [observed, origin]", "key[0]", "mean 'observed_at'"),
+        ("tables.yaml", "use: minutes_after, columns: [scheduled_at, departure_delay_min]",
+         "use: minutes_after, columns: [scheduled_at]", "event_at.columns", "1 columns for 'minutes_after'"),
+        ("tables.yaml", "table: schedules, column: tail_number", "table: schedules, column: tail", "tail_number.column", "no column"),
+        ("tables.yaml", "table: schedules, column: tail_number", "table: weather, column: origin", "lookups.tail_number",
+         "has the key"),
+        ("tables.yaml", "      dest: {type", "      hour: {type", "columns.hour", "is taken"),
+        ("replay.yaml", "format: jsonl", "format: csv", "weather.format", "write jsonl"),
+        ("replay.yaml", "      tailnum: tailnum\n", "", "schedules.columns", "'tailnum' of source schedules is not made"),
+        ("pipeline.yaml", "modules: []", "modules: [no_such_module]", "modules[0]", "no Python module"),
+        ("pipeline.yaml", "end: 2014", "end: 2011", "end", "is not after start"),
+        ("pipeline.yaml", "name: nycflights13", "name: nyc", "name", "not the folder's name"),
+    ],
+)  # fmt: skip
+def test_a_contradiction_is_told_at_its_line(
+    file: str, old: str, new: str, path: str, said: str, project: Path
+) -> None:
+    """File, line, key path, caret, what was found and what is allowed."""
+    faults, line = _changed(project, f"{CONF}/{file}", old, new)
+    told = [fault for fault in faults if fault.path.endswith(path) and said in f"{fault.found}; {fault.allowed}"]
+    assert told, [str(fault) for fault in faults]
+    if path and new:
+        assert told[0].place.startswith(f"{CONF}/{file}:")
+        assert abs(int(told[0].place.split(":")[1]) - line) <= 4
+    assert "^" in told[0].caret
+
+
+def test_look_ups_in_a_circle_are_refused_with_the_circle(project: Path) -> None:
+    """A silver table that needs itself by way of another can never be computed."""
+    extra = "lookups: {delay: {table: departures, column: departure_delay_min, meaning: a circle}}"
+    old = "    event_within: {lateness: 48h, ahead: 0h}"
+    faults, _ = _changed(project, f"{CONF}/tables.yaml", old, f"{old}\n    {extra}")
+    [told] = [fault for fault in faults if "circle" in fault.found]
+    assert "departures -> schedules -> departures" in told.found or "schedules -> departures -> schedules" in told.found
+    assert told.place.startswith(f"{CONF}/tables.yaml:")
+
+
+def test_a_rule_on_a_column_that_the_table_does_not_have_is_refused_in_its_suite(project: Path) -> None:
+    """The fault stands in the suite's own file."""
+    faults, line = _changed(project, f"{RULES}/departures.yaml", "column: origin", "column: orign")
+    assert faults[0].place == f"{RULES}/departures.yaml:{line}:5"
+    assert "did you mean 'origin'" in faults[0].allowed
+
+
+def test_a_published_table_without_a_suite_and_a_table_with_two_are_refused(project: Path) -> None:
+    """Lost checks are noticed (ease.md line 5), and so are checks that would silently replace each other."""
+    suite = project / RULES / "weather.yaml"
+    (project / RULES / "again.yaml").write_text(suite.read_text())
+    with pytest.raises(ConfigError, match="has a suite already"):
+        load.load_pipeline("nycflights13", project)
+    (project / RULES / "again.yaml").unlink()
+    suite.unlink()
+    with pytest.raises(ConfigError, match="'weather' would be published without a rule"):
+        load.load_pipeline("nycflights13", project)
+
+
+@pytest.mark.parametrize("name", [f"{CONF}/modle.yaml", f"{CONF}/model.yml", f"{RULES}/more.yml", f"{RULES}/a/b.yaml"])
+def test_a_file_that_no_one_would_read_is_refused(name: str, project: Path) -> None:
+    """A misspelt file name is as silent as a misspelt key."""
+    (project / name).parent.mkdir(exist_ok=True)
+    (project / name).write_text("models: {}\n")
+    with pytest.raises(ConfigError, match="a file that is never read"):
+        load.load_pipeline("nycflights13", project)
+
+
+def test_faults_of_several_files_are_told_together(project: Path) -> None:
+    """Two keys in one file, one value in another, text that is no YAML in a third: one report."""
+    for file, old, new in [
+        ("tables.yaml", "grain:", "grian:"),
+        ("tables.yaml", "meaning: Airport.", "meanin: Airport."),
+        ("sources.yaml", "grace: 15m", "grace: soon"),
+        ("pipeline.yaml", "start: 2012-12-31", "start: 2012-13-31"),
+        ("replay.yaml", "sources:", "sources: ["),
+    ]:
+        path = project / CONF / file
+        path.write_text(path.read_text().replace(old, new, 1))
+    with pytest.raises(ConfigError) as told:
+        load.load_pipeline("nycflights13", project)
+    files = [fault.place.split(":")[0].rpartition("/")[2] for fault in told.value.faults]
+    assert {file: files.count(file) for file in files} == {
+        "tables.yaml": 2, "sources.yaml": 1, "pipeline.yaml": 1, "replay.yaml": 1,
+    }  # fmt: skip
+    assert all("^" in fault.caret for fault in told.value.faults)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("a: &x [*x]\n", "holds itself"), ("a: 1\na: 2\n", "twice"), ("a: \x07\n", "not YAML")]
+)
+def test_text_that_is_no_plain_yaml_is_a_fault_and_no_traceback(text: str, said: str, project: Path) -> None:
+    """An alias of itself, a key twice, a forbidden character."""
+    (project / CONF / "replay.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=said):
+        load.load_pipeline("nycflights13", project)
+
+
+def test_a_channel_that_the_environment_does_not_have_is_refused(project: Path) -> None:
+    """Otherwise the alert of a blocked gate would reach no one."""
+    load.check_channels("nycflights13", "local", project)
+    path = project / CONF / "pipeline.yaml"
+    path.write_text(path.read_text().replace("[data_team]", "[data_teem]"))
+    with pytest.raises(ConfigError, match="did you mean 'data_team'") as told:
+        load.check_channels("nycflights13", "local", project)
+    assert told.value.faults[0].path == "alerts[0]"
+
+
+def test_a_pipeline_or_environment_that_is_not_there_is_a_usage_error_with_the_nearest_name(project: Path) -> None:
+    """Where, found, allowed, do."""
+    with pytest.raises(UsageError, match="did you mean 'nycflights13'") as told:
+        load.load_pipeline("nycflight13", project)
+    assert told.value.todo
+    with pytest.raises(UsageError, match="did you mean 'local'"):
+        load.load_environment("locl", project)
+
+
+def test_a_transform_of_ones_own_module_is_known_without_importing_it(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found as a step would find it, on sys.path; its source is read, its code not run."""
+    (tmp_path / "own_rooms").mkdir()
+    (tmp_path / "own_rooms" / "__init__.py").write_text("raise SystemExit('imported')\n")
+    (tmp_path / "own_rooms" / "columns.py").write_text(
+        "raise SystemExit('imported')\n@transform('twice')\ndef twice(value, *, times: int = 2): ...\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    path = project / CONF / "pipeline.yaml"
+    path.write_text(path.read_text().replace("modules: []", "modules: [own_rooms.columns]"))
+    features = project / CONF / "features.yaml"
+    features.write_text(features.read_text().replace("use: itself", "use: twice"))
+    assert (
+        load.load_pipeline("nycflights13", project).features.windows["departures"].measures["delay_min"].use == "twice"
+    )
+    assert "own_rooms" not in sys.modules
+
+
+def test_what_is_read_from_the_sources_is_what_they_register() -> None:
+    """The only test here that imports Spark: names, columns and options of transforms and estimators."""
+    import inspect
+
+    from spark_jobs.learning import train
+    from spark_jobs.transforms import registry
+
+    for file, decorator, room in [
+        (registered.TRANSFORMS, "transform", registry._REGISTERED),
+        (registered.ESTIMATORS, "estimator", train._REGISTERED),
+    ]:
+        found = registered.registered(file, decorator)
+        assert set(found) == set(room)
+        for name, function in room.items():
+            parameters = inspect.signature(function).parameters.values()
+            assert found[name].at_most == sum(one.kind is one.POSITIONAL_OR_KEYWORD for one in parameters)
+            assert list(found[name].options) == [one.name for one in parameters if one.kind is one.KEYWORD_ONLY]

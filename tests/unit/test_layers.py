@@ -1,0 +1,46 @@
+"""Which room may know which: the import contracts, and what no room may say at all."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+SOURCES = sorted((CHECKOUT / "spark_jobs").rglob("*.py"))
+
+
+def test_code_depends_one_way() -> None:
+    """The contracts of pyproject.toml; they need three seconds."""
+    program = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run([program, "--no-cache"], cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+def test_yaml_is_read_in_one_place() -> None:
+    """Everything else gets frozen models; docs.py only reads the shipped files for its examples."""
+    found = {path.relative_to(CHECKOUT / "spark_jobs").as_posix() for path in SOURCES if "yaml" in _imports(path)}
+    assert found == {"config/yaml_file.py", "config/docs.py"}
+
+
+def _imports(path: Path) -> set[str]:
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    plain = {alias.name.partition(".")[0] for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    return plain | {(node.module or "").partition(".")[0] for node in nodes if isinstance(node, ast.ImportFrom)}
+
+
+def test_the_example_has_no_word_in_the_code() -> None:
+    """spark_jobs/ serves any hourly feed; flights live in conf/, expectations/, demo/ and tests/."""
+    words = re.compile(r"\b(nycflights\w*|flights?|carriers?|tail_?num\w*|airports?|airlines?)\b", re.IGNORECASE)
+    said = [
+        f"{path.relative_to(CHECKOUT)}: {match[0]}" for path in SOURCES for match in words.finditer(path.read_text())
+    ]
+    assert said == []
+
+
+def test_no_room_is_called_utils() -> None:
+    """style.md: a module is named for what it holds."""
+    banned = {"utils", "util", "common", "helpers", "helper", "manager", "base", "misc"}
+    assert [path for path in SOURCES if path.stem in banned or banned & set(path.parts)] == []
