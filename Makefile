@@ -26,7 +26,7 @@ setup: ## Python packages, Java, Delta jars, start-up cache; nothing to do when 
 .environment: .uv-program
 	@echo "setup: Python packages of uv.lock into .venv"
 	@uv=$$(command -v uv || echo .uv/bin/uv); \
-	  UV_PROJECT_ENVIRONMENT=.venv "$$uv" sync --locked --all-extras --quiet
+	  UV_PROJECT_ENVIRONMENT=.venv "$$uv" sync --locked --all-extras --compile-bytecode --quiet
 	@mkdir -p .cache && echo "$(LOCKED) $(CURDIR)" > $(STAMP).part && mv $(STAMP).part $(STAMP)
 
 # uv on PATH, else one of our own: by venv, or by pip alone where Debian's python3-venv is missing.

@@ -18,7 +18,7 @@ from spark_jobs.config.whole import Pipeline
 from spark_jobs.lake import staging
 from spark_jobs.lake.kinds import table_kinds
 from spark_jobs.lake.staging import Staged
-from spark_jobs.lake.versions import TableKind, covering_rows, current_sql
+from spark_jobs.lake.versions import TableKind, covering_rows, current_sql, known_cover_sql
 from spark_jobs.ledger import Release, Segment, folds
 
 _HOUR_PUB = StructType([StructField("hour", TimestampType()), StructField("pub", LongType())])
@@ -79,10 +79,17 @@ class Lake:
         """  # fmt: skip
         kind = self.kinds[table]
         rows = self._all(table, start, end, released=released)
-        if known_by is not None:
-            rows = rows.where(F.col("known_at") <= known_by)
-        chosen = self._chosen(table, kind, start, end, own=None if released else self.covers.get(table))
-        return self.spark.sql(current_sql(kind, rows.columns), rows=rows, chosen=F.broadcast(chosen))
+        columns, own = rows.columns, None if released else self.covers.get(table)
+        if known_by is None:
+            chosen = self._chosen(table, kind, start, end, own=own)
+            return self.spark.sql(current_sql(kind, columns), rows=rows, chosen=F.broadcast(chosen))
+        if kind.covered:
+            accounts = self.versions("accounts", start=start, end=end)
+            chosen = self.spark.sql(known_cover_sql(), accounts=accounts)
+        else:
+            chosen = self._chosen(table, kind, start, end, own=own)
+        asked = current_sql(kind, columns, as_known=True)
+        return self.spark.sql(asked, rows=rows.withColumn("known_by", known_by), chosen=F.broadcast(chosen))
 
     def versions(self, table: str, *, start: datetime | None = None, end: datetime | None = None) -> DataFrame:
         """Every row of live publications and of this one, all versions: for readers that pick by known_at themselves."""

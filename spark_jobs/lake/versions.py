@@ -26,19 +26,34 @@ class TableKind:
     covered: bool
 
 
-def current_sql(kind: TableKind, columns: Sequence[str]) -> str:
-    """The current rows of relation {rows}, given relation {chosen}.
+def current_sql(kind: TableKind, columns: Sequence[str], *, as_known: bool = False) -> str:
+    """The rows of relation {rows} that count, given relation {chosen}.
 
     {chosen} has (hour, pub) for a covered table and (pub) for a keyed one. Rows are ordered by (known_at, pub), never
-    by hour: a late row of an old hour still beats what was known before it.
+    by hour: a late row of an old hour still beats what was known before it. With `as_known`, {rows} has one column
+    more, `known_by`, the instant at which it is asked, and {chosen} of a covered table is that of `known_cover_sql`.
     """
     listed = ", ".join(columns)
     on = "r.hour = c.hour AND r.pub = c.pub" if kind.covered else "r.pub = c.pub"
     picked = f"SELECT {', '.join(f'r.{name}' for name in columns)} FROM {{rows}} r JOIN {{chosen}} c ON {on}"
+    if as_known:
+        picked += " WHERE r.known_at <= r.known_by"
+        picked += " AND (c.known_until IS NULL OR c.known_until > r.known_by)" if kind.covered else ""
     if not kind.key:
         return picked
     newest = f"row_number() OVER (PARTITION BY {', '.join(kind.key)} ORDER BY known_at DESC, pub DESC)"
     return f"SELECT {listed} FROM (SELECT {listed}, {newest} AS version FROM ({picked}) p) v WHERE version = 1"
+
+
+def known_cover_sql() -> str:
+    """(hour, pub, known_until) of relation {accounts}, live rows of `accounts`: when a publication stopped covering its hour.
+
+    A publication covers its hour until the next one that covers it was known; null: it still does. An hour whose drop
+    came again empty has an account as well, so its former rows end there, too.
+    """
+    once = "SELECT hour, pub, max(known_at) AS known_at FROM {accounts} GROUP BY hour, pub"
+    later = "PARTITION BY hour ORDER BY pub ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING"
+    return f"SELECT hour, pub, min(known_at) OVER ({later}) AS known_until FROM ({once}) a"
 
 
 def covering_rows(

@@ -49,28 +49,38 @@ def with_cells(work: Work, rows: DataFrame, first_as_of: datetime, *, as_known: 
     Rows stay; a cell that does not exist is null. `as_known` takes only cells known at as_of, which is what the hourly
     run could serve; otherwise the current ones. Adds cells_known_at, the latest known_at among the cells.
     """
-    features = work.pipeline.features
     known: list[Column] = []
-    for name, group in features.windows.items():
-        for entity in group.entities:
-            rows = _joined(work, rows, name, entity, f"{entity}_", first_as_of, as_known)
-            known.append(F.col(f"_known_{name}_{entity}"))
-    for name, joined in features.as_of.items():
-        rows = _joined(work, rows, name, joined.entity, "", first_as_of, as_known)
-        known.append(F.col(f"_known_{name}_{joined.entity}"))
+    for group, entities in _groups(work).items():
+        known_by = F.col("as_of") if as_known else None
+        cells = work.lake.current(f"features/{group}", start=first_as_of - HOUR, known_by=known_by)
+        cells = cells.persist() if len(entities) > 1 else cells  # read and chosen once, joined for each entity
+        for entity in entities:
+            prefix = f"{entity}_" if group in work.pipeline.features.windows else ""
+            rows = _joined(work, rows, cells.where(F.col("entity") == entity), group, entity, prefix)
+            known.append(F.col(_known(group, entity)))
     latest = F.greatest(*known) if len(known) > 1 else known[0]
-    return rows.withColumn("cells_known_at", latest).drop(*[c for c in rows.columns if c.startswith("_known_")])
+    return rows.withColumn("cells_known_at", latest).drop(
+        *[name for name in rows.columns if name.startswith("_known_")]
+    )
 
 
-def _joined(
-    work: Work, rows: DataFrame, group: str, entity: str, prefix: str, first_as_of: datetime, as_known: bool
-) -> DataFrame:
-    known_by = F.col("as_of") if as_known else None
-    cells = work.lake.current(f"features/{group}", start=first_as_of - HOUR, known_by=known_by)
-    cells = cells.where(F.col("entity") == entity).select(
-        F.col("key").alias("_key"), F.col("as_of").alias("_as_of"), F.col("known_at").alias(f"_known_{group}_{entity}"),
+def _groups(work: Work) -> dict[str, list[str]]:
+    """Entities of each feature group."""
+    features = work.pipeline.features
+    return {name: group.entities for name, group in features.windows.items()} | {
+        name: [joined.entity] for name, joined in features.as_of.items()
+    }
+
+
+def _known(group: str, entity: str) -> str:
+    return f"_known_{group}_{entity}"
+
+
+def _joined(work: Work, rows: DataFrame, cells: DataFrame, group: str, entity: str, prefix: str) -> DataFrame:
+    own = cells.select(
+        F.col("key").alias("_key"), F.col("as_of").alias("_as_of"), F.col("known_at").alias(_known(group, entity)),
         *[F.col(name).alias(f"{prefix}{name}") for name in feature_columns(work.pipeline, group)],
     )  # fmt: skip
     key = entity_key(work.pipeline.features.spine.entities[entity])
     matched = (key == F.col("_key")) & (F.col("as_of") == F.col("_as_of"))
-    return rows.join(cells, matched, "left").drop("_key", "_as_of")
+    return rows.join(own, matched, "left").drop("_key", "_as_of")

@@ -2,6 +2,7 @@
 
 import time
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -110,7 +111,7 @@ def test_cover_says_for_every_hour_what_a_look_at_each_claim_says(line):
             naive[hour] = max(claims)
     segments = _covered(line)
     assert {hour: pub for low, high, pub in segments for hour in range(low, high)} == naive
-    for left, right in itertools.pairwise(segments):
+    for left, right in pairwise(segments):
         assert left[1] <= right[0]
         assert (left[1], left[2]) != (right[0], right[2])
 

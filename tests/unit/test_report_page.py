@@ -19,7 +19,15 @@ CALL = Invocation(
 HOSTILE = "</td><script>alert(1)</script><img onerror='x' a=\"b\">"
 OUTSIDE = re.compile(r"https?:|//[a-z]|\bsrc\s*=|\bhref\s*=|url\(|@import|<script|<link|<iframe", re.IGNORECASE)
 DELAY = RuleResult(
-    "delay_in_minutes", Outcome.FAIL, "delay_min", "29 of 55 outside", "between -60 and 1440", 29, 55, ("5400",), "minutes"
+    "delay_in_minutes",
+    Outcome.FAIL,
+    "delay_min",
+    "29 of 55 outside",
+    "between -60 and 1440",
+    29,
+    55,
+    ("5400",),
+    "minutes",
 )
 
 
@@ -41,7 +49,15 @@ def _page(project, places, rule=DELAY, samples=None, name="page.html"):
 
 def test_a_blocked_run_is_shown_with_rule_observed_and_allowed(project, places):
     page = _page(project, places)
-    for text in ("refused", "FAIL", "delay_in_minutes", "delay_min", "29 of 55 outside", "between -60 and 1440", "5400"):
+    for text in (
+        "refused",
+        "FAIL",
+        "delay_in_minutes",
+        "delay_min",
+        "29 of 55 outside",
+        "between -60 and 1440",
+        "5400",
+    ):
         assert text in page, text
 
 
