@@ -6,13 +6,14 @@ Knows versions and rows; what they mean is `folds.py`'s work.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, write_deltalake
-from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from spark_jobs.ledger.schemas import SCHEMA_VERSION, SCHEMAS
 
@@ -71,5 +72,6 @@ class LedgerStore:
             return DeltaTable(path)
         except TableNotFoundError:
             path.parent.mkdir(parents=True, exist_ok=True)
-            DeltaTable.create(path, SCHEMAS[table], mode="ignore")
+            with suppress(DeltaError):  # another writer made it first; `ignore` would commit a second version 0 as 1
+                DeltaTable.create(path, SCHEMAS[table], mode="error")
             return DeltaTable(path)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -50,9 +50,8 @@ def data_folder(conf: ReplayConf) -> Path:
     Raises:
         UsageError: the package or the folder is not there.
     """
-    spec = find_spec(conf.package)
-    for root in (spec.submodule_search_locations or []) if spec else []:
-        if (folder := Path(root) / conf.folder).is_dir():
+    for root in sys.path:  # not find_spec: a DAG file of the package's name may stand before it
+        if (folder := Path(root) / conf.package / conf.folder).is_dir():
             return folder
     todo = "uv sync --all-extras"
     raise UsageError(
