@@ -207,13 +207,12 @@ def summary(demo: Demo, report: Path) -> None:
     for title, seconds in demo.times:
         print(f"  {seconds:7.1f} s  {title}")
     print(f"  {time.monotonic() - demo.began:7.1f} s  in all, after set-up\n")
+    states = ", ".join(f"{count:,} {state}" for state, count in facts["hours"].items())
     rules = sum(len(suite.rules) for suite in demo.pipeline.suites.values())
     held = total["quarantined"] + total["duplicates"] + total["discarded"]
     print(f"tidegate demo: {PIPELINE}, real departures of 2013")
     print(f"  rows       {total['manifest']:,} in = {total['silver']:,} published + {held:,} held back")
-    print(
-        f"  hours      {facts['hours']}; blocked once, then corrected and published: {', '.join(facts['blocked_hours'])}"
-    )
+    print(f"  hours      {states}; blocked once, then corrected and published: {', '.join(facts['blocked_hours'])}")
     print(
         f"  release    {facts['release']['release']} ({facts['release']['kind']}), {rules} rules on {len(demo.pipeline.suites)} tables"
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from spark_jobs.config.whole import Pipeline
-from spark_jobs.invocation import format_hour
+from spark_jobs.invocation import HOUR, format_hour
 from spark_jobs.ledger import Ledger, Row
 from spark_jobs.report.facts import pipeline_facts
 from spark_jobs.verdict import Verdict
@@ -42,7 +42,8 @@ def _run(row: Row, releases: dict[int, int], verdicts: list[Verdict]) -> dict[st
     account = json.loads(row["rows"] or "{}") if row["state"] == "staged" and row["step"] == "prepare" else {}
     return {
         "step": row["step"], "from": format_hour(row["from_hour"]), "to": format_hour(row["to_hour"]), "pub": row["pub"],
-        "state": row["state"], "release": releases.get(row["pub"]), "why": row["why"] or "",
+        "state": "published" if row["pub"] in releases else row["state"], "hours": _hours(row),
+        "release": releases.get(row["pub"]), "why": row["why"] or "",
         "rows_in": sum(a["manifest"] for a in account.values()),
         "rows_held": sum(a["quarantined"] for a in account.values()),
         "gates": [
@@ -52,3 +53,7 @@ def _run(row: Row, releases: dict[int, int], verdicts: list[Verdict]) -> dict[st
             for v in verdicts
         ],
     }  # fmt: skip
+
+
+def _hours(row: Row) -> int:
+    return int((row["to_hour"] - row["from_hour"]) / HOUR)
