@@ -18,7 +18,7 @@ os.environ.update(  # before the first import of airflow
     {"AIRFLOW_HOME": HOME, "AIRFLOW__CORE__LOAD_EXAMPLES": "False", "AIRFLOW__CORE__UNIT_TEST_MODE": "True"}
 )
 os.environ.pop("TIDEGATE_CATCHUP", None)
-sys.path.append(str(CHECKOUT / "dags"))  # last: dags/<pipeline>.py must not hide an installed package of its name
+sys.path.insert(0, str(CHECKOUT / "dags"))
 
 
 @pytest.fixture
