@@ -182,7 +182,7 @@ def _factor(text: str) -> tuple[str, float]:
     try:
         return column, float(factor)
     except ValueError as error:
-        raise UsageError("--scale", f"'{text}'", "source.column=factor", "--scale departures.dep_delay=60") from error
+        raise UsageError("--scale", f"'{text}'", "source.column=factor", "--scale orders.amount=100") from error
 
 
 def _progress() -> Callable[[int, int], None]:

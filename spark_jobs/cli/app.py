@@ -127,7 +127,7 @@ def release_show(
 @app.command()
 def read(
     pipeline: Pipeline,
-    table: Annotated[str, typer.Argument(help="A lake table, such as silver/departures or predictions.")],
+    table: Annotated[str, typer.Argument(help="A lake table, such as silver/orders or predictions.")],
     release: Number = None,
     where: Annotated[str, typer.Option("--where", help="A condition in SQL on the table's columns.")] = "",
     limit: Annotated[int, typer.Option("--limit", min=1, help="How many rows, those of the latest hours first.")] = 20,
