@@ -247,15 +247,29 @@ def preflight(demo: Demo) -> None:
     print("      machine checked")
 
 
+STARTED: list[Airflow] = []  # services to stop on the way out
+
+
+def ended(*_: object) -> None:
+    """TERM: stop the services and leave at once; every other child dies with this process.
+
+    It raises nothing: an exception that falls into a destructor is swallowed, and the demo would go on.
+    """
+    for airflow in STARTED:
+        airflow.stop()
+    os._exit(143)
+
+
 def main() -> int:
     """All stages in order; 0 when the story was told to its end."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the services are stopped on the way out
+    signal.signal(signal.SIGTERM, ended)
     try:
         demo = Demo()
         demo.stage("check this machine", lambda: preflight(demo))
         demo.stage("replay: the packaged history as hourly drops", lambda: history(demo))
         demo.stage("backfill: ten months as one publication, one Spark application a step", lambda: past(demo))
         airflow = Airflow(demo.places.data, CHECKOUT, port=0, environment=airflow_environment())
+        STARTED.append(airflow)
         demo.stage("Airflow: api-server, scheduler, dag-processor", lambda: start(airflow))
         try:
             demo.stage(f"hour {LIVE}: drops, gates, publication", lambda: good_hour(airflow, demo, LIVE))
