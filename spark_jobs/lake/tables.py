@@ -105,10 +105,6 @@ class Lake:
             return self.staged_rows(table).limit(0)
         return parts[0] if len(parts) == 1 else parts[0].unionByName(parts[1])
 
-    def has(self, table: str) -> bool:
-        """Whether `table` has rows to read: released or staged."""
-        return table in self.staged or DeltaTable.is_deltatable(str(self.root / table))
-
     def _released(self, table: str, start: datetime | None, end: datetime | None) -> DataFrame | None:
         path = str(self.root / table)
         if not self.line or not DeltaTable.is_deltatable(path):

@@ -109,8 +109,3 @@ def step_row(intervals: Iterable[Row], dag_run: str, step: str) -> Row | None:
     """The newest row of one step of one run."""
     rows = [row for row in intervals if (row["dag_run"], row["step"]) == (dag_run, step)]
     return rows[-1] if rows else None
-
-
-def newest_by_interval(intervals: Iterable[Row], step: str) -> dict[tuple[datetime, datetime], Row]:
-    """For each interval the newest row of `step`."""
-    return {(row["from_hour"], row["to_hour"]): row for row in intervals if row["step"] == step}

@@ -18,7 +18,7 @@ from spark_jobs.invocation import hours_between
 from spark_jobs.quality import decide, measures, suites
 from spark_jobs.quality.decide import HourTally
 from spark_jobs.quality.fits import named_columns
-from spark_jobs.quality.split import BROKEN, built_ins, examples, split_rows
+from spark_jobs.quality.split import BROKEN, built_ins, examples, good_rows, split_rows
 from spark_jobs.stages.work import Work
 from spark_jobs.verdict import RuleResult
 
@@ -69,7 +69,7 @@ def _copies(rows: DataFrame, key: Sequence[str]) -> WindowSpec:
 def judge(work: Work, judged: Judged, scope: str, extra: Sequence[RuleResult] = ()) -> None:
     """Stage the good rows, let GX judge the staged files, record the verdict, and hold the bad rows for quarantine."""
     table, suite, call = judged.table, judged.suite, work.call
-    good = judged.split.where(F.size(BROKEN) == 0).drop(BROKEN)
+    good = good_rows(judged.split)
     staged = work.lake.stage(table, good, call.start, call.end)
     results = decide.row_results(suite.row_rules, judged.tallies, judged.built)
     over = {r.rule for r in results if r.rule in decide.over_budget(results)}

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 
+from spark_jobs.config.environment import BULK_FROM_HOURS
 from spark_jobs.errors import RefusedError, RetryError
-from spark_jobs.invocation import Invocation
 from spark_jobs.lake import publish as lake_publish
 from spark_jobs.lake import staging
 from spark_jobs.lake.publish import Publication
 from spark_jobs.ledger import Release, Row
 from spark_jobs.plan import tables_read
-from spark_jobs.stages.work import BULK_FROM_HOURS, Work
+from spark_jobs.stages.work import Work
 
 
 def staged_row(work: Work) -> Row:
@@ -72,8 +72,3 @@ def _require_verdicts(work: Work, pub: int, recorded: dict[str, str], present: d
             raise RefusedError(f"{where} {table}", f"the verdict is {verdict.outcome}", "PASS or WARN")
         if verdict.staged_digest != present[table]:
             raise RefusedError(f"{where} {table}", "the verdict is on other files", "the staged files")
-
-
-def record_published(work: Work, pub: int, release: Release, prepare: Invocation) -> None:
-    """State in the ledger that the interval is published."""
-    work.ledger.record(prepare.with_step(work.call.step), "published", pub, why=f"release {release.release}")

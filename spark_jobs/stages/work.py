@@ -20,8 +20,6 @@ from spark_jobs.ledger import Ledger, Release
 from spark_jobs.sources.drops import Drop
 from spark_jobs.verdict import Verdict
 
-BULK_FROM_HOURS = 25
-
 
 @dataclass
 class Work:
