@@ -6,12 +6,13 @@ Needs no JVM and copies no byte; a crash anywhere leaves rows of a publication t
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from deltalake import CommitProperties, DeltaTable, Schema
-from deltalake.exceptions import TableNotFoundError
+from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
 from spark_jobs.errors import RefusedError, RetryError
@@ -98,10 +99,13 @@ def _open(root: Path, staged: Staged) -> DeltaTable:
     try:
         return DeltaTable(path)
     except TableNotFoundError:
-        DeltaTable.create(
-            path, Schema.from_json(staged.schema), mode="ignore", partition_by=["day"],
-            description=f"schema_version {SCHEMA_VERSION}",
-        )  # fmt: skip
+        with suppress(
+            DeltaError
+        ):  # another publication made it first; with retries it would be made again as version 1
+            DeltaTable.create(
+                path, Schema.from_json(staged.schema), mode="error", partition_by=["day"],
+                description=f"schema_version {SCHEMA_VERSION}", commit_properties=CommitProperties(max_commit_retries=0),
+            )  # fmt: skip
         return DeltaTable(path)
 
 

@@ -18,6 +18,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from spark_jobs.ledger.schemas import SCHEMA_VERSION, SCHEMAS
 
 Row = dict[str, Any]
+_ONCE = CommitProperties(max_commit_retries=0)
 _TRIES = 200  # each loses only when another writer won, so the whole always moves on
 
 
@@ -49,7 +50,7 @@ class LedgerStore:
             try:
                 write_deltalake(
                     delta, pa.Table.from_pylist([stamped], schema=SCHEMAS[table]), mode="append",
-                    commit_properties=CommitProperties(max_commit_retries=0),
+                    commit_properties=_ONCE,
                 )  # fmt: skip
             except CommitFailedError:
                 continue
@@ -72,6 +73,8 @@ class LedgerStore:
             return DeltaTable(path)
         except TableNotFoundError:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with suppress(DeltaError):  # another writer made it first; `ignore` would commit a second version 0 as 1
-                DeltaTable.create(path, SCHEMAS[table], mode="error")
+            with suppress(
+                DeltaError
+            ):  # another writer made it first; with retries its creation is committed again as version 1
+                DeltaTable.create(path, SCHEMAS[table], mode="error", commit_properties=_ONCE)
             return DeltaTable(path)
