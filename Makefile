@@ -10,7 +10,7 @@ STAMP := .cache/environment.stamp
 # Content, not times: a checkout or a copy changes every time stamp and no byte.
 LOCKED = $$(cat uv.lock pyproject.toml | python3 -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())')
 
-.PHONY: help setup demo test test-demo-kills lint airflow-ui mlflow-ui clean
+.PHONY: help setup demo test test-long test-demo-kills lint airflow-ui mlflow-ui clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -48,6 +48,9 @@ demo: setup ## the whole story on real data: replay, backfill, Airflow, a blocke
 
 test: lint ## lint, then every test
 	@$(BIN)/pytest -q
+
+test-long: setup ## what takes minutes: a driver killed at every failpoint of an hour, on a real JVM
+	@$(BIN)/pytest -q -m long
 
 test-demo-kills: setup ## the demo killed once in each stage, started again, compared with the last make demo
 	@$(BIN)/python tests/faults/kill_demo.py

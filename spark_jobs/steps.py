@@ -23,7 +23,7 @@ from spark_jobs.config.whole import Pipeline
 from spark_jobs.errors import EXIT_OK, RefusedError, RetryError, TidegateError
 from spark_jobs.failpoints import failpoint
 from spark_jobs.invocation import Invocation, format_hour
-from spark_jobs.lake import staging
+from spark_jobs.lake.admission import seal
 from spark_jobs.ledger import Ledger, Release
 from spark_jobs.quality.message import message
 from spark_jobs.stages import bronze, features, publish, score, silver, tiles, train, training_set
@@ -126,10 +126,8 @@ class StepRun:
         self._stage("features", lambda: features.run(work))
         self._refuse_if_blocked(work)
         work.lake.stage("quarantine", silver.quarantine(work), call.start, call.end)
-        staging.save_manifest(work.root, work.pub, work.lake.staged.values())
-        digests = {table: staged.digest for table, staged in work.lake.staged.items()}
-        self.ledger.record(
-            call, "staged", work.pub, drops=bronze.drops_digest(work), rows=work.accounts, staged=digests,
+        seal(
+            self.ledger, call, work.pub, work.lake.staged.values(), drops=bronze.drops_digest(work), rows=work.accounts,
             base=work.line[-1].release if work.line else None,
             code_version=code_version(self.places.project), config_hash=self.pipeline.config_hash,
         )  # fmt: skip
@@ -171,6 +169,7 @@ class StepRun:
     def _publish(self, work: Work) -> None:
         release = publish.run(work)
         self.ledger.record(self.call, "published", release.pub, why=f"release {release.release}", rows=release.rows)
+        failpoint("publish.recorded")
         self.result.state, self.result.pub, self.result.release = "published", release.pub, release.release
         self.result.rows = release.rows
         self.desk.published(self.call, release.release)

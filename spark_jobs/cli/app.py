@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -34,7 +35,9 @@ app = typer.Typer(
     context_settings=_WIDE, epilog=EXIT_CODES,
     help="Hourly Spark feature pipelines whose data must pass a gate before anyone can read it.",
 )  # fmt: skip
-releases = typer.Typer(no_args_is_help=True, help="What readers follow: list and show releases.", rich_markup_mode=None)
+releases = typer.Typer(
+    no_args_is_help=True, help="What readers follow: list, show and compare releases.", rich_markup_mode=None
+)
 app.add_typer(releases, name="release")
 
 Pipeline = Annotated[str, typer.Argument(help="Name of a folder in conf/pipelines.", metavar="PIPELINE")]
@@ -47,6 +50,10 @@ From = Annotated[str, typer.Option("--from", help="First hour, UTC, such as 2013
 To = Annotated[str, typer.Option("--to", help="Hour before which the interval ends, UTC.")]
 StepName = Annotated[str, typer.Argument(help="prepare, publish_and_score, training_set or train.", metavar="STEP")]
 RunId = Annotated[str, typer.Option("--dag-run", help="Run id; steps of one run find each other by it.")]
+AsKnown = Annotated[
+    str | None,
+    typer.Option("--as-known", help="Only what was known at this hour, UTC; all that is known when left out."),
+]
 Number = Annotated[int | None, typer.Option("--release", help="Release to read; the newest when left out.")]
 
 
@@ -108,7 +115,7 @@ def release_list(
     env: Env = "local", json: Json = False,
 ) -> None:  # fmt: skip
     """List releases, the newest first."""
-    from spark_jobs.cli.look import list_releases
+    from spark_jobs.cli.releases import list_releases
 
     list_releases(pipeline, limit, env, as_json=json)
 
@@ -119,9 +126,22 @@ def release_show(
     json: Json = False,
 ) -> None:  # fmt: skip
     """Show one release: what it covers, its rows, its parent, its dead publications."""
-    from spark_jobs.cli.look import show_release
+    from spark_jobs.cli.releases import show_release
 
     show_release(pipeline, release, env, as_json=json)
+
+
+@releases.command("diff")
+def release_diff(
+    pipeline: Pipeline,
+    first: Annotated[int, typer.Argument(help="Number of a release.", metavar="A")],
+    second: Annotated[int, typer.Argument(help="Number of the release to hold against it.", metavar="B")],
+    env: Env = "local", json: Json = False,
+) -> None:  # fmt: skip
+    """Show what readers of release B see that readers of A do not: publications, rows added, removed, changed, hours."""
+    from spark_jobs.cli.releases import diff_releases
+
+    diff_releases(pipeline, first, second, env, as_json=json)
 
 
 @app.command()
@@ -129,15 +149,28 @@ def read(
     pipeline: Pipeline,
     table: Annotated[str, typer.Argument(help="A lake table, such as silver/orders or predictions.")],
     release: Number = None,
+    as_known: AsKnown = None,
     where: Annotated[str, typer.Option("--where", help="A condition in SQL on the table's columns.")] = "",
     limit: Annotated[int, typer.Option("--limit", min=1, help="How many rows, those of the latest hours first.")] = 20,
     env: Env = "local",
     json: Json = True,
 ) -> None:  # fmt: skip
-    """Print published rows as JSON: {"rows": […], "release": R}. Never an unpublished one; starts no JVM."""
+    """Print published rows as JSON: {"rows": […], "release": R}, "as_known" when asked for. Never an unpublished one; starts no JVM."""
     from spark_jobs.cli.look import read_rows
 
-    read_rows(pipeline, table, release, where, limit, env)
+    read_rows(pipeline, table, release, as_known, where, limit, env)
+
+
+@app.command()
+def views(
+    pipeline: Pipeline,
+    to: Annotated[Path, typer.Option("--to", help="DuckDB file to write; one that this command wrote is replaced.")],
+    release: Number = None, as_known: AsKnown = None, env: Env = "local", json: Json = False,
+) -> None:  # fmt: skip
+    """Write a DuckDB file with a view a lake table: a snapshot of one release for notebooks. Copies no row, starts no JVM."""
+    from spark_jobs.cli.look import write_view_file
+
+    write_view_file(pipeline, release, as_known, to, env, as_json=json)
 
 
 @app.command()
@@ -185,7 +218,7 @@ def main(words: list[str] | None = None) -> None:
 
 
 def _help_of(words: list[str]) -> str:
-    commands = [word for word in words[:2] if word in {"release", "list", "show", *_command_names()}]
+    commands = [word for word in words[:2] if word in {"release", "list", "show", "diff", *_command_names()}]
     return " ".join(["tidegate", *commands, "--help"])
 
 

@@ -1,4 +1,4 @@
-"""Commands that only look: they start no JVM and write nothing."""
+"""Commands that only look: they start no JVM and write nothing into the lake."""
 
 from __future__ import annotations
 
@@ -51,7 +51,12 @@ def validate_all(pipeline: str | None, env: str, *, as_json: bool) -> None:
             print(f"{fact['pipeline']}: ok, {fact['tables']} published tables, {fact['rules']} rules")
 
 
-def _root(pipeline: str, env: str) -> Path:
+def lake_root(pipeline: str, env: str) -> Path:
+    """The folder of `pipeline` in the lake of `env`.
+
+    Raises:
+        UsageError: no such pipeline or environment.
+    """
     if pipeline not in list_pipelines():
         legal = list_pipelines()
         raise UsageError("pipeline", f"no pipeline '{pipeline}'", nearest(pipeline, legal), "tidegate status")
@@ -69,12 +74,13 @@ def show_status(pipeline: str | None, hour: str | None, env: str, *, as_json: bo
                 "status", "--hour needs a pipeline", "PIPELINE before --hour", "tidegate status PIPELINE --hour H"
             )
         at = parse_hour(hour, "--hour")
-        root, whole = _root(pipeline, env), load_pipeline(pipeline)
+        root, whole = lake_root(pipeline, env), load_pipeline(pipeline)
         facts = hour_facts(root, whole, at, _account(root, whole, at))
         show_json(facts) if as_json else _print_hour(facts)
         return
     found = [
-        pipeline_facts(_root(name, env), load_pipeline(name)) for name in ([pipeline] if pipeline else list_pipelines())
+        pipeline_facts(lake_root(name, env), load_pipeline(name))
+        for name in ([pipeline] if pipeline else list_pipelines())
     ]
     if as_json:
         show_json(found[0] if pipeline else found)
@@ -127,63 +133,44 @@ def _print_hour(facts: dict[str, Any]) -> None:
                [[v["pub"], v["table"], v["outcome"], "; ".join(v["broken"])] for v in facts["verdicts"]])  # fmt: skip
 
 
-def list_releases(pipeline: str, limit: int, env: str, *, as_json: bool) -> None:
-    """The newest releases."""
-    from spark_jobs.ledger import Ledger
-
-    found = Ledger.open(_root(pipeline, env)).releases()[::-1][:limit]
-    facts = [_release(release) for release in found]
-    if as_json:
-        show_json(facts)
-        return
-    show_table("", ["release", "kind", "from", "to", "pub", "rows", "at"],
-               [[f["release"], f["kind"], f["from"], f["to"], f["pub"], sum(f["rows"].values()), f["at"]] for f in facts])  # fmt: skip
-
-
-def show_release(pipeline: str, number: int, env: str, *, as_json: bool) -> None:
-    """One release, whole."""
-    from spark_jobs.ledger import Ledger
-
-    line = Ledger.open(_root(pipeline, env)).line(number)
-    facts = {**_release(line[-1]), "parent": line[-1].parent, "dead": sorted(line[-1].dead), "why": line[-1].why,
-             "covers": [[table, format_hour(a), format_hour(b)] for table, a, b in line[-1].covers]}  # fmt: skip
-    if as_json:
-        show_json(facts)
-        return
-    for name, value in facts.items():
-        print(f"{name:>8}  {value}")
-
-
-def _release(release: Any) -> dict[str, Any]:  # a ledger Release; its module is imported late
-    from spark_jobs.ledger import hours_of
-
-    span = hours_of(release)
-    return {
-        "release": release.release, "kind": release.kind, "from": format_hour(span[0]) if span else "",
-        "to": format_hour(span[1]) if span else "", "pub": release.pub, "rows": release.rows, "at": format_hour_minute(release.at),
-    }  # fmt: skip
-
-
-def format_hour_minute(at: datetime) -> str:
-    """An instant to the second, UTC."""
-    return at.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def read_rows(pipeline: str, table: str, release: int | None, where: str, limit: int, env: str) -> None:
+def read_rows(
+    pipeline: str, table: str, release: int | None, as_known: str | None, where: str, limit: int, env: str
+) -> None:
     """Published rows of one table as JSON. `predictions` alone means those of the only model."""
     from spark_jobs.lake.kinds import table_kinds
     from spark_jobs.lake.reading import read_current
     from spark_jobs.ledger import Ledger
 
+    known_by = parse_hour(as_known, "--as-known") if as_known else None
     kinds = table_kinds(load_pipeline(pipeline))
-    root = _root(pipeline, env)
+    root = lake_root(pipeline, env)
     short = [name for name in kinds if name.partition("/")[0] == table]
     name = short[0] if table not in kinds and len(short) == 1 else table
     if name not in kinds:
         raise UsageError("table", f"no lake table '{table}'", nearest(table, list(kinds)), "name one of those")
     line = Ledger.open(root).line(release)
-    rows = read_current(root, name, kinds[name], line, where=where, limit=limit)
-    show_json({"rows": rows, "release": line[-1].release if line else None})
+    rows = read_current(root, name, kinds[name], line, where=where, limit=limit, known_by=known_by)
+    asked = {"as_known": known_by} if known_by else {}
+    show_json({"rows": rows, "release": line[-1].release if line else None, **asked})
+
+
+def write_view_file(
+    pipeline: str, release: int | None, as_known: str | None, file: Path, env: str, *, as_json: bool
+) -> None:
+    """A DuckDB file of views of one release; the lake stays as it is."""
+    from spark_jobs.lake.kinds import table_kinds
+    from spark_jobs.lake.views import released_line, write_views
+
+    known_by = parse_hour(as_known, "--as-known") if as_known else None
+    kinds, root = table_kinds(load_pipeline(pipeline)), lake_root(pipeline, env)
+    line = released_line(root, release)
+    names = write_views(file, root, kinds, line, known_by)
+    number = line[-1].release
+    if as_json:
+        show_json({"file": str(file.absolute()), "release": number, "as_known": known_by, "views": names})
+    else:
+        known = f", as known at {format_hour(known_by)}" if known_by else ""
+        print(f"{file}: {len(names)} views of release {number}{known}; a later release needs the command again")
 
 
 def run_doctor(quick: bool, env: str, *, as_json: bool) -> int:

@@ -112,11 +112,10 @@ def schema_changes(root: Path, pipeline: Pipeline) -> dict[str, list[str]]:
 
 def _published(root: Path, low: datetime, high: datetime) -> int:
     """Hours of the interval that are readable already."""
-    from spark_jobs.ledger import Ledger
-    from spark_jobs.report.facts import hour_states
+    from spark_jobs.ledger import Ledger, folds
 
-    states = hour_states(Ledger.open(root).intervals())
-    return sum(states.get(hour) == "published" for hour in hours_between(low, high))
+    seen = folds.covered_hours(Ledger.open(root).line())
+    return sum(hour in seen for hour in hours_between(low, high))
 
 
 def _missing_drops(pipeline: Pipeline, landing: Path, low: datetime, high: datetime) -> dict[str, int]:

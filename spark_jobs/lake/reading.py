@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
-from spark_jobs.errors import UsageError
-from spark_jobs.lake.versions import TableKind, covering_rows, current_sql
+from spark_jobs.errors import RetryError
+from spark_jobs.lake.condition import check_condition, not_a_condition
+from spark_jobs.lake.versions import TableKind, covering_rows, current_sql, known_cover_sql, may_hold
 from spark_jobs.ledger import Release, folds
 
 _PLAIN = "lake_rows"
+_EVERY = TableKind((), covered=False)
+Answer = TypeVar("Answer")
 
 
-def connect() -> duckdb.DuckDBPyConnection:
-    """An in-memory DuckDB in UTC that reaches no network."""
-    connection = duckdb.connect(config={"autoinstall_known_extensions": False, "autoload_known_extensions": False})
+def connect(database: Path | None = None) -> duckdb.DuckDBPyConnection:
+    """A DuckDB in UTC that reaches no network: in memory, or the file `database`."""
+    settings: dict[str, Any] = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
+    name = str(database.absolute()) if database else ":memory:"  # absolute: a name such as md:x would mean a service
+    connection = duckdb.connect(name, config=settings)
     connection.execute("SET TimeZone = 'UTC'")
     return connection
 
@@ -35,93 +39,135 @@ def _shut(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
 
 
 def register_current(
-    connection: duckdb.DuckDBPyConnection, root: Path, table: str, kind: TableKind, line: list[Release], view: str
-) -> bool:
-    """Make `view` show current(table) as of the last release of `line`; False when nothing is released of it yet."""
-    try:
-        files = DeltaTable(root / table).file_uris()
-    except TableNotFoundError:
+    connection: duckdb.DuckDBPyConnection, root: Path, table: str, kind: TableKind, line: list[Release], view: str, *,
+    known_by: datetime | None = None,
+) -> bool:  # fmt: skip
+    """Make `view` show current(table) as of the last release of `line`; False when nothing is released of it yet.
+
+    With `known_by` it shows as_known(table) at that instant. The view stands for itself: what it needs beside the
+    lake's files lies in small tables of the schema `_tidegate`, so that it can be kept in a database file.
+    """
+    if not line:
         return False
-    if not files or not line:
+    chosen = cover = kept(connection, f"{view} chosen", chosen_rows(table, kind, line))
+    pubs = {pub for (pub,) in connection.execute(f"SELECT DISTINCT pub FROM {chosen}").fetchall()}
+    if known_by and kind.covered:
+        pubs = set(folds.live(line))
+        accounts = rows_of(connection, root, "accounts", pubs, f"{view} accounts")
+        if accounts is None:
+            return False
+        live = kept(connection, f"{view} live", chosen_rows("accounts", _EVERY, line))
+        versions = current_sql(_EVERY, ["hour", "pub", "known_at"]).format(rows=accounts, chosen=live)
+        cover = known_cover_sql().format(accounts=f"({versions})")
+        connection.execute(f"CREATE OR REPLACE TABLE {chosen} AS {cover}")
+    rows = rows_of(connection, root, table, pubs, f"{view} columns")
+    if rows is None:
         return False
-    rows, chosen = f"{view}__rows", f"{view}__chosen"
-    connection.read_parquet(files, union_by_name=True, hive_partitioning=False).create_view(rows)
-    connection.register(chosen, _chosen(table, kind, line))
-    columns = [row[0] for row in connection.execute(f'DESCRIBE "{rows}"').fetchall()]
-    body = current_sql(kind, [f'"{name}"' for name in columns]).format(rows=f'"{rows}"', chosen=f'"{chosen}"')
+    columns = columns_of(connection, rows)
+    asked = f"(SELECT *, TIMESTAMPTZ '{known_by.isoformat()}' AS known_by FROM {rows})" if known_by else rows
+    body = current_sql(kind, columns, as_known=known_by is not None).format(rows=asked, chosen=chosen)
     connection.execute(f'CREATE OR REPLACE VIEW "{view}" AS {body}')
     return True
 
 
-def read_current(
-    root: Path,
-    table: str,
-    kind: TableKind,
-    line: list[Release],
-    *,
-    where: str = "",
-    limit: int = 100,
-    newest_first: bool = True,
-) -> list[dict[str, Any]]:
-    """Up to `limit` current rows of `table`, those of the latest hours first.
+def rows_of(connection: duckdb.DuckDBPyConnection, root: Path, table: str, pubs: set[int], name: str) -> str | None:
+    """SQL of a relation with every row of `pubs` in `table`, and with others; none when there is no such table.
 
-    Raises:
-        UsageError: `where` is not a condition on the table's columns.
+    Reads only files that can hold a row of `pubs`. Columns are those of the table's log and of the files, without
+    `day`; a column that a file lacks is null there. `name` is free for a helper table.
     """
-    if where:
-        check_condition(where)
-    with connect() as connection:
-        if not register_current(connection, root, table, kind, line, _PLAIN):
-            return []
-        _shut(connection, root / table)
-        condition = f"WHERE (\n{where}\n)" if where else ""
-        order = "DESC" if newest_first else "ASC"
-        try:
-            found = connection.execute(f'SELECT * FROM "{_PLAIN}" {condition} ORDER BY hour {order} LIMIT {int(limit)}')
-            names = [column[0] for column in found.description or []]
-            return [dict(zip(names, map(_plain, row), strict=True)) for row in found.fetchall()]
-        except duckdb.Error as error:
-            raise _not_a_condition(" ".join(str(error).split())[:300]) from error
+    try:
+        log = DeltaTable(root / table)
+    except TableNotFoundError:
+        return None
+    schema = pa.schema(log.schema().to_arrow())
+    nothing = kept(connection, name, pa.schema([field for field in schema if field.name != "day"]).empty_table())
+    paths = [path for path in log.get_add_actions().column("path").to_pylist() if may_hold(path, pubs)]
+    if not paths:
+        return nothing
+    files = ", ".join("'" + str(root / table / path).replace("'", "''") + "'" for path in paths)
+    read = f"read_parquet([{files}], union_by_name = true, hive_partitioning = false)"
+    return f"(SELECT * FROM {nothing} UNION ALL BY NAME SELECT * FROM {read})"
 
 
-def check_condition(where: str) -> None:
-    """That `where` is one condition and nothing else: no second statement, no other table, no function that makes one.
-
-    Raises:
-        UsageError: it is not.
-    """
-    with connect() as connection:
-        query = f"SELECT 1 FROM rows WHERE (\n{where}\n)"
-        [(text,)] = connection.execute("SELECT json_serialize_sql(?)", [query]).fetchall()
-    told = json.loads(text)
-    if told["error"]:
-        raise _not_a_condition(str(told["error_message"]))
-    [statement] = told["statements"]
-    node = statement["node"]
-    if node["type"] != "SELECT_NODE" or node["from_table"].get("table_name") != "rows" or node["modifiers"]:
-        raise _not_a_condition("more than a condition")
-    if any(part.get("class") == "SUBQUERY" for part in _parts(node["where_clause"])):
-        raise _not_a_condition("a query inside the condition")
+def columns_of(connection: duckdb.DuckDBPyConnection, rows: str) -> list[str]:
+    """Names of the columns of relation `rows`, quoted; `day` repeats `hour` and is left out."""
+    found = connection.execute(f"DESCRIBE SELECT * FROM {rows}").fetchall()
+    return [f'"{row[0]}"' for row in found if row[0] != "day"]
 
 
-def _parts(node: Any) -> Iterator[dict[str, Any]]:
-    if isinstance(node, dict):
-        yield node
-    for part in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
-        yield from _parts(part)
+def kept(connection: duckdb.DuckDBPyConnection, name: str, frame: pa.Table) -> str:
+    """`frame` as a table that belongs to the database; returns its name for SQL."""
+    target = f'_tidegate."{name}"'  # not a word that a file is called by: its stem would be ambiguous with the schema
+    connection.execute("CREATE SCHEMA IF NOT EXISTS _tidegate")
+    connection.register("handed over", frame)
+    connection.execute(f'CREATE OR REPLACE TABLE {target} AS FROM "handed over"')
+    connection.unregister("handed over")
+    return target
 
 
-def _not_a_condition(found: str) -> UsageError:
-    allowed = "one condition in SQL on the table's columns, without another query"
-    return UsageError("--where", found, allowed, "look at the columns first: the same command without --where")
-
-
-def _chosen(table: str, kind: TableKind, line: list[Release]) -> pa.Table:
+def chosen_rows(table: str, kind: TableKind, line: list[Release]) -> pa.Table:
+    """Relation {chosen} of `current_sql`: (hour, pub) for a covered table, (pub) for a keyed one."""
     if not kind.covered:
         return pa.table({"pub": pa.array(sorted(folds.live(line)), pa.int64())})
     pairs = covering_rows(folds.cover(line, table), None, None)
     hours = pa.array([hour for hour, _ in pairs], pa.timestamp("us", "UTC"))
     return pa.table({"hour": hours, "pub": pa.array([pub for _, pub in pairs], pa.int64())})
+
+
+def with_fresh_log(where: str, ask: Callable[[], Answer]) -> Answer:
+    """What `ask` answers; it is asked once more when a file vanished under it, and must open the log anew each time.
+
+    Maintenance replaces files while readers hold the former log; a second look finds the files that took their place.
+
+    Raises:
+        RetryError: a file that the log names is gone at the second look, too.
+    """
+    try:
+        return ask()
+    except duckdb.IOException:
+        pass
+    try:
+        return ask()
+    except duckdb.IOException as error:
+        raise RetryError(
+            where, " ".join(str(error).partition("\n")[0].split())[:300], "every file that the table's log names",
+            "the same command again; if it says the same, put the file back from a copy of the lake",
+        ) from error  # fmt: skip
+
+
+def read_current(
+    root: Path, table: str, kind: TableKind, line: list[Release], *, where: str = "", limit: int = 100,
+    newest_first: bool = True, known_by: datetime | None = None,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Up to `limit` rows of `table`, those of the latest hours first: current, or as known at `known_by`.
+
+    Raises:
+        UsageError: `where` is not a condition on the table's columns.
+        RetryError: a file of the table is gone.
+    """
+    if where:
+        with connect() as connection:
+            check_condition(connection, where)
+    condition = f"WHERE (\n{where}\n)" if where else ""
+    order = "DESC" if newest_first else "ASC"
+    query = f'SELECT * FROM "{_PLAIN}" {condition} ORDER BY hour {order} LIMIT {int(limit)}'
+
+    def ask() -> list[dict[str, Any]]:
+        with connect() as connection:
+            if not register_current(connection, root, table, kind, line, _PLAIN, known_by=known_by):
+                return []
+            _shut(connection, root / table)
+            found = connection.execute(query)
+            names = [column[0] for column in found.description or []]
+            return [dict(zip(names, map(_plain, row), strict=True)) for row in found.fetchall()]
+
+    try:
+        return with_fresh_log(f"{root.name}/{table}", ask)
+    except duckdb.Error as error:
+        if not where:
+            raise
+        raise not_a_condition(" ".join(str(error).split())[:300]) from error
 
 
 def _plain(value: object) -> object:

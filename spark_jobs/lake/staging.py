@@ -9,29 +9,14 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
+from typing import TYPE_CHECKING
 
-import pyarrow.parquet as pq
+from spark_jobs.storage import StagedFile, Storage
+from spark_jobs.storage.parquet import staged_file
 
 if TYPE_CHECKING:  # publishing needs no Spark: neither does this module, but to write a frame
     from pyspark.sql import DataFrame
-
-STATS_COLUMNS = ("hour", "known_at", "pub", "as_of", "event_hour")  # whole hours and a number: exact as statistics
-
-
-@dataclass(frozen=True)
-class StagedFile:
-    """One Parquet file; `path` is relative to the table's folder."""
-
-    path: str
-    size: int
-    sha256: str
-    rows: int
-    day: str
-    stats: str
 
 
 @dataclass(frozen=True)
@@ -75,81 +60,33 @@ def staged_files(root: Path, table: str, pub: int, schema: str) -> Staged:
     """What lies on disk as staged files of `pub` for `table`; `schema` is the Spark schema as JSON, `day` in it."""
     folder = table_folder(root, table)
     paths = sorted((folder / f"pub-{pub}").rglob("*.parquet"))
-    return Staged(table, pub, schema, tuple(_staged_file(folder, path) for path in paths))
+    return Staged(table, pub, schema, tuple(staged_file(folder, path) for path in paths))
 
 
-def _staged_file(folder: Path, path: Path) -> StagedFile:
-    metadata = pq.read_metadata(path)
-    day = unquote(path.parent.name.removeprefix("day="))
-    return StagedFile(
-        path.relative_to(folder).as_posix(), path.stat().st_size, _sha256(path), metadata.num_rows, day,
-        json.dumps(_stats(metadata)),
-    )  # fmt: skip
+def changed_files(storage: Storage, staged: Staged) -> list[str]:
+    """Staged files whose bytes are no longer those that were audited (gone, other size, other hash)."""
+    return [file.path for file in staged.files if storage.sha256(f"{staged.table}/{file.path}") != file.sha256]
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _manifest(pub: int) -> str:
+    return f"staging/{pub}.json"
 
 
-def _stats(metadata: Any) -> dict[str, Any]:
-    lowest: dict[str, Any] = {}
-    highest: dict[str, Any] = {}
-    for group in range(metadata.num_row_groups):
-        for index in range(metadata.num_columns):
-            column = metadata.row_group(group).column(index)
-            name = column.path_in_schema
-            if name not in STATS_COLUMNS or column.statistics is None or not column.statistics.has_min_max:
-                continue
-            low, high = column.statistics.min, column.statistics.max
-            lowest[name] = min(low, lowest.get(name, low))
-            highest[name] = max(high, highest.get(name, high))
+def save_manifest(storage: Storage, pub: int, tables: Iterable[Staged]) -> None:
+    """Keep what was staged for the step that publishes it."""
+    storage.write_text(_manifest(pub), json.dumps([asdict(staged) for staged in tables]))
+
+
+def load_manifest(storage: Storage, pub: int) -> dict[str, Staged] | None:
+    """What `pub` staged, by table; none when nothing was staged under it, or it was published and removed."""
+    text = storage.read_text(_manifest(pub))
+    if text is None:
+        return None
     return {
-        "numRecords": metadata.num_rows,
-        "minValues": {name: _stat(value) for name, value in lowest.items()},
-        "maxValues": {name: _stat(value) for name, value in highest.items()},
+        t["table"]: Staged(**{**t, "files": tuple(StagedFile(**file) for file in t["files"])}) for t in json.loads(text)
     }
 
 
-def _stat(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
-    return value
-
-
-def changed_files(root: Path, staged: Staged) -> list[str]:
-    """Staged files whose bytes are no longer those that were audited (gone, other size, other hash)."""
-    folder = table_folder(root, staged.table)
-    return [
-        file.path
-        for file in staged.files
-        if not (folder / file.path).is_file() or _sha256(folder / file.path) != file.sha256
-    ]
-
-
-def _manifest(root: Path, pub: int) -> Path:
-    return root / "staging" / f"{pub}.json"
-
-
-def save_manifest(root: Path, pub: int, tables: Iterable[Staged]) -> None:
-    """Keep what was staged for the step that publishes it."""
-    path = _manifest(root, pub)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(".tmp")
-    fresh.write_text(json.dumps([asdict(staged) for staged in tables]))
-    fresh.rename(path)
-
-
-def load_manifest(root: Path, pub: int) -> dict[str, Staged]:
-    """What `pub` staged, by table.
-
-    Raises:
-        FileNotFoundError: nothing was staged under `pub`, or it was published and removed.
-    """
-    tables = json.loads(_manifest(root, pub).read_text())
-    return {t["table"]: Staged(**{**t, "files": tuple(StagedFile(**file) for file in t["files"])}) for t in tables}
-
-
-def drop_manifest(root: Path, pub: int) -> None:
+def drop_manifest(storage: Storage, pub: int) -> None:
     """Forget the manifest of a publication that was released."""
-    _manifest(root, pub).unlink(missing_ok=True)
+    storage.remove(_manifest(pub))

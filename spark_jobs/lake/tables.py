@@ -6,7 +6,7 @@ The only module that reads Delta on Spark.
 from __future__ import annotations
 
 import json
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from deltalake import DeltaTable
@@ -97,6 +97,16 @@ class Lake:
         kind = TableKind((), covered=False)
         chosen = self._chosen(table, kind, start, end, own=self.covers.get(table))
         return self.spark.sql(current_sql(kind, rows.columns), rows=rows, chosen=F.broadcast(chosen))
+
+    def newest_known(self, table: str) -> datetime:
+        """No row of `table` is known later than this, by the statistics in its log; the year 1 when there is no row."""
+        never = datetime.min.replace(tzinfo=UTC)
+        path = self.root / table
+        if not self.line or not DeltaTable.is_deltatable(str(path)):
+            return never
+        actions = DeltaTable(path).get_add_actions(flatten=True)
+        known = list(actions.column("max.known_at").to_pylist()) if actions.num_rows else []
+        return max((at for at in known if at is not None), default=never)
 
     def _all(self, table: str, start: datetime | None, end: datetime | None, *, released: bool) -> DataFrame:
         own = None if released else self._own(table, start, end)

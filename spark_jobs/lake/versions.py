@@ -5,7 +5,7 @@ Nobody filters by publication by hand; the two engines differ only in how a rela
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -66,3 +66,13 @@ def covering_rows(
         high = min(segment.end, end) if end else segment.end
         found.extend((hour, segment.pub) for hour in hours_between(low, high))
     return found
+
+
+def may_hold(path: str, pubs: Collection[int]) -> bool:
+    """Whether the file at `path` below a table's folder can hold a row of one of `pubs`.
+
+    `pub-<n>/…` holds rows of publication n alone; any other, such as `compacted-<n>/…`, may hold rows of several.
+    """
+    folder = path.partition("/")[0]
+    number = folder.removeprefix("pub-")
+    return number == folder or not number.isdecimal() or int(number) in pubs

@@ -6,38 +6,50 @@ Readable and writable without a JVM, so that gates, pages and alerts cost millis
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
-from dataclasses import replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from spark_jobs.errors import UsageError
-from spark_jobs.invocation import Invocation, format_hour
-from spark_jobs.ledger import folds
-from spark_jobs.ledger.folds import Release, Row, Segment
+from spark_jobs.invocation import HOUR, Invocation
+from spark_jobs.ledger import folds, releasing
+from spark_jobs.ledger.folds import Release, Segment
+from spark_jobs.ledger.releasing import MAY_RELEASE_FOR, StaleBaseError
 from spark_jobs.ledger.store import LedgerStore
+from spark_jobs.storage import Row, Storage
+from spark_jobs.storage.delta import DeltaStorage
 from spark_jobs.verdict import Verdict
 
-__all__ = ["Ledger", "Release", "Row", "Segment", "folds"]
+__all__ = ["MAY_RELEASE_FOR", "Ledger", "Release", "Rollback", "Row", "Segment", "StaleBaseError", "folds"]
+
+
+@dataclass(frozen=True)
+class Rollback:
+    """What a rollback did: its release, and the hours [from, to) that lost their rows or show other rows."""
+
+    release: Release
+    withdrawn: list[tuple[datetime, datetime]]
+    published: list[tuple[datetime, datetime]]
 
 
 class Ledger:
     """The ledger of one pipeline, below {lake}/{pipeline}/ledger."""
 
-    def __init__(self, root: Path, by: str = "cli") -> None:
-        self.store = LedgerStore(root / "ledger", by)
+    def __init__(self, storage: Storage, by: str = "cli") -> None:
+        self.storage = storage
+        self.store = LedgerStore(storage, by)
 
     @staticmethod
     def open(root: Path, by: str = "cli") -> Ledger:
         """The ledger of the pipeline whose lake folder is `root`."""
-        return Ledger(root, by)
+        return Ledger(DeltaStorage(root), by)
 
     # intervals
-    def intervals(self) -> list[Row]:
-        """All rows of `intervals`, oldest first."""
-        return self.store.rows("intervals")
+    def intervals(self, *columns: str) -> list[Row]:
+        """All rows of `intervals`, oldest first; only `columns`, where given."""
+        return self.store.rows("intervals", columns or None)
 
     def start(self, call: Invocation, code_version: str, config_hash: str, base: int | None) -> int:
         """Record that `call` started and return its publication number: the version of this very append."""
@@ -58,7 +70,8 @@ class Ledger:
 
     def step_row(self, dag_run: str, step: str) -> Row | None:
         """The newest `intervals` row of one step of one run."""
-        return folds.step_row(self.intervals(), dag_run, step)
+        rows = self.store.rows("intervals", where={"dag_run": dag_run, "step": step})
+        return rows[-1] if rows else None
 
     # verdicts
     def add_verdict(self, call: Invocation, pub: int, verdict: Verdict) -> int:
@@ -72,12 +85,25 @@ class Ledger:
 
     def verdicts(self, pub: int) -> list[Verdict]:
         """The verdicts on one publication, in the order in which they were given."""
-        return [Verdict.from_json(row["verdict"]) for row in self.store.rows("verdicts") if row["pub"] == pub]
+        return [Verdict.from_json(row["verdict"]) for row in self.store.rows("verdicts", where={"pub": pub})]
 
     # releases
     def releases(self) -> list[Release]:
         """All releases, oldest first."""
         return [Release.of(row) for row in self.store.rows("releases")]
+
+    def require_young(self, pub: int) -> None:
+        """That `pub` may still be released.
+
+        Raises:
+            RetryError: it was started more than a day ago.
+        """
+        releasing.require_young(self.store, pub, releasing.started_at(self.store, pub))
+
+    def released(self, pub: int) -> Release | None:
+        """The release of a publication, if there is one."""
+        rows = self.store.rows("releases", where={"pub": pub})
+        return Release.of(rows[-1]) if rows else None
 
     def line(self, release: int | None = None) -> list[Release]:
         """`release` (default: the newest) and its ancestors, oldest first.
@@ -100,28 +126,30 @@ class Ledger:
 
         Raises:
             StaleBaseError: a release after `unless_since` is a rollback or covers a table of `touched`.
+            RetryError: the publication was started more than a day ago.
         """
-        written: list[Release] = []
-        read = set(touched)
+        return releasing.release(self.store, draft, unless_since, touched)
 
-        def build(seq: int, rows: list[Row]) -> Row:
-            before = [Release.of(row) for row in rows]
-            written[:] = [r for r in before if r.pub == draft.pub]
-            if written:
-                raise _ReleasedBeforeError
-            newest = before[-1] if before else None
-            newer = [r for r in before if r.release > (unless_since or 0)]
-            blocking = [r.release for r in newer if r.kind == "rollback" or read & {t for t, _, _ in r.covers}]
-            if blocking:
-                raise StaleBaseError(blocking)
-            dead = newest.dead if newest else frozenset()
-            final = replace(draft, release=seq, parent=newest.release if newest else None, dead=dead | draft.dead)
-            written[:] = [final]
-            return _release_row(final)
+    def rollback(self, pipeline: str, to: int, why: str) -> Rollback:
+        """Readers see again what they saw at release `to`; no table is touched. Undone by a rollback to the release before.
 
-        with suppress(_ReleasedBeforeError):
-            self.store.append("releases", build)
-        return written[-1]
+        Hours without rows any more are recorded as withdrawn, so that nobody runs them again unasked; all others as
+        published. Asked again after a crash it goes on from where it was.
+
+        Raises:
+            UsageError: no such release, or readers see just that.
+        """
+        line = self.line()
+        changed = releasing.hours_changed(line, to)
+        call = Invocation(pipeline, "rollback", min(changed), max(changed) + HOUR, f"rollback__{to}")
+        pub = self.start(call, "", "", line[-1].release)
+        release = releasing.rollback(self.store, pub, to, why)
+        covered = folds.covered_hours(self.line(release.release))
+        lost, kept = folds.spans(changed - covered), folds.spans(changed & covered)
+        for state, spans in (("withdrawn", lost), ("published", kept)):
+            for start, end in spans:
+                self.record(replace(call, start=start, end=end), state, pub, why=f"rollback to release {to}: {why}")
+        return Rollback(release, lost, kept)
 
     # incidents and promotions
     def incidents(self) -> list[Row]:
@@ -134,7 +162,7 @@ class Ledger:
 
     def add_incident_after(self, build: Callable[[list[Row]], Row]) -> int:
         """Add the event that `build(all rows so far)` makes, in one compare-and-swap; what it raises ends the attempt."""
-        return self.store.append("incidents", lambda seq, rows: build(rows))
+        return self.store.append("incidents", lambda seq, before: build(before()))
 
     def promotions(self) -> list[Row]:
         """All rows of `promotions`, oldest first."""
@@ -150,29 +178,8 @@ class Ledger:
         return str(rows[-1]["to_version"]) if rows else None
 
 
-class StaleBaseError(Exception):
-    """Another release touched what this publication read; it must be staged again."""
-
-    def __init__(self, releases: Sequence[int]) -> None:
-        self.releases = list(releases)
-        super().__init__(self.releases)
-
-
-class _ReleasedBeforeError(Exception):
-    """The publication has its release already; nothing is to be written."""
-
-
 def _interval(call: Invocation, state: str) -> Row:
     return {"dag_run": call.dag_run, "step": call.step, "from_hour": call.start, "to_hour": call.end, "state": state}
-
-
-def _release_row(release: Release) -> Row:
-    covers = [[t, format_hour(a), format_hour(b)] for t, a, b in release.covers]
-    return {
-        "release": release.release, "pub": release.pub, "parent": release.parent, "kind": release.kind,
-        "covers": json.dumps(covers), "dead": json.dumps(sorted(release.dead)),
-        "rows": json.dumps(release.rows, sort_keys=True), "why": release.why,
-    }  # fmt: skip
 
 
 def hours_of(release: Release) -> tuple[datetime, datetime] | None:

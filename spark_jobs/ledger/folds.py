@@ -9,13 +9,12 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from heapq import heappop, heappush
 from itertools import pairwise
-from typing import Any
 
-from spark_jobs.invocation import parse_hour
-
-Row = dict[str, Any]
+from spark_jobs.invocation import HOUR, hours_between, parse_hour
+from spark_jobs.storage import Row
 
 
 @dataclass(frozen=True)
@@ -35,11 +34,21 @@ class Release:
     @staticmethod
     def of(row: Row) -> Release:
         """The release that a ledger row states."""
-        covers = tuple((t, parse_hour(a), parse_hour(b)) for t, a, b in json.loads(row["covers"]))
         return Release(
-            row["release"], row["pub"], row["parent"], row["kind"], covers, frozenset(json.loads(row["dead"])),
+            row["release"], row["pub"], row["parent"], row["kind"], _covers(row["covers"]), _dead(row["dead"]),
             json.loads(row["rows"]), row["why"] or "", row["at"],
         )  # fmt: skip
+
+
+@lru_cache(4096)  # a row is read again at every append
+def _covers(text: str) -> tuple[tuple[str, datetime, datetime], ...]:
+    hour = lru_cache(64)(parse_hour)  # the tables of one release cover the same hours
+    return tuple((table, hour(start), hour(end)) for table, start, end in json.loads(text))
+
+
+@lru_cache(64)  # handed on from release to release
+def _dead(text: str) -> frozenset[int]:
+    return frozenset(json.loads(text))
 
 
 def chain(releases: Iterable[Release], upto: int | None = None) -> list[Release]:
@@ -105,7 +114,34 @@ def _extend(segments: list[Segment], piece: Segment) -> None:
         segments.append(piece)
 
 
-def step_row(intervals: Iterable[Row], dag_run: str, step: str) -> Row | None:
-    """The newest row of one step of one run."""
-    rows = [row for row in intervals if (row["dag_run"], row["step"]) == (dag_run, step)]
-    return rows[-1] if rows else None
+def covered_hours(line: Sequence[Release]) -> set[datetime]:
+    """Hours of which readers of the last release of `line` see a publication, be it without rows; scores aside."""
+    alive = live(line)
+    spans = {(a, b) for r in line if r.pub in alive and r.kind != "score" for _, a, b in r.covers}
+    return {hour for a, b in spans for hour in hours_between(a, b)}
+
+
+def spans(hours: Iterable[datetime]) -> list[tuple[datetime, datetime]]:
+    """`hours` as disjoint [from, to), oldest first."""
+    found: list[tuple[datetime, datetime]] = []
+    for hour in sorted(hours):
+        start = found.pop()[0] if found and found[-1][1] == hour else hour
+        found.append((start, hour + HOUR))
+    return found
+
+
+def hour_states(intervals: Iterable[Row], line: Sequence[Release]) -> dict[datetime, str]:
+    """For each hour that a step touched its state: published while readers see it, whatever a later attempt met.
+
+    Otherwise what the newest row says that speaks of it; an hour once published that no live publication covers is
+    withdrawn. Rows need step, from_hour, to_hour and state.
+    """
+    states: dict[datetime, str] = {}
+    for row in intervals:
+        if row["step"] in ("prepare", "publish_and_score", "rollback"):
+            states.update((hour, row["state"]) for hour in hours_between(row["from_hour"], row["to_hour"]))
+    seen = covered_hours(line)
+    return {
+        hour: "published" if hour in seen else "withdrawn" if state == "published" else state
+        for hour, state in states.items()
+    }

@@ -11,7 +11,7 @@ from typing import Any
 from spark_jobs.alerts.incidents import open_incidents
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.invocation import format_hour, hours_between
-from spark_jobs.ledger import Ledger, Row, hours_of
+from spark_jobs.ledger import Ledger, Row, folds, hours_of
 from spark_jobs.verdict import Verdict
 
 FIELDS = ("manifest", "silver", "quarantined", "duplicates", "discarded")
@@ -20,8 +20,8 @@ FIELDS = ("manifest", "silver", "quarantined", "duplicates", "discarded")
 def pipeline_facts(root: Path, pipeline: Pipeline) -> dict[str, Any]:
     """Hours by state, account of rows, latest release, champions, open incidents."""
     ledger = Ledger.open(root)
-    intervals, releases = ledger.intervals(), ledger.releases()
-    states = hour_states(intervals)
+    intervals, releases = ledger.intervals("step", "from_hour", "to_hour", "state", "pub"), ledger.releases()
+    states = folds.hour_states(intervals, folds.chain(releases))
     newest = releases[-1] if releases else None
     span = hours_of(newest) if newest else None
     models = pipeline.models.models if pipeline.models else {}
@@ -30,7 +30,7 @@ def pipeline_facts(root: Path, pipeline: Pipeline) -> dict[str, Any]:
         "hours": dict(Counter(states.values())),
         "latest_hours": [{"hour": format_hour(h), "state": states[h]} for h in sorted(states)[-24:]],
         "blocked_hours": [format_hour(h) for h in sorted(blocked_hours(intervals))],
-        "account": _account(intervals),
+        "account": _account(ledger, intervals),
         "release": {"release": newest.release, "kind": newest.kind, "to": format_hour(span[1]) if span else ""} if newest else None,
         "champions": {name: ledger.champion(name) for name in models},
         "open_incidents": [
@@ -39,29 +39,18 @@ def pipeline_facts(root: Path, pipeline: Pipeline) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def hour_states(intervals: list[Row]) -> dict[datetime, str]:
-    """For each hour that a step touched its present state: what the newest row that speaks of it says."""
-    states: dict[datetime, str] = {}
-    for row in intervals:
-        if row["step"] not in ("prepare", "publish_and_score"):
-            continue
-        for hour in hours_between(row["from_hour"], row["to_hour"]):
-            states[hour] = row["state"]
-    return states
-
-
 def blocked_hours(intervals: list[Row]) -> set[datetime]:
     """Hours that a gate refused at least once, whatever became of them later."""
     rows = [row for row in intervals if row["state"] == "refused" and row["step"] == "prepare"]
     return {hour for row in rows for hour in hours_between(row["from_hour"], row["to_hour"])}
 
 
-def _account(intervals: list[Row]) -> dict[str, dict[str, int]]:
+def _account(ledger: Ledger, intervals: list[Row]) -> dict[str, dict[str, int]]:
     """Sums by table over the publications that were released."""
     published = {row["pub"] for row in intervals if row["state"] == "published"}
     sums: dict[str, Counter[str]] = {}
-    for row in intervals:
-        if row["state"] == "staged" and row["step"] == "prepare" and row["pub"] in published:
+    for row in ledger.store.rows("intervals", ["pub", "rows"], {"step": "prepare", "state": "staged"}):
+        if row["pub"] in published:
             for table, account in json.loads(row["rows"]).items():
                 sums.setdefault(table, Counter()).update(account)
     return {table: {field: total[field] for field in FIELDS} for table, total in sums.items()}
@@ -72,12 +61,17 @@ def hour_facts(root: Path, pipeline: Pipeline, hour: datetime, account: list[Row
     ledger = Ledger.open(root)
     runs = [r for r in ledger.intervals() if r["from_hour"] <= hour < r["to_hour"]]
     pubs = {row["pub"] for row in runs if row["pub"]}
-    verdicts = [row for row in ledger.store.rows("verdicts") if row["pub"] in pubs]
-    covering = [r for r in ledger.releases() if any(a <= hour < b for _, a, b in r.covers) and r.kind != "score"]
+    verdicts = [row for pub in sorted(pubs) for row in ledger.store.rows("verdicts", where={"pub": pub})]
+    line = ledger.line()
+    covering = [
+        r
+        for r in line
+        if any(a <= hour < b for _, a, b in r.covers) and r.kind != "score" and r.pub in folds.live(line)
+    ]
     told = [(r["pub"], r["seq"], Verdict.from_json(r["verdict"])) for r in verdicts]
     return {
         "schema_version": 1, "pipeline": pipeline.name, "hour": format_hour(hour),
-        "state": hour_states(runs).get(hour, "none"),
+        "state": folds.hour_states(runs, line).get(hour, "none"),
         "release": covering[-1].release if covering else None,
         "blocked": any(row["state"] == "refused" for row in runs),
         "account": account,

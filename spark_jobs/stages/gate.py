@@ -14,6 +14,7 @@ from pyspark.sql import Column, DataFrame, Window, WindowSpec
 from pyspark.sql import functions as F
 
 from spark_jobs.config.suites import Suite
+from spark_jobs.failpoints import failpoint
 from spark_jobs.invocation import hours_between
 from spark_jobs.quality import decide, measures, suites
 from spark_jobs.quality.decide import HourTally
@@ -83,7 +84,9 @@ def judge(work: Work, judged: Judged, scope: str, extra: Sequence[RuleResult] = 
     results += _hour_results(work, judged, staged)
     results.append(_key_unique(work, judged))
     verdict = decide.decide(table, scope, suite, [*results, *extra], work.lake.staged[table].digest)
+    failpoint(f"audit.{table}.judged")
     work.ledger.add_verdict(call, work.pub, verdict)
+    failpoint(f"audit.{table}.recorded")
     work.verdicts.append(verdict)
 
 

@@ -54,7 +54,7 @@ def _score(work: Work, model: str, version: str, start_publication: StartPublica
         scoring.pub, "score", scoring.lake.covers, scoring.lake.staged, scoring.line[-1].release, frozenset(),
         f"{model} version {version}",
     )  # fmt: skip
-    release = lake_publish.publish(work.root, work.ledger, publication)
+    release = lake_publish.publish(work.ledger, publication)
     rows_scored = {table: scoring.lake.staged[table].rows}
     work.ledger.record(call, "published", scoring.pub, why=f"release {release.release}", rows=rows_scored)
     return release

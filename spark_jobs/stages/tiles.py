@@ -9,6 +9,7 @@ from pyspark.sql import functions as F
 
 from spark_jobs import transforms
 from spark_jobs.config.features import WindowGroup
+from spark_jobs.invocation import HOUR
 from spark_jobs.lake.tables import hours_that_may_hold
 from spark_jobs.stages.work import Work
 from spark_jobs.windows.tiles import TILE, healed_tiles, tile_versions, touched_tiles
@@ -32,7 +33,9 @@ def _changed_tiles(work: Work, group: WindowGroup) -> DataFrame:
     entities, measures = _entities(work, group), list(group.measures)
     touched = touched_tiles(old, new, entities, measures)
     known_at = max(work.known.values())
-    return healed_tiles(new, touched, entities, measures, known_at).withColumn("hour", F.lit(work.call.start))
+    replaced = _replaced(work, group) if work.lake.newest_known(f"tiles/{group.table}") > known_at else None
+    tiles = healed_tiles(new, touched, entities, measures, known_at, replaced)
+    return tiles.withColumn("hour", F.lit(work.call.start))
 
 
 def _bulk_tiles(work: Work, group: WindowGroup) -> DataFrame:
@@ -41,12 +44,24 @@ def _bulk_tiles(work: Work, group: WindowGroup) -> DataFrame:
     tiles = tile_versions(new, entities, measures)
     if work.line:  # rows were released before: only what differs is restated, and a tile that all rows left as empty
         touched = touched_tiles(_rows(work, group, released=True), new, entities, measures)
-        left = touched.join(tiles, list(TILE), "left_anti")
-        tiles = tiles.join(touched, list(TILE), "left_semi")
-        tiles = tiles.unionByName(healed_tiles(new.limit(0), left, entities, measures, max(work.known.values())))
+        left, replaced = touched.join(tiles, list(TILE), "left_anti"), _replaced(work, group)
+        kept = touched.join(left, list(TILE), "left_anti")
+        tiles = healed_tiles(new, kept, entities, measures, work.call.start + HOUR, replaced)
+        last = max(work.known.values())
+        tiles = tiles.unionByName(healed_tiles(new.limit(0), left, entities, measures, last, replaced))
     run_hour = F.col("known_at") - F.lit(timedelta(hours=1))
-    last = F.lit(work.call.end - timedelta(hours=1))
-    return tiles.withColumn("hour", F.least(F.greatest(run_hour, F.lit(work.call.start)), last))
+    last_hour = F.lit(work.call.end - timedelta(hours=1))
+    return tiles.withColumn("hour", F.least(F.greatest(run_hour, F.lit(work.call.start)), last_hour))
+
+
+def _replaced(work: Work, group: WindowGroup) -> DataFrame:
+    """Tile and known_at of the versions that count so far, of every event hour that this interval can touch."""
+    within = work.pipeline.silver[group.table].event_within
+    tiles = work.lake.current(f"tiles/{group.table}", released=True)
+    near = F.col("event_hour").between(
+        F.lit(work.call.start - within.lateness - HOUR), F.lit(work.call.end + within.ahead)
+    )
+    return tiles.where(near).select(*TILE, "known_at")
 
 
 def _entities(work: Work, group: WindowGroup) -> dict[str, list[str]]:

@@ -88,15 +88,19 @@ def healed_tiles(
     entities: Mapping[str, Sequence[str]],
     measures: Sequence[str],
     known_at: datetime,
+    replaced: DataFrame | None = None,
 ) -> DataFrame:
-    """One whole new version, first readable at `known_at`, of every touched tile; n = 0 where no row is left.
+    """The versions that a change first readable at `known_at` gives to every touched tile; n = 0 where no row is left.
 
     Grain: current rows of at least the touched event hours, and distinct touched (entity, key, event_hour) -> one row
-    a touched tile with the columns of tile_versions. Earlier versions stay as they were: what was known then is not
-    rewritten.
+    a touched tile and time of knowing, from `known_at` on, with the columns of tile_versions. Nearly always that is one
+    row at `known_at`. Hours that are published out of order may find rows, or a version of the tile, that were known
+    later: then there is a version for each such row, and the last is known no earlier than the one that it replaces,
+    which would count in its place otherwise. Versions known before `known_at` stay as they were.
 
     Args:
-        known_at: with a zone; the hour boundary at which this publication is first readable.
+        known_at: with a zone; the hour boundary at which this change is first readable.
+        replaced: distinct (entity, key, event_hour, known_at) of the versions that count so far; none: all known before.
 
     Raises:
         UsageError: as tile_versions; or known_at has no zone.
@@ -104,14 +108,17 @@ def healed_tiles(
     if known_at.tzinfo is None:
         raise UsageError("known_at", f"{known_at.isoformat()} has no zone", "an instant with a zone")
     now = F.lit(known_at).cast("timestamp")
-    whole = tile_versions(rows.withColumn("known_at", now), entities, measures)
-    tiles = touched.select(*TILE).join(whole, on=list(TILE), how="left")
-    empty = {"known_at": now} | {
-        name: F.lit(0) for name in whole.columns if name == "n" or name.startswith(("n_", "sum_", "sumsq_"))
-    }
-    return tiles.select(
-        *[F.coalesce(name, empty[name]).alias(name) if name in empty else F.col(name) for name in whole.columns]
-    )
+    versions = touched.select(*TILE).join(tile_versions(rows, entities, measures), on=list(TILE), how="left")
+    following = F.lead("known_at").over(Window.partitionBy(*TILE).orderBy("known_at"))
+    marked = versions.withColumn("is_last", following.isNull()).where(F.col("is_last") | (F.col("known_at") >= now))
+    latest = [now, F.col("known_at")]
+    if replaced is not None:
+        marked = marked.join(replaced.select(*TILE, F.col("known_at").alias("replaced_at")), on=list(TILE), how="left")
+        latest.append(F.col("replaced_at"))
+    zero = [n for n in versions.columns if n == "n" or n.startswith(("n_", "sum_", "sumsq_"))]
+    filled = {name: F.coalesce(name, F.lit(0)) for name in zero}
+    filled["known_at"] = F.when(F.col("is_last"), F.greatest(*latest)).otherwise(F.col("known_at"))
+    return marked.select(*[filled.get(name, F.col(name)).alias(name) for name in versions.columns])
 
 
 def _one_row_an_entity(rows: DataFrame, entities: Mapping[str, Sequence[str]], measures: Sequence[str]) -> DataFrame:

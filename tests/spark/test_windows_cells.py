@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from spark_jobs.errors import UsageError
@@ -139,30 +140,14 @@ def test_a_time_of_knowing_without_a_zone_is_refused(spark: SparkSession) -> Non
         healed_tiles(rows, touched_tiles(rows, rows, SHOPS, []), SHOPS, ["amount"], datetime(2024, 1, 1))  # noqa: DTZ001
 
 
-def test_hourly_publications_and_one_bulk_run_give_the_same_cells(spark: SparkSession) -> None:
+@pytest.mark.parametrize("order", [(1, 2, 3, 4), (2, 1, 4, 3), (4, 3, 2, 1)])
+def test_hourly_publications_in_any_order_and_one_bulk_run_give_the_same_cells(
+    spark: SparkSession, order: tuple[int, ...]
+) -> None:
     """Rows of two event hours that arrive in any of four hours: as known at each hour, and at the end."""
-    random, rows = Random(7), []
-    for _ in range(60):
-        event = random.randrange(8) / 4
-        known = int(event) + 1 + random.choice([0, 0, 1, 2])
-        rows.append((at(event), at(known), random.choice("ab"), 1, random.randrange(9), 1.0))
-    delivered = spark.createDataFrame(rows, ROWS).coalesce(1).cache()
-    by_hour: DataFrame | None = None
-    for hour in range(1, 5):
-        before, now = delivered.where(F.col("known_at") < at(hour)), delivered.where(F.col("known_at") <= at(hour))
-        published = healed_tiles(now, touched_tiles(before, now, SHOPS, ["amount"]), SHOPS, ["amount"], at(hour))
-        published = published.withColumn("pub", F.lit(hour).cast("long"))
-        by_hour = published if by_hour is None else by_hour.unionByName(published)
-    assert by_hour is not None
-    bulk = tile_versions(delivered, SHOPS, ["amount"]).withColumn("pub", F.lit(9).cast("long"))
-    asked = [("shop", key, at(t)) for key in "abc" for t in range(6)] + [("till", "a|1", at(t)) for t in range(6)]
-    demands = spark.createDataFrame(asked, "entity string, key string, as_of timestamp")
-    wanted = (Aggregation("count", None, "n"), Aggregation("mean", "amount", "amount"))
-    cells = [
-        records(window_cells(tiles, demands, (1, 2, 3), wanted), "entity", "key", "as_of") for tiles in (by_hour, bulk)
-    ]
+    cells = [_cells(_published(_delivered(spark), order, heed=True)), _cells(_bulk(_delivered(spark)))]
     assert cells[0] == cells[1]
-    assert len(cells[0]) == len(asked)
+    assert len(cells[0]) == 24
     assert sum(row["n_3h"] for row in cells[0]) > 0  # type: ignore[misc]
 
 
@@ -269,3 +254,63 @@ def test_every_cell_of_real_rows_equals_an_oracle_over_the_rows(spark: SparkSess
     assert min(leaks.values()) > 100
     closed = differing_cells(found, oracle(rows, WINDOWS[:1], known="true", until="<="), shortest)
     assert closed != leaks
+
+
+def test_control_a_tile_known_before_the_one_that_it_replaces_does_not_count(spark: SparkSession) -> None:
+    """The hour of a row that a later hour took away again is published last: its tile must not be known too early."""
+    early = [(at(0.5), at(1), "a", 1, 5, 1.0)]
+    moved = [(at(0.5), at(3), "a", 1, 7, 1.0)]
+    frames = [spark.createDataFrame(rows, ROWS) for rows in ([], moved, [], early)]
+    published = [  # hour 3 brings a row, is delivered again at 4 without it, then hour 1 is published
+        _publication(frames[n], frames[n + 1], hour, pub, None) for n, (hour, pub) in enumerate(((3, 1), (4, 2)))
+    ]
+    sofar = published[0].unionByName(published[1])
+    for heed, expected in ((True, 5), (False, 0)):
+        last = _publication(frames[2], frames[3], 1, 3, sofar if heed else None)
+        current = records(_newest(sofar.unionByName(last)).where("entity = 'shop'"), "key")
+        assert [row["sum_amount"] for row in current] == [expected]
+
+
+def _delivered(spark: SparkSession) -> DataFrame:
+    random, rows = Random(7), []
+    for _ in range(60):
+        event = random.randrange(8) / 4
+        known = int(event) + 1 + random.choice([0, 0, 1, 2])
+        rows.append((at(event), at(known), random.choice("ab"), 1, random.randrange(9), 1.0))
+    return spark.createDataFrame(rows, ROWS).coalesce(1).cache()
+
+
+def _bulk(delivered: DataFrame) -> DataFrame:
+    return tile_versions(delivered, SHOPS, ["amount"]).withColumn("pub", F.lit(9).cast("long"))
+
+
+def _published(delivered: DataFrame, order: tuple[int, ...], *, heed: bool) -> DataFrame:
+    """Tiles of one publication an hour of arrival, in this order."""
+    made: DataFrame | None = None
+    for pub, hour in enumerate(order, start=1):
+        known = [F.col("known_at").isin([at(h) for h in order[:n]]) if n else F.lit(False) for n in (pub - 1, pub)]
+        before, now = (delivered.where(test) for test in known)
+        one = _publication(before, now, hour, pub, made if heed else None)
+        made = one.localCheckpoint() if made is None else made.unionByName(one).localCheckpoint()
+    assert made is not None
+    return made
+
+
+def _publication(before: DataFrame, now: DataFrame, hour: int, pub: int, sofar: DataFrame | None) -> DataFrame:
+    touched = touched_tiles(before, now, SHOPS, ["amount"])
+    replaced = _newest(sofar) if sofar is not None else None
+    tiles = healed_tiles(now, touched, SHOPS, ["amount"], at(hour), replaced)
+    return tiles.withColumn("pub", F.lit(pub).cast("long"))
+
+
+def _newest(tiles: DataFrame) -> DataFrame:
+    """The version of each tile that counts."""
+    order = Window.partitionBy("entity", "key", "event_hour").orderBy(F.desc("known_at"), F.desc("pub"))
+    return tiles.withColumn("nth", F.row_number().over(order)).where("nth = 1").drop("nth")
+
+
+def _cells(tiles: DataFrame) -> list[dict[str, Any]]:
+    asked = [("shop", key, at(t)) for key in "abc" for t in range(6)] + [("till", "a|1", at(t)) for t in range(6)]
+    demands = tiles.sparkSession.createDataFrame(asked, "entity string, key string, as_of timestamp")
+    wanted = (Aggregation("count", None, "n"), Aggregation("mean", "amount", "amount"))
+    return records(window_cells(tiles, demands, (1, 2, 3), wanted), "entity", "key", "as_of")

@@ -16,12 +16,12 @@ from deltalake import write_deltalake
 from spark_jobs.cli.output import show_table
 from spark_jobs.config import load_pipeline
 from spark_jobs.errors import EXIT_OK, EXIT_USAGE, UsageError
-from spark_jobs.invocation import Invocation
+from spark_jobs.invocation import HOUR, Invocation
 from spark_jobs.lake.kinds import table_kinds
 from spark_jobs.lake.reading import read_current
 from spark_jobs.ledger import Ledger, Release
 from spark_jobs.verdict import Outcome, RuleResult, Verdict
-from tests.unit.test_cli_words import HOURS, _run
+from tests.unit.test_cli_words import _TELL, HOURS, _heavy, _run
 
 LOW, HIGH = datetime(2013, 11, 1, 12, tzinfo=UTC), datetime(2013, 11, 1, 13, tzinfo=UTC)
 WEATHER = "silver/weather"
@@ -44,6 +44,7 @@ def lake(project: Path) -> Path:
         "known_at": pa.array([HIGH, HIGH], pa.timestamp("us", "UTC")), "pub": pa.array([pub, pub], pa.int64()),
     }  # fmt: skip
     write_deltalake(root / WEATHER, pa.table(rows))
+    write_deltalake(root / "accounts", pa.table({name: rows[name] for name in ("hour", "known_at", "pub")}))
     ledger.release(Release(0, pub, None, "hour", ((WEATHER, LOW, HIGH),), frozenset(), {WEATHER: 2}, "", LOW), None, [])
     ledger.record(call, "published", pub)
     return root
@@ -81,6 +82,7 @@ def test_plan_of_a_pipeline_that_never_ran_makes_no_folder(project: Path) -> Non
     "words",
     [["validate"], ["plan", "nycflights13", "prepare", *HOURS], ["status"], ["status", "nycflights13", "--hour", "2013-11-01T12"],
      ["release", "list", "nycflights13"], ["release", "show", "nycflights13", "1"], ["read", "nycflights13", WEATHER],
+     ["read", "nycflights13", WEATHER, "--as-known", "2013-11-01T12"], ["release", "diff", "nycflights13", "1", "1"],
      ["doctor", "--quick"]],
     ids=lambda words: " ".join(words[:2]),
 )  # fmt: skip
@@ -178,3 +180,96 @@ def test_the_connection_itself_refuses_other_files_once_it_is_shut(lake: Path) -
         ):  # fmt: skip
             with pytest.raises(duckdb.Error):
                 connection.execute(query).fetchall()
+
+
+def _correct(lake: Path, covers: tuple[tuple[str, datetime, datetime], ...] = ((WEATHER, LOW, HIGH),)) -> None:
+    """Release 2: the hour again, known an hour later, JFK's temperature corrected and EWR gone."""
+    import pyarrow as pa
+
+    at = {"hour": LOW, "observed_at": LOW, "known_at": HIGH + HOUR}
+    rows = {name: pa.array([value], pa.timestamp("us", "UTC")) for name, value in at.items()} | {"pub": [2]}
+    write_deltalake(lake / WEATHER, pa.table({"origin": ["JFK"], "temperature_f": [55.0], **rows}), mode="append")
+    write_deltalake(
+        lake / "accounts", pa.table({name: rows[name] for name in ("hour", "known_at", "pub")}), mode="append"
+    )
+    Ledger.open(lake).release(Release(0, 2, None, "hour", covers, frozenset(), {WEATHER: 1}, "", LOW), None, [])
+
+
+@pytest.mark.parametrize(
+    ("words", "rows", "as_known"),
+    [([], [("JFK", 55.0)], None), (["--release", "1"], [("EWR", 51.0), ("JFK", 50.0)], None),
+     (["--as-known", "2013-11-01T13"], [("EWR", 51.0), ("JFK", 50.0)], "2013-11-01T13:00:00Z"),
+     (["--as-known", "2013-11-01T14:00:00Z"], [("JFK", 55.0)], "2013-11-01T14:00:00Z"),
+     (["--as-known", "2013-11-01T14", "--release", "1"], [("EWR", 51.0), ("JFK", 50.0)], "2013-11-01T14:00:00Z"),
+     (["--as-known", "2013-11-01T12"], [], "2013-11-01T12:00:00Z")],
+    ids=["newest", "older", "as_known", "as_known_later", "older_as_known", "before_all"],
+)  # fmt: skip
+def test_read_and_views_tell_rows_of_a_release_as_known_then(
+    words: list[str], rows: list[tuple[str, float]], as_known: str | None, lake: Path, tmp_path: Path
+) -> None:
+    """The same words give the same rows as JSON and in the DuckDB file, which plain duckdb opens read-only."""
+    import duckdb
+
+    _correct(lake)
+    told = json.loads(_run("read", "nycflights13", WEATHER, *words).stdout)
+    assert sorted((row["origin"], row["temperature_f"]) for row in told["rows"]) == rows
+    assert told.get("as_known") == as_known
+    file = tmp_path / "views.duckdb"
+    done = _run("views", "nycflights13", "--to", str(file), "--json", *words, code=_TELL)
+    assert (done.returncode, _heavy(done.stderr)) == (EXIT_OK, [])
+    release = told["release"]
+    assert json.loads(done.stdout) == {
+        "file": str(file), "release": release, "as_known": as_known, "views": ["silver_weather", "accounts"],
+    }  # fmt: skip
+    with duckdb.connect(str(file), read_only=True) as notebook:
+        asked = "SELECT origin, temperature_f FROM silver_weather ORDER BY origin"
+        assert notebook.execute(asked).fetchall() == rows
+        assert notebook.execute("SELECT pipeline, release FROM release").fetchall() == [("nycflights13", release)]
+
+
+def test_views_for_people_say_that_the_file_is_of_one_release(lake: Path, tmp_path: Path) -> None:
+    """Nothing but the file is written, and a file of another origin stays as it was, with exit 64."""
+    before, file = _listing(lake), tmp_path / "views.duckdb"
+    done = _run("views", "nycflights13", "--to", str(file), "--as-known", "2013-11-01T13")
+    told = f"{file}: 2 views of release 1, as known at 2013-11-01T13:00:00; a later release needs the command again\n"
+    assert (done.returncode, done.stdout) == (EXIT_OK, told)
+    file.write_text("precious")
+    refused = _run("views", "nycflights13", "--to", str(file))
+    assert (refused.returncode, refused.stdout, file.read_text()) == (EXIT_USAGE, "", "precious")
+    assert "was not written by this command" in refused.stderr
+    assert _listing(lake) == before
+
+
+def test_diff_tells_publications_rows_columns_and_hours(lake: Path) -> None:
+    """For people and as JSON; no heavy import."""
+    _correct(lake)
+    done = _run("release", "diff", "nycflights13", "1", "2", code=_TELL)
+    assert (done.returncode, _heavy(done.stderr)) == (EXIT_OK, [])
+    assert done.stdout.splitlines() == [
+        "nycflights13: what readers of release 2 see that readers of release 1 do not",
+        "publications  only in 1: none; only in 2: 2 (hour)",
+        "rows of         added  removed  changed  in columns",
+        "silver/weather  0      1        1        known_at 1, temperature_f 1",
+        "hours from           to                   pub in 1  pub in 2  of",
+        "2013-11-01T12:00:00  2013-11-01T13:00:00  1         2         silver/weather",
+    ]
+    facts = json.loads(_run("release", "diff", "nycflights13", "1", "2", "--json").stdout)
+    assert facts["publications"] == {"only_in_a": [], "only_in_b": [{"pub": 2, "release": 2, "kind": "hour"}]}
+    assert len(facts["tables"]) == len(table_kinds(load_pipeline("nycflights13")))
+    [weather] = [table for table in facts["tables"] if table["table"] == WEATHER]
+    assert weather == {
+        "table": WEATHER, "added": 0, "removed": 1, "changed": 1, "columns": {"temperature_f": 1, "known_at": 1},
+        "hours": [{"from": "2013-11-01T12:00:00", "to": "2013-11-01T13:00:00", "pub_a": 1, "pub_b": 2}],
+    }  # fmt: skip
+
+
+def test_a_long_diff_fits_on_a_screen_and_says_what_it_left_out(lake: Path) -> None:
+    """Twenty hours that are not one range; JSON has them all. Nothing differs between a release and itself."""
+    _correct(lake, tuple((WEATHER, LOW + 2 * n * HOUR, HIGH + 2 * n * HOUR) for n in range(20)))
+    lines = _run("release", "diff", "nycflights13", "1", "2").stdout.splitlines()
+    assert len(lines) <= 25
+    assert lines[-1] == "… 14 more ranges of hours: the same command with --json"
+    facts = json.loads(_run("release", "diff", "nycflights13", "1", "2", "--json").stdout)
+    assert sum(len(table["hours"]) for table in facts["tables"]) == 20
+    same = _run("release", "diff", "nycflights13", "2", "2").stdout.splitlines()
+    assert same[1:] == ["publications  only in 2: none; only in 2: none", "rows  the same in every table"]

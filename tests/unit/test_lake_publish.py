@@ -17,6 +17,7 @@ from spark_jobs.lake import staging
 from spark_jobs.lake.publish import publish
 from spark_jobs.lake.reading import read_current
 from spark_jobs.ledger import Ledger
+from spark_jobs.storage.delta import DeltaStorage
 
 CHECKOUT = Path(__file__).parents[2]
 OLD, NEW = {"old": 1}, {"old": 1, "new": 2}
@@ -31,7 +32,7 @@ from spark_jobs.lake.publish import publish
 from spark_jobs.ledger import Ledger
 root = Path(sys.argv[1])
 ledger = Ledger.open(root)
-publish(root, ledger, publication(root, ledger, 2, (2, 3), ("new", 2)))
+publish(ledger, publication(root, ledger, 2, (2, 3), ("new", 2)))
 """
 
 
@@ -44,7 +45,7 @@ def root(tmp_path: Path) -> Path:
 def ledger(root: Path) -> Ledger:
     """A ledger in which publication 1 (hour 1, one row) is released."""
     ledger = Ledger.open(root)
-    publish(root, ledger, publication(root, ledger, 1, (1, 2), ("old", 1)))
+    publish(ledger, publication(root, ledger, 1, (1, 2), ("old", 1)))
     return ledger
 
 
@@ -67,7 +68,7 @@ def test_the_audited_files_are_the_published_files(root, ledger):
     """Commit by reference: no second copy, the log names the very paths that were staged."""
     publication_2 = publication(root, ledger, 2, (2, 3), ("new", 2))
     before = {path: path.stat().st_ino for path in root.rglob("pub-2/**/*.parquet")}
-    release = publish(root, ledger, publication_2)
+    release = publish(ledger, publication_2)
     assert {path: path.stat().st_ino for path in root.rglob("*.parquet") if "pub-2" in path.parts} == before
     named = DeltaTable(root / SILVER).get_add_actions(flatten=True)["path"].to_pylist()
     assert {file.path for file in publication_2.staged[SILVER].files} < set(named)
@@ -98,10 +99,10 @@ def test_the_digest_of_staged_files_changes_with_any_byte(root, position):
     staged = stage(root, SILVER, 1, things(("a", 1, 1, 2, 1)))
     path = root / SILVER / staged.files[0].path
     content = bytearray(path.read_bytes())
-    assert staging.changed_files(root, staged) == []
+    assert staging.changed_files(DeltaStorage(root), staged) == []
     content[position] ^= 1
     path.write_bytes(content)
-    assert staging.changed_files(root, staged) == [staged.files[0].path]
+    assert staging.changed_files(DeltaStorage(root), staged) == [staged.files[0].path]
 
 
 def test_the_digest_is_of_path_and_content_and_of_nothing_else(root):
@@ -115,11 +116,10 @@ def test_the_digest_is_of_path_and_content_and_of_nothing_else(root):
 
 def test_a_manifest_of_staged_files_comes_back_as_it_was_saved(root):
     tables = {table: stage(root, table, 3, things(("a", 1, 1, 2, 3))) for table in KINDS}
-    staging.save_manifest(root, 3, tables.values())
-    assert staging.load_manifest(root, 3) == tables
-    staging.drop_manifest(root, 3)
-    with pytest.raises(FileNotFoundError):
-        staging.load_manifest(root, 3)
+    staging.save_manifest(DeltaStorage(root), 3, tables.values())
+    assert staging.load_manifest(DeltaStorage(root), 3) == tables
+    staging.drop_manifest(DeltaStorage(root), 3)
+    assert staging.load_manifest(DeltaStorage(root), 3) is None
 
 
 def _flip(path: Path) -> None:
@@ -132,7 +132,7 @@ def test_G7_a_file_that_changed_after_its_audit_is_refused_and_no_table_is_touch
     draft = publication(root, ledger, 2, (2, 3), ("new", 2))
     fault(root / TILES / draft.staged[TILES].files[0].path)
     with pytest.raises(RefusedError, match="changed after the audit"):
-        publish(root, ledger, draft)
+        publish(ledger, draft)
     assert DeltaTable(root / SILVER).version() == 1
     assert len(ledger.releases()) == 1
 
@@ -142,17 +142,17 @@ def test_a_log_that_names_other_files_than_were_staged_is_a_retry_and_no_release
     draft = publication(root, ledger, 2, (2, 3), ("new", 2))
     both = stage(root, SILVER, 2, things(("new", 2, 2, 3, 2), ("more", 3, 26, 27, 2)))
     one = replace(both, files=both.files[:1])
-    publish(root, Ledger.open(root / "another"), replace(draft, staged={SILVER: one}, base=None))
+    assert DeltaStorage(root).make_file_table(SILVER, SCHEMA).commit(one.files, [], 2)
     with pytest.raises(RetryError, match="the log names 1 file\\(s\\), 2 were staged"):
-        publish(root, ledger, replace(draft, staged={SILVER: both}))
+        publish(ledger, replace(draft, staged={SILVER: both}))
     assert len(ledger.releases()) == 1
 
 
 def test_a_stale_base_is_a_retry_and_its_rows_stay_invisible(root, ledger):
     late, first = (publication(root, ledger, pub, (2, 3), (name, pub)) for pub, name in ((2, "late"), (3, "first")))
-    publish(root, ledger, first)
+    publish(ledger, first)
     with pytest.raises(RetryError, match="came first and touched what was read") as caught:
-        publish(root, ledger, late)
+        publish(ledger, late)
     assert caught.value.exit_code == 75
     assert _seen(root, SILVER) == _seen(root, TILES) == {"old": 1, "first": 3}
 
@@ -160,13 +160,13 @@ def test_a_stale_base_is_a_retry_and_its_rows_stay_invisible(root, ledger):
 def test_P9_a_publication_without_rows_empties_the_hours_that_it_covers(root, ledger):
     draft = publication(root, ledger, 2, (1, 2))
     empty = {SILVER: staging.staged_files(root, SILVER, 2, SCHEMA)}
-    publish(root, ledger, replace(draft, staged=empty, covers={SILVER: (at(1), at(2))}))
+    publish(ledger, replace(draft, staged=empty, covers={SILVER: (at(1), at(2))}))
     assert _seen(root, SILVER) == {}
     assert _seen(root, TILES) == OLD  # not covered, not emptied
 
 
 def test_an_older_release_shows_what_it_showed(root, ledger):
-    publish(root, ledger, publication(root, ledger, 2, (1, 2), ("new", 2)))
+    publish(ledger, publication(root, ledger, 2, (1, 2), ("new", 2)))
     first = ledger.line(1)
     assert [row["thing"] for row in read_current(root, SILVER, KINDS[SILVER], first)] == ["old"]
     assert _seen(root, SILVER) == {"new": 2}
@@ -180,7 +180,7 @@ def test_P1_killed_before_the_release_readers_see_the_old_release_in_every_table
     """And P12: the next publication shows nothing of the dead one, though its rows lie in the tables."""
     _die_at(root, failpoint)
     assert _seen(root, SILVER) == _seen(root, TILES) == OLD
-    publish(root, ledger, publication(root, ledger, 3, (3, 4), ("next", 3)))
+    publish(ledger, publication(root, ledger, 3, (3, 4), ("next", 3)))
     assert _seen(root, SILVER) == _seen(root, TILES) == {"old": 1, "next": 3}
 
 
@@ -202,7 +202,7 @@ def test_P2_what_landed_though_its_answer_was_lost_is_not_written_twice(root, le
     _die_at(root, failpoint)
     tables = {table: staging.staged_files(root, table, 2, SCHEMA) for table in KINDS}
     draft = replace(publication(root, ledger, 9, (9, 10)), pub=2, staged=tables, base=base)
-    publish(root, ledger, replace(draft, covers=dict.fromkeys(KINDS, (at(2), at(3)))))
+    publish(ledger, replace(draft, covers=dict.fromkeys(KINDS, (at(2), at(3)))))
     assert [DeltaTable(root / table).version() for table in KINDS] == [2, 2]
     assert [release.pub for release in ledger.releases()] == [1, 2]
     assert _seen(root, SILVER) == _seen(root, TILES) == NEW

@@ -8,8 +8,8 @@ import pytest
 from spark_jobs.config.load import load_environment, load_pipeline
 from spark_jobs.errors import RefusedError
 from spark_jobs.invocation import Invocation
+from spark_jobs.lake.admission import require_verdicts
 from spark_jobs.ledger import Ledger
-from spark_jobs.stages.publish import _require_verdicts
 from spark_jobs.stages.work import Work
 from spark_jobs.verdict import Outcome, RuleResult, Verdict
 
@@ -38,6 +38,11 @@ def _verdict(table: str, digest: str, outcome: Outcome = Outcome.PASS) -> Verdic
     return Verdict.of(table, table.partition("/")[0], [RuleResult("rule", outcome)], "suite", digest)
 
 
+def _require(work, pub, recorded, present):
+    tables = [*(f"silver/{name}" for name in work.pipeline.silver), *work.pipeline.feature_tables]
+    require_verdicts(work.ledger, f"{PIPELINE} pub {pub}", pub, tables, recorded, present)
+
+
 def _judge(work, digests, pub=1, **last):
     """A PASS on each table of `digests`, but the last one changed as told."""
     verdicts = [_verdict(table, digest) for table, digest in digests.items()]
@@ -48,31 +53,31 @@ def _judge(work, digests, pub=1, **last):
 @pytest.mark.parametrize("outcome", [Outcome.PASS, Outcome.WARN])
 def test_a_good_verdict_on_every_staged_table_lets_them_through(work, digests, outcome):
     _judge(work, digests, outcome=outcome)
-    _require_verdicts(work, 1, digests, digests)
+    _require(work, 1, digests, digests)
 
 
 def test_G8_no_verdict_no_publication(work, digests):
     with pytest.raises(RefusedError, match="no verdict was recorded"):
-        _require_verdicts(work, 1, digests, digests)
+        _require(work, 1, digests, digests)
 
 
 def test_G8_a_table_without_a_verdict_of_its_own_is_named(work, digests):
     *judged, forgotten = digests
     _judge(work, {table: digests[table] for table in judged})
     with pytest.raises(RefusedError, match=f"{forgotten}: no verdict"):
-        _require_verdicts(work, 1, digests, digests)
+        _require(work, 1, digests, digests)
 
 
 def test_a_verdict_on_another_publication_does_not_count(work, digests):
     _judge(work, digests, pub=2)
     with pytest.raises(RefusedError, match="no verdict was recorded"):
-        _require_verdicts(work, 1, digests, digests)
+        _require(work, 1, digests, digests)
 
 
 def test_G7_a_verdict_on_other_files_does_not_count(work, digests):
     _judge(work, digests, staged_digest="of other bytes")
     with pytest.raises(RefusedError, match="the verdict is on other files"):
-        _require_verdicts(work, 1, digests, digests)
+        _require(work, 1, digests, digests)
 
 
 @pytest.mark.parametrize("outcome", [Outcome.FAIL, Outcome.ERROR])
@@ -80,18 +85,18 @@ def test_a_verdict_that_blocks_is_refused(work, digests, outcome):
     """ERROR, a check that broke, is never a PASS."""
     _judge(work, digests, outcome=outcome)
     with pytest.raises(RefusedError, match=f"the verdict is {outcome}"):
-        _require_verdicts(work, 1, digests, digests)
+        _require(work, 1, digests, digests)
 
 
 def test_the_last_word_of_a_gate_counts(work, digests):
     _judge(work, digests)
     _judge(work, digests, outcome=Outcome.FAIL)
     with pytest.raises(RefusedError, match="the verdict is FAIL"):
-        _require_verdicts(work, 1, digests, digests)
+        _require(work, 1, digests, digests)
 
 
 @pytest.mark.parametrize("change", [{"silver/more": "x"}, {"silver/schedules": "changed"}])
 def test_G7_staged_files_that_prepare_did_not_record_are_refused(work, digests, change):
     _judge(work, digests)
     with pytest.raises(RefusedError, match="not those that prepare recorded"):
-        _require_verdicts(work, 1, digests, {**digests, **change})
+        _require(work, 1, digests, {**digests, **change})

@@ -13,6 +13,7 @@ from spark_jobs.invocation import Invocation
 from spark_jobs.ledger import Ledger
 from spark_jobs.ledger.schemas import SCHEMA_VERSION, SCHEMAS
 from spark_jobs.ledger.store import LedgerStore
+from spark_jobs.storage.delta import DeltaStorage
 
 CALL = Invocation("p", "prepare", datetime(2013, 11, 1, 6, tzinfo=UTC), datetime(2013, 11, 1, 7, tzinfo=UTC), "run")
 CHECKOUT = Path(__file__).parents[2]
@@ -23,17 +24,20 @@ FIRST = """
 import sys
 from pathlib import Path
 from spark_jobs.ledger.store import LedgerStore
+from spark_jobs.storage.delta import DeltaStorage
 print("ready", flush=True)
 for line in sys.stdin:
-    store = LedgerStore(Path(sys.argv[1]) / line.strip(), by=sys.argv[2])
+    store = LedgerStore(DeltaStorage(Path(sys.argv[1]) / line.strip()), by=sys.argv[2])
     print(store.append("promotions", lambda seq, rows: {"model": sys.argv[2]}), flush=True)
 """
 
 # All writers have imported everything before the first may write, so that they do race.
 SWAP = """
 import sys
+from pathlib import Path
 from spark_jobs.ledger.store import LedgerStore
-store = LedgerStore(__import__("pathlib").Path(sys.argv[1]), by=sys.argv[2])
+from spark_jobs.storage.delta import DeltaStorage
+store = LedgerStore(DeltaStorage(Path(sys.argv[1])), by=sys.argv[2])
 print("ready", flush=True)
 for _, _ in zip(range(int(sys.argv[3])), sys.stdin):
     print(store.append("promotions", lambda seq, rows: {"model": sys.argv[2], "alias": str(seq)}), flush=True)
@@ -72,14 +76,14 @@ def _end(writers: list[subprocess.Popen[str]]) -> list[str]:
 def test_every_row_of_every_table_says_its_number_its_time_its_writer_and_its_schema(tmp_path, table):
     """The four columns that all ledger rows share are set by the store alone."""
     noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
-    store = LedgerStore(tmp_path, by="someone", clock=lambda: noon)
+    store = LedgerStore(DeltaStorage(tmp_path, lambda: noon), by="someone")
     assert store.append(table, lambda seq, rows: {}) == 1
     (row,) = store.rows(table)
     assert (row["seq"], row["at"], row["by"], row["schema_version"]) == (1, noon, "someone", SCHEMA_VERSION)
 
 
 def test_a_row_with_an_unknown_column_is_refused_and_nothing_is_written(tmp_path):
-    store = LedgerStore(tmp_path, by="someone")
+    store = LedgerStore(DeltaStorage(tmp_path), by="someone")
     with pytest.raises(KeyError, match="no column \\['coulmn'\\]"):
         store.append("promotions", lambda seq, rows: {"coulmn": 1})
     assert store.rows("promotions") == []
@@ -87,20 +91,20 @@ def test_a_row_with_an_unknown_column_is_refused_and_nothing_is_written(tmp_path
 
 def test_a_build_that_raises_writes_nothing(tmp_path):
     """`build` decides on the rows before it; its refusal ends the attempt."""
-    store = LedgerStore(tmp_path, by="someone")
+    store = LedgerStore(DeltaStorage(tmp_path), by="someone")
     with pytest.raises(ZeroDivisionError):
-        store.append("promotions", lambda seq, rows: {"model": str(1 // len(rows))})
+        store.append("promotions", lambda seq, rows: {"model": str(1 // len(rows()))})
     assert store.rows("promotions") == []
 
 
 def test_a_table_that_nobody_wrote_has_no_rows(tmp_path):
-    assert LedgerStore(tmp_path, by="someone").rows("intervals") == []
+    assert LedgerStore(DeltaStorage(tmp_path), by="someone").rows("intervals") == []
 
 
 def test_rows_come_in_order_of_their_numbers_even_when_the_clock_runs_backwards(tmp_path):
     """T5: order comes from the sequence, never from a clock."""
     hours = iter([9, 3, 6])
-    store = LedgerStore(tmp_path, by="x", clock=lambda: datetime(2026, 1, 1, next(hours), tzinfo=UTC))
+    store = LedgerStore(DeltaStorage(tmp_path, lambda: datetime(2026, 1, 1, next(hours), tzinfo=UTC)), by="x")
     for model in "abc":
         store.append("promotions", lambda seq, rows, model=model: {"model": model})
     assert [row["model"] for row in store.rows("promotions")] == ["a", "b", "c"]
@@ -123,7 +127,7 @@ def test_four_processes_at_once_share_no_number_and_lose_no_row(tmp_path):
     numbers = sorted(map(int, _end(writers)))
     assert [writer.returncode for writer in writers] == [0] * WRITERS
     assert numbers == list(range(1, WRITERS * ROWS + 1))
-    rows = LedgerStore(tmp_path, by="reader").rows("promotions")
+    rows = LedgerStore(DeltaStorage(tmp_path), by="reader").rows("promotions")
     assert [(row["seq"], row["alias"]) for row in rows] == [(n, str(n)) for n in numbers]
     assert {row["model"] for row in rows if row["by"] == "writer2"} == {"writer2"}
 
@@ -140,10 +144,10 @@ def test_a_table_that_four_processes_make_at_once_is_made_once(tmp_path):
 
 def test_control_numbering_by_read_then_append_gives_one_number_to_four_writers(tmp_path):
     """Why compare-and-swap is there: plain appends never conflict, so that all four believe to be the second."""
-    LedgerStore(tmp_path, by="setup").append("promotions", lambda seq, rows: {"model": "first"})
-    tables = [DeltaTable(tmp_path / "promotions") for _ in range(WRITERS)]
+    LedgerStore(DeltaStorage(tmp_path), by="setup").append("promotions", lambda seq, rows: {"model": "first"})
+    tables = [DeltaTable(tmp_path / "ledger" / "promotions") for _ in range(WRITERS)]
     numbers = [1 + max(table.to_pyarrow_table()["seq"].to_pylist()) for table in tables]
     for table, seq in zip(tables, numbers, strict=True):
         row = {"seq": seq, "model": "next", "schema_version": 1}
         write_deltalake(table, pa.Table.from_pylist([row], schema=SCHEMAS["promotions"]), mode="append")
-    assert [row["seq"] for row in LedgerStore(tmp_path, by="x").rows("promotions")] == [1, *[2] * WRITERS]
+    assert [row["seq"] for row in LedgerStore(DeltaStorage(tmp_path), by="x").rows("promotions")] == [1, *[2] * WRITERS]

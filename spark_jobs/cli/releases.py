@@ -1,0 +1,124 @@
+"""`tidegate release`: what readers follow. These commands only look; they start no JVM and write nothing."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import datetime
+from typing import Any
+
+from spark_jobs.cli.look import lake_root
+from spark_jobs.cli.output import show_json, show_table
+from spark_jobs.config import load_pipeline
+from spark_jobs.invocation import format_hour
+
+_TABLES, _RANGES, _NAMED = 12, 6, 4  # lines, lines and columns a line that people get; JSON has all
+
+
+def list_releases(pipeline: str, limit: int, env: str, *, as_json: bool) -> None:
+    """The newest releases."""
+    from spark_jobs.ledger import Ledger
+
+    found = Ledger.open(lake_root(pipeline, env)).releases()[::-1][:limit]
+    facts = [_release(release) for release in found]
+    if as_json:
+        show_json(facts)
+        return
+    show_table("", ["release", "kind", "from", "to", "pub", "rows", "at"],
+               [[f["release"], f["kind"], f["from"], f["to"], f["pub"], sum(f["rows"].values()), f["at"]] for f in facts])  # fmt: skip
+
+
+def show_release(pipeline: str, number: int, env: str, *, as_json: bool) -> None:
+    """One release, whole."""
+    from spark_jobs.ledger import Ledger
+
+    line = Ledger.open(lake_root(pipeline, env)).line(number)
+    facts = {**_release(line[-1]), "parent": line[-1].parent, "dead": sorted(line[-1].dead), "why": line[-1].why,
+             "covers": [[table, format_hour(a), format_hour(b)] for table, a, b in line[-1].covers]}  # fmt: skip
+    if as_json:
+        show_json(facts)
+        return
+    for name, value in facts.items():
+        print(f"{name:>8}  {value}")
+
+
+def _release(release: Any) -> dict[str, Any]:  # a ledger Release; its module is imported late
+    from spark_jobs.ledger import hours_of
+
+    span = hours_of(release)
+    return {
+        "release": release.release, "kind": release.kind, "from": format_hour(span[0]) if span else "",
+        "to": format_hour(span[1]) if span else "", "pub": release.pub, "rows": release.rows,
+        "at": _second(release.at),
+    }  # fmt: skip
+
+
+def _second(at: datetime) -> str:
+    return at.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def diff_releases(pipeline: str, first: int, second: int, env: str, *, as_json: bool) -> None:
+    """What readers of release `second` see that readers of `first` do not: publications, rows, hours."""
+    from spark_jobs.lake.differences import differences
+    from spark_jobs.lake.kinds import table_kinds
+    from spark_jobs.ledger import Ledger, folds
+
+    kinds, root = table_kinds(load_pipeline(pipeline)), lake_root(pipeline, env)
+    ledger = Ledger.open(root)
+    before, after = ledger.line(first), ledger.line(second)
+    by_pub = {release.pub: release for release in (*before, *after)}
+    only = {
+        side: [{"pub": pub, "release": by_pub[pub].release, "kind": by_pub[pub].kind} for pub in sorted(pubs)]
+        for side, pubs in (("only_in_a", folds.live(before) - folds.live(after)),
+                           ("only_in_b", folds.live(after) - folds.live(before)))
+    }  # fmt: skip
+    tables = [
+        {"table": found.table, "added": found.added, "removed": found.removed, "changed": found.changed,
+         "columns": found.columns,
+         "hours": [{"from": format_hour(h.start), "to": format_hour(h.end), "pub_a": h.pub_a, "pub_b": h.pub_b}
+                   for h in found.hours]}
+        for found in differences(root, kinds, before, after)
+    ]  # fmt: skip
+    facts = {"pipeline": pipeline, "a": first, "b": second, "publications": only, "tables": tables}
+    show_json(facts) if as_json else _print_diff(facts)
+
+
+def _print_diff(facts: dict[str, Any]) -> None:
+    a, b, only = facts["a"], facts["b"], facts["publications"]
+    print(f"{facts['pipeline']}: what readers of release {b} see that readers of release {a} do not")
+    print(f"publications  only in {a}: {_listed(only['only_in_a'])}; only in {b}: {_listed(only['only_in_b'])}")
+    differ = [t for t in facts["tables"] if t["added"] or t["removed"] or t["changed"]]
+    if differ:
+        shown = [[t["table"], t["added"], t["removed"], t["changed"], _most_changed(t["columns"])] for t in differ]
+        show_table("", ["rows of", "added", "removed", "changed", "in columns"], shown[:_TABLES])
+        _more(len(shown) - _TABLES, "tables")
+    else:
+        print("rows  the same in every table")
+    ranges: dict[tuple[Any, ...], list[str]] = defaultdict(list)
+    for table in facts["tables"]:
+        for hours in table["hours"]:
+            ranges[tuple(hours.values())].append(table["table"])
+    if ranges:
+        shown = [[start, end, pub_a or "none", pub_b or "none", _tables(names)]
+                 for (start, end, pub_a, pub_b), names in sorted(ranges.items(), key=lambda one: one[0][:2])]  # fmt: skip
+        show_table("", ["hours from", "to", f"pub in {a}", f"pub in {b}", "of"], shown[:_RANGES])
+        _more(len(shown) - _RANGES, "ranges of hours")
+
+
+def _listed(publications: list[dict[str, Any]]) -> str:
+    shown = [f"{one['pub']} ({one['kind']})" for one in publications[:_NAMED]]
+    rest = len(publications) - _NAMED
+    return ", ".join(shown + ([f"{rest} more"] if rest > 0 else [])) or "none"
+
+
+def _most_changed(columns: dict[str, int]) -> str:
+    most = sorted(columns.items(), key=lambda one: (-one[1], one[0]))
+    return ", ".join(f"{name} {count}" for name, count in most[:_NAMED]) + (", …" if len(most) > _NAMED else "")
+
+
+def _tables(names: list[str]) -> str:
+    return ", ".join(names) if len(names) < _NAMED else f"{names[0]} and {len(names) - 1} more tables"
+
+
+def _more(left: int, what: str) -> None:
+    if left > 0:
+        print(f"… {left} more {what}: the same command with --json")

@@ -1,0 +1,199 @@
+"""Storage on a disk: small tables and lake logs as Delta tables through delta-rs. No JVM, milliseconds a commit."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import reduce
+from operator import and_
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+from deltalake import CommitProperties, DeltaTable, Schema, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.transaction import AddAction, RemoveAction
+
+from spark_jobs.storage import Item, Row, StagedFile, day_of
+from spark_jobs.storage.parquet import staged_file
+
+# Compare-and-swap: with delta-rs's own retries plain appends never conflict, and a creation that lost the race is
+# committed again as version 1.
+_ONCE = CommitProperties(max_commit_retries=0)
+LAKE_SCHEMA_VERSION = "1"
+
+
+class DeltaRows:
+    """A small table at one version."""
+
+    def __init__(self, delta: DeltaTable) -> None:
+        self._delta = delta
+
+    @property
+    def version(self) -> int:
+        """The version that was opened."""
+        return int(self._delta.version())
+
+    def rows(self, columns: Sequence[str] | None = None, where: Mapping[str, Any] | None = None) -> list[Row]:
+        """The rows of that version, oldest first."""
+        tests = [ds.field(name) == value for name, value in (where or {}).items()]
+        wanted = None if columns is None else [*dict.fromkeys((*columns, "seq"))]
+        dataset = self._delta.to_pyarrow_dataset()
+        found = dataset.to_table(columns=wanted, filter=reduce(and_, tests) if tests else None)
+        rows: list[Row] = found.sort_by("seq").to_pylist()
+        return rows
+
+    def append(self, row: Row | None) -> bool:
+        """One commit on top of that version, or none."""
+        try:
+            if row is None:
+                self._delta.create_write_transaction([], "append", self._delta.schema(), commit_properties=_ONCE)
+            else:
+                one = pa.Table.from_pylist([row], schema=pa.schema(self._delta.schema().to_arrow()))
+                write_deltalake(self._delta, one, mode="append", commit_properties=_ONCE)
+        except CommitFailedError:
+            return False
+        return True
+
+
+class DeltaFiles:
+    """The log of a lake table at one version."""
+
+    def __init__(self, delta: DeltaTable) -> None:
+        self._delta = delta
+
+    def sizes(self) -> dict[str, int]:
+        """Size by path."""
+        actions = self._delta.get_add_actions(flatten=True).select(["path", "size_bytes"])
+        paths, sizes = (actions.column(i).to_pylist() for i in (0, 1))
+        return dict(zip(paths, sizes, strict=True))
+
+    def commit(self, add: Sequence[StagedFile], remove: Iterable[str], pub: int | None) -> bool:
+        """One commit on top of that version, or none."""
+        now, gone = int(datetime.now(UTC).timestamp() * 1000), set(remove)
+        sizes = self.sizes() if gone else {}
+        actions: list[AddAction | RemoveAction] = [
+            AddAction(file.path, file.size, {"day": file.day}, now, pub is not None, file.stats) for file in add
+        ]
+        actions += [RemoveAction(path, pub is not None, now, sizes[path], {"day": day_of(path)}) for path in gone]
+        metadata = {"pub": str(pub)} if pub is not None else None
+        once = CommitProperties(custom_metadata=metadata, max_commit_retries=0)
+        try:
+            self._delta.create_write_transaction(
+                actions, "append", self._delta.schema(), ["day"], commit_properties=once
+            )
+        except CommitFailedError:
+            return False
+        return True
+
+
+class DeltaStorage:
+    """One pipeline's folder on a disk."""
+
+    def __init__(self, root: Path, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self.root, self._clock = root, clock
+
+    def now(self) -> datetime:
+        """This machine's clock, or the one handed in."""
+        return self._clock()
+
+    def row_table(self, table: str) -> DeltaRows | None:
+        """A small table at its newest version."""
+        delta = self._open(table)
+        return DeltaRows(delta) if delta else None
+
+    def make_row_table(self, table: str, schema: pa.Schema) -> DeltaRows:
+        """A small table at its newest version, made where needed."""
+        return DeltaRows(self._open(table) or self._make(table, schema))
+
+    def compact_rows(self, table: str) -> None:
+        """One file and one checkpoint; whoever else commits meanwhile wins."""
+        delta = self._open(table)
+        if delta is not None:
+            with suppress(DeltaError):
+                delta.optimize.compact()
+                delta.create_checkpoint()
+
+    def file_table(self, table: str) -> DeltaFiles | None:
+        """A lake log at its newest version."""
+        delta = self._open(table)
+        return DeltaFiles(delta) if delta else None
+
+    def make_file_table(self, table: str, schema: str) -> DeltaFiles:
+        """A lake log at its newest version, made where needed."""
+        return DeltaFiles(self._open(table) or self._make(table, Schema.from_json(schema), ["day"]))
+
+    def merge_files(self, table: str, paths: Sequence[str], target: str) -> StagedFile:
+        """One Parquet file with the rows of `paths` in their order."""
+        folder = self.root / table
+        (folder / target).parent.mkdir(parents=True, exist_ok=True)
+        rows = pa.concat_tables([pq.read_table(folder / path, partitioning=None) for path in paths])
+        part = (folder / target).with_suffix(".part")
+        pq.write_table(rows, part, compression="zstd")
+        part.rename(folder / target)
+        return staged_file(folder, folder / target)
+
+    def vacuum(self, table: str, hours: int) -> int:
+        """Staged files of dead attempts and files that compaction replaced."""
+        delta = self._open(table)
+        if delta is None:
+            return 0
+        return len(delta.vacuum(hours, dry_run=False, enforce_retention_duration=False, full=True))
+
+    def sha256(self, path: str) -> str | None:
+        """Hash of the bytes on disk."""
+        try:
+            with (self.root / path).open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except FileNotFoundError:
+            return None
+
+    def read_text(self, path: str) -> str | None:
+        """A small file's text."""
+        try:
+            return (self.root / path).read_text()
+        except FileNotFoundError:
+            return None
+
+    def write_text(self, path: str, text: str) -> None:
+        """By a rename, so that a reader finds the old text or the new."""
+        target = self.root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        fresh = target.with_name(target.name + ".part")
+        fresh.write_text(text)
+        fresh.rename(target)
+
+    def remove(self, path: str) -> None:
+        """Unlink."""
+        (self.root / path).unlink(missing_ok=True)
+
+    def files(self, folder: str) -> list[tuple[str, datetime]]:
+        """Every file below `folder`, with its time."""
+        found = sorted(path for path in (self.root / folder).rglob("*") if path.is_file())
+        return [(p.relative_to(self.root).as_posix(), datetime.fromtimestamp(p.stat().st_mtime, UTC)) for p in found]
+
+    def each(self, function: Callable[[Item], object], items: Iterable[Item]) -> None:
+        """Four at a time: a commit waits for the disk."""
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(function, items))
+
+    def _open(self, table: str) -> DeltaTable | None:
+        try:
+            return DeltaTable(self.root / table)
+        except TableNotFoundError:
+            return None
+
+    def _make(self, table: str, schema: Any, partition_by: list[str] | None = None) -> DeltaTable:
+        path = self.root / table
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(DeltaError):  # another writer made it first
+            DeltaTable.create(
+                path, schema, mode="error", partition_by=partition_by, commit_properties=_ONCE,
+                description=f"schema_version {LAKE_SCHEMA_VERSION}",
+            )  # fmt: skip
+        return DeltaTable(path)

@@ -1,0 +1,47 @@
+"""Publishing, rollback and maintenance under twenty thousand random schedules of crashes, delays and races.
+
+The code is that of production from the ledger's rows to the release; disk and clock are in memory. A schedule is named by
+its seed: `TIDEGATE_SEED=<seed> TIDEGATE_SCHEDULES=1` runs it alone.
+"""
+
+import multiprocessing
+import os
+import random
+
+import pytest
+from controls import CONTROLS, wrong
+from schedules import BrokenError, one
+
+from spark_jobs.errors import TidegateError
+
+FIRST = int(os.environ.get("TIDEGATE_SEED", "0")) or random.SystemRandom().randrange(10**9)
+PROCESSES = 2
+ENOUGH = 3_000  # schedules within which every wrong variant must be caught
+
+
+def _broken(seeds: range) -> list[str]:
+    """What the first schedule of these seeds that breaks a promise broke."""
+    for seed in seeds:
+        try:
+            one(seed)
+        except (BrokenError, TidegateError, TimeoutError) as error:
+            return [f"seed {seed}: {error}"]
+    return []
+
+
+def test_no_schedule_breaks_a_promise(schedules_asked_for, record_property, capsys):
+    """Nothing unchecked or half-done is readable, nothing is lost, every attempt gets through in the end."""
+    with capsys.disabled():
+        print(f"\n  {schedules_asked_for} schedules from seed {FIRST}", end=" ", flush=True)
+    seeds = range(FIRST, FIRST + schedules_asked_for)
+    parts = [seeds[n::PROCESSES] for n in range(PROCESSES)]
+    with multiprocessing.get_context("fork").Pool(PROCESSES) as pool:
+        broken = [text for found in pool.map(_broken, parts) for text in found]
+    assert broken == []
+
+
+@pytest.mark.parametrize("name", CONTROLS)
+def test_control(name):
+    """Each wrong variant of the protocol breaks a promise within a few schedules of fixed seeds."""
+    with wrong(name):
+        assert _broken(range(ENOUGH)) != []

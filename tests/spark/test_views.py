@@ -1,0 +1,105 @@
+"""Views on a Spark session show the rows that readers without a JVM see: at any release, and as known at any hour."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from spark_jobs.errors import UsageError
+from spark_jobs.invocation import HOUR
+from spark_jobs.lake.kinds import table_kinds
+from spark_jobs.lake.reading import connect, register_current
+from spark_jobs.lake.views import register_views, view_name
+from tests.spark.conftest import NAME, NOW, Site
+
+COLUMNS = "SELECT column_name, column_type FROM (DESCRIBE {}) ORDER BY column_name"
+
+
+@pytest.fixture
+def views(morning: Any) -> Iterator[Any]:
+    """Registers views of the morning's lake; they are dropped at the end, the session serves other tests."""
+    made: list[str] = []
+
+    def register(release: int | None = None, known_by: datetime | None = None) -> dict[str, pa.Table]:
+        with morning.site.here():
+            made[:] = register_views(morning.site.spark, NAME, release, known_by)
+        return {name: morning.site.spark.table(name).toArrow() for name in made}  # three days: a few thousand rows
+
+    yield register
+    for name in made:
+        morning.site.spark.catalog.dropTempView(name)
+
+
+def _different(site: Site, seen: dict[str, pa.Table], release: int | None, known_by: datetime | None) -> dict[str, int]:
+    """Rows of each table, by any column, that one engine shows and the other does not."""
+    found, line = {}, site.ledger.line(release)
+    with connect() as connection:
+        for table, kind in table_kinds(site.pipeline).items():
+            name = view_name(table)
+            there = register_current(connection, site.root, table, kind, line, name, known_by=known_by)
+            assert there == (name in seen), table
+            if there:
+                connection.register("on_spark", seen[name])
+                columns = connection.execute(COLUMNS.format(name)).fetchall()
+                assert connection.execute(COLUMNS.format("on_spark")).fetchall() == columns
+                listed = ", ".join(f'"{column}"' for column, _ in columns)
+                counts = [
+                    connection.execute(
+                        f"SELECT count(*) FROM (SELECT {listed} FROM {a} EXCEPT ALL SELECT {listed} FROM {b})"
+                    ).fetchall()[0][0]
+                    for a, b in (("on_spark", name), (name, "on_spark"))
+                ]
+                found |= {name: sum(counts)} if sum(counts) else {}
+    return found
+
+
+@pytest.mark.parametrize(
+    ("release", "known_by"),
+    [(None, None), (1, None), (3, None), (None, NOW - 24 * HOUR), (3, NOW + HOUR), (None, NOW + 99 * HOUR)],
+    ids=["newest", "first", "older", "as_known", "older_as_known", "as_known_at_last"],
+)
+def test_every_view_on_spark_shows_what_readers_without_a_jvm_see(morning, views, release, known_by):
+    """Every table of the pipeline, every column."""
+    seen = views(release, known_by)
+    assert seen.keys() >= {"silver_departures", "tiles_departures", "features_departures", "accounts"}
+    assert _different(morning.site, seen, release, known_by) == {}
+    assert seen["silver_departures"].num_rows > 1000
+
+
+def test_an_older_release_and_an_earlier_hour_show_fewer_rows(morning, views):
+    """A control of the test above: the arguments are heard."""
+    rows = [views(*asked)["silver_departures"].num_rows for asked in ((), (3,), (1,), (None, NOW - 24 * HOUR))]
+    assert rows == sorted(set(rows), reverse=True)
+    newest = views()
+    assert _different(morning.site, newest, 1, None).keys() >= {"silver_departures", "tiles_departures", "accounts"}
+    assert "silver_departures" in _different(morning.site, newest, None, NOW - 24 * HOUR)
+
+
+def test_as_known_at_last_is_what_is_current(morning, views):
+    current, known = views(), views(None, NOW + 99 * HOUR)
+    assert {name: rows.num_rows for name, rows in known.items()} == {
+        name: rows.num_rows for name, rows in current.items()
+    }
+
+
+def test_the_data_folder_may_be_named(morning, monkeypatch):
+    """A notebook elsewhere; the environment's own folder has no release."""
+    monkeypatch.setenv("TIDEGATE_DATA", "/nowhere")
+    with pytest.raises(UsageError, match="nothing is released yet"):
+        register_views(morning.site.spark, NAME)
+    assert "silver_departures" in register_views(morning.site.spark, NAME, data=morning.site.data)
+
+
+def test_what_cannot_be_shown_is_refused(morning):
+    """No such release; an instant that could be meant in any time zone; no such pipeline."""
+    with morning.site.here():
+        with pytest.raises(UsageError, match="no release 99"):
+            register_views(morning.site.spark, NAME, 99)
+        with pytest.raises(UsageError, match="has no time zone"):
+            register_views(morning.site.spark, NAME, known_by=NOW.replace(tzinfo=None))
+        with pytest.raises(UsageError, match="no pipeline"):
+            register_views(morning.site.spark, "nycflight13")
