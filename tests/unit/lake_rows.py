@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from spark_jobs.invocation import Invocation
 from spark_jobs.lake import staging
 from spark_jobs.lake.publish import Publication
 from spark_jobs.lake.staging import Staged
@@ -37,6 +38,9 @@ SCHEMA = json.dumps(
 def at(hour: int) -> datetime:
     """An hour of 1 November 2013, UTC; 24 and above lie on the next days."""
     return datetime(2013, 11, 1 + hour // 24, hour % 24, tzinfo=UTC)
+
+
+CALLS = Invocation("p", "prepare", at(1), at(2), "run")
 
 
 def things(*rows: tuple[str, int, int, int, int]) -> list[dict[str, Any]]:
