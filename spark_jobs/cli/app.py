@@ -36,7 +36,7 @@ app = typer.Typer(
     help="Hourly Spark feature pipelines whose data must pass a gate before anyone can read it.",
 )  # fmt: skip
 releases = typer.Typer(
-    no_args_is_help=True, help="What readers follow: list, show and compare releases.", rich_markup_mode=None
+    no_args_is_help=True, help="What readers follow: list, show, compare and roll back releases.", rich_markup_mode=None
 )
 app.add_typer(releases, name="release")
 
@@ -131,6 +131,19 @@ def release_show(
     show_release(pipeline, release, env, as_json=json)
 
 
+@releases.command("rollback")
+def release_rollback(
+    pipeline: Pipeline,
+    release: Annotated[int, typer.Argument(help="Number of the release whose rows readers shall see again.")],
+    why: Annotated[str, typer.Option("--why", help="The reason; the ledger keeps it.")],
+    env: Env = "local", json: Json = False,
+) -> None:  # fmt: skip
+    """Let readers see again what they saw at RELEASE; no table is touched. Undone by a rollback to the release before."""
+    from spark_jobs.cli.releases import roll_back
+
+    roll_back(pipeline, release, why, env, as_json=json)
+
+
 @releases.command("diff")
 def release_diff(
     pipeline: Pipeline,
@@ -218,7 +231,9 @@ def main(words: list[str] | None = None) -> None:
 
 
 def _help_of(words: list[str]) -> str:
-    commands = [word for word in words[:2] if word in {"release", "list", "show", "diff", *_command_names()}]
+    commands = [
+        word for word in words[:2] if word in {"release", "list", "show", "diff", "rollback", *_command_names()}
+    ]
     return " ".join(["tidegate", *commands, "--help"])
 
 

@@ -1,4 +1,4 @@
-"""`tidegate release`: what readers follow. These commands only look; they start no JVM and write nothing."""
+"""`tidegate release`: what readers follow. Only `rollback` writes, one ledger row that readers follow; none starts a JVM."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from spark_jobs.cli.look import lake_root
 from spark_jobs.cli.output import show_json, show_table
 from spark_jobs.config import load_pipeline
+from spark_jobs.errors import UsageError
 from spark_jobs.invocation import format_hour
 
 _TABLES, _RANGES, _NAMED = 12, 6, 4  # lines, lines and columns a line that people get; JSON has all
@@ -54,6 +55,39 @@ def _release(release: Any) -> dict[str, Any]:  # a ledger Release; its module is
 
 def _second(at: datetime) -> str:
     return at.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def roll_back(pipeline: str, to: int, why: str, env: str, *, as_json: bool) -> None:
+    """Let readers see again what they saw at release `to`; say what became of which hours, and how to undo it.
+
+    Raises:
+        UsageError: no such release, readers see just that, or no reason is given.
+    """
+    from spark_jobs.ledger import Ledger
+
+    if not why.strip():
+        raise UsageError(
+            "--why", "no reason", "a sentence that the ledger keeps", f"tidegate release show {pipeline} {to}"
+        )
+    ledger = Ledger.open(lake_root(pipeline, env))
+    before = ledger.line()
+    done = ledger.rollback(pipeline, to, why)
+    undo = f"tidegate release rollback {pipeline} {before[-1].release} --why 'undo'"
+    spans = {
+        state: [[format_hour(start), format_hour(end)] for start, end in found]
+        for state, found in (("withdrawn", done.withdrawn), ("published", done.published))
+    }
+    if as_json:
+        show_json(
+            {"release": done.release.release, "shows": to, "dead": sorted(done.release.dead), **spans, "undo": undo}
+        )
+        return
+    print(f"release {done.release.release}: readers see the rows of release {to} again, and every score given since")
+    for state, found in spans.items():
+        shown = "; ".join(f"[{start}, {end})" for start, end in found[:_RANGES]) or "none"
+        more = f" and {len(found) - _RANGES} more" if len(found) > _RANGES else ""
+        print(f"  {state:<9}  {shown}{more}")
+    print(f"  to undo    {undo}")
 
 
 def diff_releases(pipeline: str, first: int, second: int, env: str, *, as_json: bool) -> None:

@@ -273,3 +273,30 @@ def test_a_long_diff_fits_on_a_screen_and_says_what_it_left_out(lake: Path) -> N
     assert sum(len(table["hours"]) for table in facts["tables"]) == 20
     same = _run("release", "diff", "nycflights13", "2", "2").stdout.splitlines()
     assert same[1:] == ["publications  only in 2: none; only in 2: none", "rows  the same in every table"]
+
+
+def test_a_rollback_says_which_hours_are_withdrawn_and_how_to_undo_it(lake: Path) -> None:
+    """One hour more is released, taken back and brought again; its state says so each time."""
+    ledger, nine = Ledger.open(lake), Invocation("nycflights13", "prepare", HIGH, HIGH + HOUR, "b")
+    pub = ledger.start(nine, "v", "c", 1)
+    ledger.release(
+        Release(0, pub, None, "hour", ((WEATHER, HIGH, HIGH + HOUR),), frozenset(), {WEATHER: 0}, "", LOW), 1, []
+    )
+    ledger.record(nine, "published", pub)
+    back = _run("release", "rollback", "nycflights13", "1", "--why", "wrong unit")
+    assert (back.returncode, back.stdout.splitlines()) == (
+        EXIT_OK,
+        [
+            "release 3: readers see the rows of release 1 again, and every score given since",
+            "  withdrawn  [2013-11-01T13:00:00, 2013-11-01T14:00:00)",
+            "  published  none",
+            "  to undo    tidegate release rollback nycflights13 2 --why 'undo'",
+        ],
+    )
+    assert json.loads(_run("status", "nycflights13", "--json").stdout)["hours"] == {"published": 1, "withdrawn": 1}
+    undone = json.loads(_run("release", "rollback", "nycflights13", "2", "--why", "undo", "--json").stdout)
+    assert (undone["release"], undone["dead"], undone["withdrawn"]) == (4, [], [])
+    assert undone["published"] == [["2013-11-01T13:00:00", "2013-11-01T14:00:00"]]
+    assert json.loads(_run("status", "nycflights13", "--json").stdout)["hours"] == {"published": 2}
+    shown = json.loads(_run("release", "show", "nycflights13", "3", "--json").stdout)
+    assert (shown["kind"], shown["why"], shown["dead"]) == ("rollback", "wrong unit", [pub])
