@@ -125,6 +125,8 @@ def test_C6_a_driver_killed_again_and_again_while_staging_shows_nothing_and_the_
 
 def test_C5_a_driver_that_hung_while_staging_cannot_release_what_it_staged(tries: Tries, oracle: Any) -> None:
     """Its successor has published the hour; it goes on, stages under its old base, and must stage anew or end."""
+    if word_for(tries.lake.seen(), before=oracle.before, after=oracle.after) == "before":  # the test before did not run
+        assert_retry_converges(tries.lake, STEPS, oracle)
     assert word_for(tries.lake.seen(), before=oracle.before, after=oracle.after) == "after"
     with Watch(tries.lake) as watch:
         tries.hung.go_on().end()
