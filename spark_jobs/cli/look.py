@@ -107,7 +107,7 @@ def _print_pipeline(facts: dict[str, Any]) -> None:
     print(f"  hours      {states}")
     print(
         f"  release    {release['release'] if release else 'none'}"
-        + (f", {release['kind']}, to {release['to']}" if release else "")
+        + (f", {release['kind']}; readers see hours to {release['to'] or 'none'}" if release else "")
     )
     champion = ", ".join(f"{m} version {v}" for m, v in facts["champions"].items() if v) or "none"
     print(f"  champion   {champion}")

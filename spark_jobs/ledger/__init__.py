@@ -40,6 +40,7 @@ class Ledger:
     def __init__(self, storage: Storage, by: str = "cli") -> None:
         self.storage = storage
         self.store = LedgerStore(storage, by)
+        self._releases: list[Release] = []  # those read so far; rows never change, so only later ones are read again
 
     @staticmethod
     def open(root: Path, by: str = "cli") -> Ledger:
@@ -90,7 +91,9 @@ class Ledger:
     # releases
     def releases(self) -> list[Release]:
         """All releases, oldest first."""
-        return [Release.of(row) for row in self.store.rows("releases")]
+        newest = self._releases[-1].release if self._releases else 0
+        self._releases += map(Release.of, self.store.rows("releases", above={"release": newest}))
+        return list(self._releases)
 
     def require_young(self, pub: int) -> None:
         """That `pub` may still be released.
@@ -143,7 +146,7 @@ class Ledger:
         changed = releasing.hours_changed(line, to)
         call = Invocation(pipeline, "rollback", min(changed), max(changed) + HOUR, f"rollback__{to}")
         pub = self.start(call, "", "", line[-1].release)
-        release = releasing.rollback(self.store, pub, to, why)
+        release = releasing.rollback(self.store, self.releases(), pub, to, why)
         covered = folds.covered_hours(self.line(release.release))
         lost, kept = folds.spans(changed - covered), folds.spans(changed & covered)
         for state, spans in (("withdrawn", lost), ("published", kept)):

@@ -40,10 +40,10 @@ class Release:
         )  # fmt: skip
 
 
-@lru_cache(4096)  # a row is read again at every append
 def _covers(text: str) -> tuple[tuple[str, datetime, datetime], ...]:
-    hour = lru_cache(64)(parse_hour)  # the tables of one release cover the same hours
-    return tuple((table, hour(start), hour(end)) for table, start, end in json.loads(text))
+    found = json.loads(text)
+    hours = {hour: parse_hour(hour) for hour in {hour for _, *span in found for hour in span}}  # mostly two
+    return tuple((table, hours[start], hours[end]) for table, start, end in found)
 
 
 @lru_cache(64)  # handed on from release to release

@@ -38,16 +38,20 @@ def release(store: LedgerStore, draft: Release, unless_since: int | None, touche
     began = started_at(store, draft.pub)
 
     def build(seq: int, before: Before) -> Row:
-        rows = before()
-        written[:] = [Release.of(row) for row in rows if row["pub"] == draft.pub]
+        written[:] = [Release.of(row) for row in before(where={"pub": draft.pub})]
         if written:
             raise _WrittenBeforeError
         require_young(store, draft.pub, began)
-        newer = [Release.of(row) for row in rows if row["release"] > (unless_since or 0)]
+        newer = [Release.of(row) for row in before(above={"release": unless_since or 0})]
         blocking = [r.release for r in newer if r.kind == "rollback" or read & {t for t, _, _ in r.covers}]
         if blocking:
             raise StaleBaseError(blocking)
-        written[:] = [_next(rows, draft)]
+        base = (
+            [Release.of(row) for row in before(where={"release": unless_since})]
+            if unless_since and not newer
+            else newer
+        )
+        written[:] = [_next(base, draft)]
         return release_row(written[-1])
 
     with suppress(_WrittenBeforeError):
@@ -75,20 +79,24 @@ def require_young(store: LedgerStore, pub: int, began: datetime | None) -> None:
         )  # fmt: skip
 
 
-def _next(rows: Sequence[Row], draft: Release) -> Release:
-    """`draft` as the child of the newest release: what was dead stays dead."""
-    if not rows:
+def _next(releases: Sequence[Release], draft: Release) -> Release:
+    """`draft` as the child of the last of `releases`, the newest: what was dead stays dead."""
+    if not releases:
         return replace(draft, release=1, parent=None)
-    newest = Release.of(rows[-1])
+    newest = releases[-1]
     return replace(draft, release=newest.release + 1, parent=newest.release, dead=newest.dead | draft.dead)
 
 
-def rollback(store: LedgerStore, pub: int, to: int, why: str) -> Release:
-    """Readers see again what they saw at release `to`, and the scores given since; see `Ledger.rollback`."""
+def rollback(store: LedgerStore, known: Sequence[Release], pub: int, to: int, why: str) -> Release:
+    """Readers see again what they saw at release `to`, and the scores given since; see `Ledger.rollback`.
+
+    `known` are the releases so far, all or the oldest of them.
+    """
     written: list[Release] = []
 
     def build(seq: int, before: Before) -> Row:
-        line = folds.chain(Release.of(row) for row in before())
+        newer = before(above={"release": known[-1].release if known else 0})
+        line = folds.chain([*known, *map(Release.of, newer)])
         newest, dead = line[-1], dead_at(line, to)
         if newest.kind == "rollback" and newest.dead == dead:
             written[:] = [newest]  # an earlier attempt came this far

@@ -10,8 +10,8 @@ from typing import Any
 
 from spark_jobs.alerts.incidents import open_incidents
 from spark_jobs.config.whole import Pipeline
-from spark_jobs.invocation import format_hour, hours_between
-from spark_jobs.ledger import Ledger, Row, folds, hours_of
+from spark_jobs.invocation import HOUR, format_hour, hours_between
+from spark_jobs.ledger import Ledger, Row, folds
 from spark_jobs.verdict import Verdict
 
 FIELDS = ("manifest", "silver", "quarantined", "duplicates", "discarded")
@@ -20,18 +20,19 @@ FIELDS = ("manifest", "silver", "quarantined", "duplicates", "discarded")
 def pipeline_facts(root: Path, pipeline: Pipeline) -> dict[str, Any]:
     """Hours by state, account of rows, latest release, champions, open incidents."""
     ledger = Ledger.open(root)
-    intervals, releases = ledger.intervals("step", "from_hour", "to_hour", "state", "pub"), ledger.releases()
+    intervals, releases = ledger.intervals("step", "from_hour", "to_hour", "state", "pub", "rows"), ledger.releases()
     states = folds.hour_states(intervals, folds.chain(releases))
     newest = releases[-1] if releases else None
-    span = hours_of(newest) if newest else None
+    seen = [hour for hour, state in states.items() if state == "published"]
+    seen_to = format_hour(max(seen) + HOUR) if seen else ""
     models = pipeline.models.models if pipeline.models else {}
     return {
         "schema_version": 1, "pipeline": pipeline.name, "owner": pipeline.owner,
         "hours": dict(Counter(states.values())),
         "latest_hours": [{"hour": format_hour(h), "state": states[h]} for h in sorted(states)[-24:]],
         "blocked_hours": [format_hour(h) for h in sorted(blocked_hours(intervals))],
-        "account": _account(ledger, intervals),
-        "release": {"release": newest.release, "kind": newest.kind, "to": format_hour(span[1]) if span else ""} if newest else None,
+        "account": _account(intervals),
+        "release": {"release": newest.release, "kind": newest.kind, "to": seen_to} if newest else None,
         "champions": {name: ledger.champion(name) for name in models},
         "open_incidents": [
             {"incident": key, "owner": row["owner"], "since": row["at"]} for key, row in open_incidents(ledger.incidents()).items()
@@ -45,15 +46,17 @@ def blocked_hours(intervals: list[Row]) -> set[datetime]:
     return {hour for row in rows for hour in hours_between(row["from_hour"], row["to_hour"])}
 
 
-def _account(ledger: Ledger, intervals: list[Row]) -> dict[str, dict[str, int]]:
+def _account(intervals: list[Row]) -> dict[str, dict[str, int]]:
     """Sums by table over the publications that were released."""
     published = {row["pub"] for row in intervals if row["state"] == "published"}
-    sums: dict[str, Counter[str]] = {}
-    for row in ledger.store.rows("intervals", ["pub", "rows"], {"step": "prepare", "state": "staged"}):
-        if row["pub"] in published:
+    sums: dict[str, dict[str, int]] = {}
+    for row in intervals:
+        if (row["step"], row["state"]) == ("prepare", "staged") and row["pub"] in published:
             for table, account in json.loads(row["rows"]).items():
-                sums.setdefault(table, Counter()).update(account)
-    return {table: {field: total[field] for field in FIELDS} for table, total in sums.items()}
+                total = sums.setdefault(table, dict.fromkeys(FIELDS, 0))
+                for field in FIELDS:
+                    total[field] += account[field]
+    return sums
 
 
 def hour_facts(root: Path, pipeline: Pipeline, hour: datetime, account: list[Row]) -> dict[str, Any]:

@@ -34,8 +34,11 @@ class RowTable(Protocol):
     def version(self) -> int:
         """Number of the newest commit that this view knows."""
 
-    def rows(self, columns: Sequence[str] | None = None, where: Mapping[str, Any] | None = None) -> list[Row]:
-        """The rows in order of `seq`: those equal to all of `where`; only `columns`, where given."""
+    def rows(
+        self, columns: Sequence[str] | None = None, where: Mapping[str, Any] | None = None,
+        above: Mapping[str, int] | None = None,
+    ) -> list[Row]:  # fmt: skip
+        """The rows in order of `seq`: those equal to all of `where` and above all of `above`; only `columns`, where given."""
 
     def append(self, row: Row | None) -> bool:
         """Add `row` (none: an empty commit) as version + 1; False, and nothing written, when another was first."""

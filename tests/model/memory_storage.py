@@ -39,10 +39,16 @@ class MemoryRows:
         self._storage, self._commits = storage, storage.disk.rows[table]
         self.version = len(self._commits) - 1
 
-    def rows(self, columns: Sequence[str] | None = None, where: Mapping[str, Any] | None = None) -> list[Row]:
-        tests = (where or {}).items()
-        known = self._commits[: self.version + 1]
-        return [row for row in known if row is not None and all(row.get(name) == value for name, value in tests)]
+    def rows(
+        self, columns: Sequence[str] | None = None, where: Mapping[str, Any] | None = None,
+        above: Mapping[str, int] | None = None,
+    ) -> list[Row]:  # fmt: skip
+        equal, more = (where or {}).items(), (above or {}).items()
+        known = [row for row in self._commits[: self.version + 1] if row is not None]
+        return [
+            row for row in known
+            if all(row.get(name) == value for name, value in equal) and all(row[name] > value for name, value in more)
+        ]  # fmt: skip
 
     def append(self, row: Row | None) -> bool:
         self._storage.moment()
