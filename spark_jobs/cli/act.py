@@ -191,3 +191,20 @@ def _progress() -> Callable[[int, int], None]:
             print(f"\r  {done} of {total} drops", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
     return show
+
+
+def maintain_pipeline(pipeline: str, env: str, *, as_json: bool) -> None:
+    """One sweep over the pipeline's folders; says what went."""
+    from spark_jobs.ledger import Ledger
+    from spark_jobs.stages.maintain import maintain
+
+    whole = load_pipeline(pipeline)
+    _, places = load_environment(env)
+    done = maintain(whole, places, Ledger.open(places.lake / pipeline))
+    if as_json:
+        show_json({"pipeline": pipeline, "removed": done})
+        return
+    for what, count in done.items():
+        print(f"{count:>8}  {what}")
+    if not done:
+        print(f"{pipeline}: nothing to maintain, it never ran")

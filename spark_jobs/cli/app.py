@@ -201,6 +201,14 @@ def replay(
 
 
 @app.command()
+def maintain(pipeline: Pipeline, env: Env = "local", json: Json = False) -> None:
+    """Remove what pipeline.yaml keeps no longer and what no release needs; compact closed days. May run at any time."""
+    from spark_jobs.cli.act import maintain_pipeline
+
+    maintain_pipeline(pipeline, env, as_json=json)
+
+
+@app.command()
 def doctor(
     quick: Annotated[bool, typer.Option("--quick", help="Start no process: under a second.")] = False,
     env: Env = "local", json: Json = False,

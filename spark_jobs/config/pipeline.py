@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from spark_jobs.config.section import Duration, Name, Section, UtcHour, not_yet
+
+
+def _at_least_a_day(value: timedelta) -> timedelta:
+    if value < timedelta(days=1):
+        raise ValueError("less than a day; what is under way must never be removed, write 1d or more")
+    return value
+
+
+Retained = Annotated[Duration, AfterValidator(_at_least_a_day)]
 
 
 class HourlySchedule(Section):
@@ -42,11 +52,33 @@ class Schedules(Section):
 
 
 class Retention(Section):
-    """How long things are kept."""
+    """How long `tidegate maintain` keeps what the pipeline no longer needs. What has no age here is kept for ever."""
 
-    landing: str | None = not_yet("issue on releases", "age at which drops are removed")
-    bronze: str | None = not_yet("issue on releases", "age at which bronze rows are removed")
-    quarantine: str | None = not_yet("issue on releases", "age at which quarantined rows are removed")
+    history: Retained = Field(
+        default=timedelta(days=30),
+        description="releases younger than this read the same before and after; unit: h or d; example: 30d",
+    )
+    landing: Retained | None = Field(
+        default=None,
+        description="drops of hours older than this are removed once their rows are published, counted back from the end"
+        " of the newest published hour; a backfill of such an hour needs them delivered again; example: 60d",
+    )
+    bronze: Retained | None = Field(
+        default=None,
+        description="whole days of bronze rows older than this are removed, counted back from the newest hour of the"
+        " oldest release inside `history`; example: 400d",
+    )
+    quarantine: Retained | None = Field(
+        default=None, description="the same for quarantined rows, which can be replayed as long; example: 400d"
+    )
+    training_sets: Retained | None = Field(
+        default=None,
+        description="training sets older than this are removed, but never the newest and none that a promoted model"
+        " rests on; example: 180d",
+    )
+    logs: Retained | None = Field(
+        default=None, description="files in the log folder older than this are removed; example: 30d"
+    )
 
 
 class PipelineFile(Section):

@@ -15,6 +15,7 @@ from datetime import date, timedelta
 
 from spark_jobs.failpoints import failpoint
 from spark_jobs.ledger import MAY_RELEASE_FOR, Ledger
+from spark_jobs.ledger.schemas import SCHEMAS
 from spark_jobs.storage import FileTable, day_of
 
 UNRELEASED_KEPT_FOR = 2 * MAY_RELEASE_FOR  # the clocks of two machines never differ by a day
@@ -98,12 +99,13 @@ def vacuum(ledger: Ledger, tables: Iterable[str]) -> dict[str, int]:
     return counts
 
 
-def compact_ledger(ledger: Ledger, tables: Iterable[str]) -> None:
+def compact_ledger(ledger: Ledger) -> None:
     """One file behind the rows of each ledger table, and no file that an older version named."""
-    for table in tables:
-        ledger.store.compact(table)
-        ledger.store.fence(table)
-        ledger.storage.vacuum(f"ledger/{table}", VACUUM_AFTER_HOURS)
+    for table in SCHEMAS:
+        if ledger.store.exists(table):
+            ledger.store.compact(table)
+            ledger.store.fence(table)
+            ledger.storage.vacuum(f"ledger/{table}", VACUUM_AFTER_HOURS)
 
 
 def _stop_naming(ledger: Ledger, table: str, unwanted: Callable[[str], bool]) -> int:

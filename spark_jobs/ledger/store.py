@@ -72,6 +72,10 @@ class LedgerStore:
         opened = self.storage.row_table(_path(table))
         return _read(table, opened, columns, where, above) if opened else []
 
+    def exists(self, table: str) -> bool:
+        """Whether anything was ever written into `table`."""
+        return self.storage.row_table(_path(table)) is not None
+
     def fence(self, table: str) -> None:
         """Commit nothing, so that every append that is under way builds its row anew from what it sees then."""
         for _ in range(_TRIES):

@@ -39,6 +39,14 @@ class Drop:
 def find_drops(conf: SourcesConf, landing: Path, source: str, hours: Iterable[datetime]) -> dict[datetime, Drop]:
     """The newest drop of each hour that has one, by arrival, then by version; hours without a manifest are absent.
 
+    As `drops_of`, of which it takes the last.
+    """
+    return {hour: drops[-1] for hour, drops in drops_of(conf, landing, source, hours).items()}
+
+
+def drops_of(conf: SourcesConf, landing: Path, source: str, hours: Iterable[datetime]) -> dict[datetime, list[Drop]]:
+    """All versions of each hour's drop, the newest last: by arrival, then by version; hours without a manifest are absent.
+
     `landing` is the pipeline's own landing folder. The data files are not opened here.
 
     Raises:
@@ -49,7 +57,7 @@ def find_drops(conf: SourcesConf, landing: Path, source: str, hours: Iterable[da
         raise UsageError("sources.yaml", f"no source '{source}'", nearest(source, list(conf.sources)))
     root, template = Path(os.path.realpath(landing)), conf.sources[source].manifests
     days: dict[str, dict[tuple[str, str], list[tuple[int, str]]]] = {}
-    found: dict[datetime, Drop] = {}
+    found: dict[datetime, list[Drop]] = {}
     faults: list[RefusedError] = []
     for hour in hours:
         day = f"{hour:%Y-%m-%d}"
@@ -63,7 +71,7 @@ def find_drops(conf: SourcesConf, landing: Path, source: str, hours: Iterable[da
             days.setdefault(day, {})
             continue
         if drops:
-            found[hour] = max(drops, key=lambda drop: (drop.arrived_at, drop.version))
+            found[hour] = sorted(drops, key=lambda drop: (drop.arrived_at, drop.version))
     if len(faults) > 1:
         listed = "\n".join(f"  {fault.where}: {fault.found}" for fault in faults[:5])
         raise RefusedError(

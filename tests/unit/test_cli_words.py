@@ -110,6 +110,7 @@ def test_commands_that_look_import_nothing_heavy_and_start_no_process(words: lis
         (["read", "nycflights13", "silver/weather", "--as-known", "2013-11-01T12:30"], "not a whole hour"),
         (["read", "nycflights13", "silver/weather", "--as-known", "yesterday"], "whole UTC hour"),
         (["release", "show", "nycflights13", "9"], "no release 9"),
+        (["maintain", "nycflight13"], "did you mean 'nycflights13'"),
         (["release", "rollback", "nycflights13", "9", "--why", "wrong unit"], "no release 9"),
         (["release", "rollback", "nycflights13", "9"], "Missing option '--why'"),
         (["release", "rollback", "nycflights13", "9", "--why", " "], "no reason"),

@@ -40,7 +40,7 @@ maintenance.remove_days(ledger, "silver/things", date(2013, 11, 2))
 for table in tables:
     maintenance.compact_days(ledger, table, date(2013, 11, 3))
 maintenance.vacuum(ledger, tables)
-maintenance.compact_ledger(ledger, ["intervals", "releases"])
+maintenance.compact_ledger(ledger)
 """
 BACK = """
 import sys
