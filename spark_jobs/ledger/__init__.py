@@ -143,7 +143,10 @@ class Ledger:
             UsageError: no such release, or readers see just that.
         """
         line = self.line()
-        changed = releasing.hours_changed(line, to)
+        try:
+            changed = releasing.hours_changed(line, to)
+        except UsageError as fault:
+            raise UsageError(fault.where, fault.found, fault.allowed, f"tidegate release list {pipeline}") from None
         call = Invocation(pipeline, "rollback", min(changed), max(changed) + HOUR, f"rollback__{to}")
         pub = self.start(call, "", "", line[-1].release)
         release = releasing.rollback(self.store, self.releases(), pub, to, why)

@@ -121,7 +121,7 @@ def dead_at(line: Sequence[Release], to: int) -> frozenset[int]:
     target = [r for r in line if r.release == to]
     if not target:
         legal = f"1 to {line[-1].release}" if line else "none yet"
-        raise UsageError("release", f"no release {to}", legal, "tidegate release list PIPELINE")
+        raise UsageError("release", f"no release {to}", legal)
     return target[0].dead | {r.pub for r in line if r.release > to and r.kind not in ("score", "rollback")}
 
 
@@ -136,8 +136,9 @@ def hours_changed(line: Sequence[Release], to: int) -> set[datetime]:
     pubs = dead ^ before.dead
     hours = {h for r in line if r.pub in pubs for a, b in {(a, b) for _, a, b in r.covers} for h in hours_between(a, b)}
     if not hours:
-        raise UsageError("release", f"release {to}", "a release that shows other rows than the newest (scores always stay)",
-                         "tidegate release list PIPELINE")  # fmt: skip
+        raise UsageError(
+            "release", f"release {to}", "a release that shows other rows than the newest (scores always stay)"
+        )
     return hours
 
 

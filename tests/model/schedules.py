@@ -64,9 +64,9 @@ class World:
 
     def moment(self) -> None:
         """Hand over to the schedule; outside an actor time stands still."""
-        me = getcurrent()
-        if me.parent is not None:
-            me.parent.switch()
+        schedule = getcurrent().parent  # never the actor itself in a local: its own frame would keep it for ever
+        if schedule is not None:
+            schedule.switch()
 
     def start(self, act: Callable[[], None]) -> None:
         """Let an actor run beside the others."""
@@ -262,7 +262,8 @@ def one(seed: int, ledger_class: type[Ledger] = Ledger) -> World:
         start_act(world, chance.choice([roller, keeper, reader])(world))
         world.run()
     finish(world)
-    _KILLED.clear()
+    for left in (_KILLED, world.asleep, world.running, world.acts):  # type: ignore[attr-defined]
+        left.clear()  # a suspended actor holds the world, and nobody collects such a circle
     return world
 
 

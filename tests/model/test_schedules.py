@@ -1,7 +1,7 @@
 """Publishing, rollback and maintenance under twenty thousand random schedules of crashes, delays and races.
 
 The code is that of production from the ledger's rows to the release; disk and clock are in memory. A schedule is named by
-its seed: `TIDEGATE_SEED=<seed> TIDEGATE_SCHEDULES=1` runs it alone.
+its seed: `TIDEGATE_SEED=<seed> TIDEGATE_SCHEDULES=1` runs it alone. `make test-long` runs a million.
 """
 
 import multiprocessing
@@ -15,6 +15,7 @@ from schedules import BrokenError, one
 from spark_jobs.errors import TidegateError
 
 FIRST = int(os.environ.get("TIDEGATE_SEED", "0")) or random.SystemRandom().randrange(10**9)
+SCHEDULES = int(os.environ.get("TIDEGATE_SCHEDULES", "20000"))
 PROCESSES = 2
 ENOUGH = 3_000  # schedules within which every wrong variant must be caught
 
@@ -29,11 +30,12 @@ def _broken(seeds: range) -> list[str]:
     return []
 
 
-def test_no_schedule_breaks_a_promise(schedules_asked_for, record_property, capsys):
+@pytest.mark.parametrize("count", [SCHEDULES, pytest.param(1_000_000, marks=pytest.mark.long)])
+def test_no_schedule_breaks_a_promise(count, capsys):
     """Nothing unchecked or half-done is readable, nothing is lost, every attempt gets through in the end."""
     with capsys.disabled():
-        print(f"\n  {schedules_asked_for} schedules from seed {FIRST}", end=" ", flush=True)
-    seeds = range(FIRST, FIRST + schedules_asked_for)
+        print(f"\n  {count} schedules from seed {FIRST}", end=" ", flush=True)
+    seeds = range(FIRST, FIRST + count)
     parts = [seeds[n::PROCESSES] for n in range(PROCESSES)]
     with multiprocessing.get_context("fork").Pool(PROCESSES) as pool:
         broken = [text for found in pool.map(_broken, parts) for text in found]

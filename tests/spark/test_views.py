@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import pyarrow as pa
@@ -19,19 +19,21 @@ from tests.spark.conftest import NAME, NOW, Site
 COLUMNS = "SELECT column_name, column_type FROM (DESCRIBE {}) ORDER BY column_name"
 
 
-@pytest.fixture
-def views(morning: Any) -> Iterator[Any]:
-    """Registers views of the morning's lake; they are dropped at the end, the session serves other tests."""
-    made: list[str] = []
+@pytest.fixture(scope="module")
+def views(morning: Any) -> Any:
+    """Rows of every view of the morning's lake by its name; each question is asked of Spark once."""
 
-    def register(release: int | None = None, known_by: datetime | None = None) -> dict[str, pa.Table]:
+    @cache
+    def rows(release: int | None = None, known_by: datetime | None = None) -> dict[str, pa.Table]:
+        spark = morning.site.spark
         with morning.site.here():
-            made[:] = register_views(morning.site.spark, NAME, release, known_by)
-        return {name: morning.site.spark.table(name).toArrow() for name in made}  # three days: a few thousand rows
+            made = register_views(spark, NAME, release, known_by)
+        seen = {name: spark.table(name).toArrow() for name in made}  # three days: a few thousand rows
+        for name in made:  # the session serves other tests
+            spark.catalog.dropTempView(name)
+        return seen
 
-    yield register
-    for name in made:
-        morning.site.spark.catalog.dropTempView(name)
+    return rows
 
 
 def _different(site: Site, seen: dict[str, pa.Table], release: int | None, known_by: datetime | None) -> dict[str, int]:
