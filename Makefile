@@ -47,9 +47,9 @@ demo: setup ## the whole story on real data: replay, backfill, Airflow, a blocke
 	@$(BIN)/python demo/run.py
 
 test: lint ## lint, then every test
-	@$(BIN)/pytest -q
+	@$(BIN)/pytest -n 2 --dist loadgroup
 
-test-long: setup ## what takes minutes: a driver killed at every failpoint of an hour, on a real JVM
+test-long: setup ## what takes an hour: a million schedules, a driver killed at every failpoint on a real JVM
 	@$(BIN)/pytest -q -m long
 
 test-demo-kills: setup ## the demo killed once in each stage, started again, compared with the last make demo

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import random
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +11,24 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[1]
+ONE_PROCESS = ("spark", "faults")  # folders whose tests share lakes that take a minute to make, and a JVM
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One seed for all processes of a run; TIDEGATE_SEED repeats it."""
+    os.environ.setdefault("TIDEGATE_SEED", str(random.SystemRandom().randrange(1, 10**9)))
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """The seed, in the first lines of every run."""
+    return f"seed of random schedules: TIDEGATE_SEED={os.environ['TIDEGATE_SEED']}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Which tests stay together when several processes run them (`pytest -n 2 --dist loadgroup`)."""
+    for item in items:
+        folder = item.path.parent.name
+        item.add_marker(pytest.mark.xdist_group(folder if folder in ONE_PROCESS else item.path.stem))
 
 
 @pytest.fixture(scope="session")

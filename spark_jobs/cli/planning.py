@@ -90,17 +90,16 @@ def _last_verdicts(root: Path) -> dict[str, tuple[set[str], str]]:
 
 def schema_changes(root: Path, pipeline: Pipeline) -> dict[str, list[str]]:
     """Columns that conf/ has and a table of the lake has not (+), or the other way round (-), by table."""
-    from deltalake import DeltaTable
-    from deltalake.exceptions import TableNotFoundError
+    from spark_jobs.storage.damage import open_log
 
     wanted = {f"silver/{name}": columns_of(table) for name, table in pipeline.silver.items()}
     wanted |= {name: feature_columns(pipeline, name.removeprefix("features/")) for name in pipeline.feature_tables}
     found: dict[str, list[str]] = {}
     for table, columns in wanted.items():
-        try:
-            present = {field.name for field in DeltaTable(root / table).schema().fields} - OWN_COLUMNS
-        except TableNotFoundError:
+        log = open_log(root / table)
+        if log is None:
             continue
+        present = {field.name for field in log.schema().fields} - OWN_COLUMNS
         words = [
             *(f"+{name}" for name in columns if name not in present),
             *(f"-{name}" for name in present - {*columns}),

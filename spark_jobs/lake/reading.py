@@ -9,13 +9,12 @@ from typing import Any, TypeVar
 
 import duckdb
 import pyarrow as pa
-from deltalake import DeltaTable
-from deltalake.exceptions import TableNotFoundError
 
 from spark_jobs.errors import RetryError
 from spark_jobs.lake.condition import check_condition, not_a_condition
 from spark_jobs.lake.versions import TableKind, covering_rows, current_sql, known_cover_sql, may_hold
 from spark_jobs.ledger import Release, folds
+from spark_jobs.storage.damage import open_log
 
 _PLAIN = "lake_rows"
 _EVERY = TableKind((), covered=False)
@@ -76,9 +75,8 @@ def rows_of(connection: duckdb.DuckDBPyConnection, root: Path, table: str, pubs:
     Reads only files that can hold a row of `pubs`. Columns are those of the table's log and of the files, without
     `day`; a column that a file lacks is null there. `name` is free for a helper table.
     """
-    try:
-        log = DeltaTable(root / table)
-    except TableNotFoundError:
+    log = open_log(root / table)
+    if log is None:
         return None
     schema = pa.schema(log.schema().to_arrow())
     nothing = kept(connection, name, pa.schema([field for field in schema if field.name != "day"]).empty_table())

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 import duckdb
 import pyarrow as pa
-from deltalake import DeltaTable
 
 from spark_jobs.config import load_environment, load_pipeline
 from spark_jobs.errors import UsageError
 from spark_jobs.lake.reading import connect, kept, register_current, with_fresh_log
 from spark_jobs.lake.versions import TableKind
 from spark_jobs.ledger import Ledger, Release
+from spark_jobs.storage.damage import open_log
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -67,7 +67,7 @@ def register_views(
     instant = F.lit(_utc(known_by)) if known_by else None
     names = []
     for table in lake.kinds:
-        if DeltaTable.is_deltatable(str(root / table)):
+        if open_log(root / table) is not None:
             rows = lake.current(table, known_by=instant)
             rows.drop("day").createOrReplaceTempView(view_name(table))
             names.append(view_name(table))

@@ -16,10 +16,11 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Schema, write_deltalake
-from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, RemoveAction
 
 from spark_jobs.storage import Item, Row, StagedFile, day_of
+from spark_jobs.storage.damage import open_log
 from spark_jobs.storage.parquet import staged_file
 
 # Compare-and-swap: with delta-rs's own retries plain appends never conflict, and a creation that lost the race is
@@ -125,10 +126,10 @@ class DeltaStorage:
         return DeltaRows(self._open(table) or self._make(table, schema))
 
     def compact_rows(self, table: str) -> None:
-        """One file and one checkpoint; whoever else commits meanwhile wins."""
+        """One file and one checkpoint; whoever else commits meanwhile wins, and a full disk leaves all as it was."""
         delta = self._open(table)
         if delta is not None:
-            with suppress(DeltaError):
+            with suppress(DeltaError, OSError):  # tidying must not answer for a row that landed
                 delta.optimize.compact()
                 delta.create_checkpoint()
 
@@ -196,10 +197,7 @@ class DeltaStorage:
             list(pool.map(function, items))
 
     def _open(self, table: str) -> DeltaTable | None:
-        try:
-            return DeltaTable(self.root / table)
-        except TableNotFoundError:
-            return None
+        return open_log(self.root / table)
 
     def _make(self, table: str, schema: Any, partition_by: list[str] | None = None) -> DeltaTable:
         path = self.root / table

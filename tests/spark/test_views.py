@@ -105,3 +105,13 @@ def test_what_cannot_be_shown_is_refused(morning):
             register_views(morning.site.spark, NAME, known_by=NOW.replace(tzinfo=None))
         with pytest.raises(UsageError, match="no pipeline"):
             register_views(morning.site.spark, "nycflight13")
+
+
+def test_a_damaged_log_is_told_and_not_read_as_a_shorter_one(morning, tmp_path):
+    """Spark takes a commit without a byte, as a power failure leaves it, for a commit of nothing."""
+    site = morning.site.copy(tmp_path / "data")
+    commit = max((site.root / "silver/departures/_delta_log").glob("*.json"))
+    commit.unlink()  # the copy may share its bytes with the lake of other tests
+    commit.touch()
+    with site.here(), pytest.raises(UsageError, match="the commit is empty"):
+        register_views(site.spark, NAME)
