@@ -91,6 +91,12 @@ def deliver(demo: Demo, start: str, end: str, *options: str) -> None:
     demo.tidegate("replay", PIPELINE, "--from", start, "--to", end, *options)
 
 
+def only(demo: Demo, kind: str) -> list[str]:
+    """Options that name the sources of one kind."""
+    names = [name for name, source in demo.pipeline.sources.sources.items() if source.kind == kind]
+    return [word for name in names for word in ("--source", name)]
+
+
 def history(demo: Demo) -> None:
     """Drops of the past."""
     deliver(demo, FIRST, LIVE)
@@ -143,8 +149,8 @@ def run_hour(airflow: Airflow, demo: Demo, dag: str, key: str, *, expect: str) -
 
 
 def good_hour(airflow: Airflow, demo: Demo, hour: str) -> None:
-    """Drops arrive, the DAG publishes them."""
-    deliver(demo, hour, next_hour(hour))
+    """Drops arrive, those of kind http are fetched by the DAG, which publishes them."""
+    deliver(demo, hour, next_hour(hour), *only(demo, "files"))
     run_hour(airflow, demo, f"{PIPELINE}_hourly", hour, expect="success")
 
 
@@ -154,7 +160,7 @@ def broken_hour(airflow: Airflow, demo: Demo) -> None:
     if demo.published(BROKEN, end):
         print("      already blocked, corrected and published")
         return
-    deliver(demo, BROKEN, end, "--source", "schedules", "--source", "weather")
+    deliver(demo, BROKEN, end, "--source", "schedules")
     before = demo.ledger.line()[-1].release
     if BROKEN not in blocked(demo):
         print("      deliberate: this hour's departure delays are delivered in seconds instead of minutes")
@@ -247,7 +253,30 @@ def preflight(demo: Demo) -> None:
     print("      machine checked")
 
 
-STARTED: list[Airflow] = []  # services to stop on the way out
+class Upstream:
+    """`tidegate serve`: the example's upstream over HTTP, until it is stopped."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, "-m", "spark_jobs.cli", "serve", PIPELINE]
+        self.process = subprocess.Popen(
+            command, cwd=CHECKOUT, stderr=subprocess.PIPE, text=True, preexec_fn=die_with_parent
+        )
+        said = self.process.stderr.readline() if self.process.stderr else ""
+        if not said.startswith("serving"):
+            raise StageError("make demo", f"tidegate serve {PIPELINE} says: {said}{self._rest()}", "serving http://…",
+                             f"tidegate serve {PIPELINE}")  # fmt: skip
+        print(f"      {said.strip()}")
+
+    def _rest(self) -> str:
+        return self.process.stderr.read() if self.process.stderr else ""
+
+    def stop(self) -> None:
+        """End it."""
+        self.process.terminate()
+        self.process.wait()
+
+
+STARTED: list[Airflow | Upstream] = []  # services to stop on the way out
 
 
 def ended(*_: object) -> None:
@@ -255,8 +284,8 @@ def ended(*_: object) -> None:
 
     It raises nothing: an exception that falls into a destructor is swallowed, and the demo would go on.
     """
-    for airflow in STARTED:
-        airflow.stop()
+    for service in STARTED:
+        service.stop()
     os._exit(143)
 
 
@@ -270,7 +299,8 @@ def main() -> int:
         demo.stage("backfill: ten months as one publication, one Spark application a step", lambda: past(demo))
         airflow = Airflow(demo.places.data, CHECKOUT, port=0, environment=airflow_environment())
         STARTED.append(airflow)
-        demo.stage("Airflow: api-server, scheduler, dag-processor", lambda: start(airflow))
+        demo.stage("Airflow: api-server, scheduler, dag-processor; an upstream over HTTP", lambda: start(airflow))
+        STARTED.append(Upstream())
         try:
             demo.stage(f"hour {LIVE}: drops, gates, publication", lambda: good_hour(airflow, demo, LIVE))
             demo.stage(
@@ -281,7 +311,8 @@ def main() -> int:
                        lambda: run_hour(airflow, demo, f"{PIPELINE}_weekly", WEEK, expect="success"))  # fmt: skip
             demo.stage(f"hour {LAST}: scored by the champion", lambda: good_hour(airflow, demo, LAST))
         finally:
-            airflow.stop()
+            for service in STARTED:
+                service.stop()
         summary(demo, page(demo))
     except TidegateError as fault:
         print(f"\n{fault}", file=sys.stderr)

@@ -1,6 +1,6 @@
 """`<pipeline>_hourly`: one UTC hour a run, from its drops to published, scored rows.
 
-drops_ready -> prepare -> gate_silver, gate_features -> publish_and_score -> announce
+fetch_<source>, for each of kind http -> drops_ready -> prepare -> gate_silver, gate_features -> publish_and_score -> announce
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import Any
 
 from airflow.sdk import DAG, Asset, CronPartitionTimetable
 
+from dag_builder.fetch import FetchDrop
 from dag_builder.gates import Announce, DropsReady, Gate
 from dag_builder.partition import catches_up, hour_param
 from dag_builder.spark_step import SparkStep
@@ -60,13 +61,19 @@ def hourly_dag(name: str) -> DAG:
         tags=[name, "hourly"],
         doc_md=__doc__,
     ) as dag:
+        fetched = [
+            FetchDrop(task_id=f"fetch_{source}", pipeline=name, source=source, pool="default_pool")
+            for source, settings in pipeline.sources.sources.items()
+            if settings.kind == "http"
+        ]
         drops_ready = DropsReady(
-            task_id="drops_ready", pipeline=name, poke_interval=LOOK_EVERY, timeout=hourly.wait, pool="default_pool"
-        )
+            task_id="drops_ready", pipeline=name, poke_interval=LOOK_EVERY, timeout=hourly.wait, pool="default_pool",
+            trigger_rule="all_done",  # a failed fetch may have landed its drop before; what is missing makes the hour late
+        )  # fmt: skip
         prepare = SparkStep(task_id="prepare", pipeline=name, step="prepare", gated=True, pool=name)
         silver = Gate(task_id="gate_silver", pipeline=name, step="prepare", scope="silver")
         features = Gate(task_id="gate_features", pipeline=name, step="prepare", scope="features", after=["silver"])
         publish = SparkStep(task_id="publish_and_score", pipeline=name, step="publish_and_score", pool=name)
         announce = Announce(task_id="announce", pipeline=name, step="publish_and_score", outlets=[hour_asset(name)])
-        drops_ready >> prepare >> [silver, features] >> publish >> announce
+        fetched >> drops_ready >> prepare >> [silver, features] >> publish >> announce
     return dag

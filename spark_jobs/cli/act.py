@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -11,16 +12,21 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from spark_jobs import plan
 from spark_jobs.cli.output import note, show_json
 from spark_jobs.config import load_environment, load_pipeline, project_folder
 from spark_jobs.config.load import check_channels
+from spark_jobs.config.replay import ReplayConf
+from spark_jobs.config.whole import Pipeline
 from spark_jobs.errors import EXIT_BUG, EXIT_OK, UsageError
 from spark_jobs.invocation import Invocation, format_hour, parse_hour
+
+if TYPE_CHECKING:
+    from spark_jobs.sources.faults import Faults
 
 LAST_LINES = 12
 
@@ -155,21 +161,22 @@ def _show(result: dict[str, object], as_json: bool) -> None:
 
 
 def replay_history(
-    pipeline: str, start: str, end: str, only: list[str], scale: list[str], correction: bool, env: str, *, as_json: bool
-) -> None:
-    """Deliver drops for [start, end)."""
+    pipeline: str, start: str, end: str, only: list[str], scale: list[str], correction: bool, faults: Faults, env: str,
+    *, as_json: bool,
+) -> None:  # fmt: skip
+    """Deliver drops for [start, end), badly as `faults` say."""
     from spark_jobs.sources.replay import replay
 
     whole = load_pipeline(pipeline)
     _, places = load_environment(env)
-    if whole.replay is None:
-        raise UsageError(pipeline, "has no replay.yaml", "a pipeline with one, such as the shipped example",
-                         f"add conf/pipelines/{pipeline}/replay.yaml")  # fmt: skip
+    history = _history_of(whole)
     factors = dict(_factor(text) for text in scale)
     low, high = parse_hour(start, "--from"), parse_hour(end, "--to")
+    faults.check(history)
+    faults.require_replayed(only or list(history.sources), low, high)
     report = replay(
-        whole.replay, places.landing / pipeline, low, high, only=only or None, scale=factors, correction=correction,
-        progress=_progress() if sys.stderr.isatty() else None,
+        history, places.landing / pipeline, low, high, only=only or None, scale=factors, correction=correction,
+        faults=faults, progress=_progress() if sys.stderr.isatty() else None,
     )  # fmt: skip
     if as_json:
         show_json({"hours": report.hours, "drops": report.drops, "rows": report.rows, "written": report.written})
@@ -180,9 +187,11 @@ def replay_history(
 def _factor(text: str) -> tuple[str, float]:
     column, _, factor = text.partition("=")
     try:
-        return column, float(factor)
-    except ValueError as error:
-        raise UsageError("--scale", f"'{text}'", "source.column=factor", "--scale orders.amount=100") from error
+        if math.isfinite(number := float(factor)):
+            return column, number
+    except ValueError:
+        pass
+    raise UsageError("--scale", f"'{text}'", "source.column=factor", "--scale orders.amount=100")
 
 
 def _progress() -> Callable[[int, int], None]:
@@ -208,3 +217,28 @@ def maintain_pipeline(pipeline: str, env: str, *, as_json: bool) -> None:
         print(f"{count:>8}  {what}")
     if not done:
         print(f"{pipeline}: nothing to maintain, it never ran")
+
+
+def _history_of(whole: Pipeline) -> ReplayConf:
+    if whole.replay is None:
+        raise UsageError(whole.name, "has no replay.yaml", "a pipeline with one, such as the shipped example",
+                         f"add conf/pipelines/{whole.name}/replay.yaml")  # fmt: skip
+    return whole.replay
+
+
+def serve_history(pipeline: str, port: int | None) -> None:
+    """Answer as the upstreams of the pipeline's sources of kind http, from its packaged history, until a signal.
+
+    Raises:
+        UsageError: no replay.yaml, no source of kind http in it, or the port cannot be had.
+    """
+    from spark_jobs.sources.serve import HistoryServer, local_port
+
+    whole = load_pipeline(pipeline)
+    history = _history_of(whole)
+    served = {n: s for n, s in whole.sources.sources.items() if s.http and n in history.sources}
+    with HistoryServer(history, list(served), local_port(served) if port is None else port) as server:
+        names = ", ".join(f"http://127.0.0.1:{server.server_port}/{name}" for name in served)
+        note(f"serving {names} until Ctrl-C")
+        with suppress(KeyboardInterrupt):
+            server.serve_forever()

@@ -54,6 +54,7 @@ AsKnown = Annotated[
     str | None,
     typer.Option("--as-known", help="Only what was known at this hour, UTC; all that is known when left out."),
 ]
+_CORRECT_ROWS = "Deliver a share of rows again some hours later, a column 1 higher: source.column=0.1:5h."
 Number = Annotated[int | None, typer.Option("--release", help="Release to read; the newest when left out.")]
 
 
@@ -187,17 +188,55 @@ def views(
 
 
 @app.command()
+def fetch(
+    pipeline: Pipeline, from_hour: From, to_hour: To,
+    source: Annotated[list[str] | None, typer.Option("--source", help="Only this source; may be repeated.")] = None,
+    env: Env = "local", json: Json = False,
+) -> None:  # fmt: skip
+    """Ask the upstreams of kind http for the rows of [from, to) and land them as drops; starts no JVM."""
+    from spark_jobs.cli.fetch import fetch_drops
+
+    fetch_drops(pipeline, from_hour, to_hour, source or [], env, as_json=json)
+
+
+@app.command()
 def replay(
     pipeline: Pipeline, from_hour: From, to_hour: To,
     source: Annotated[list[str] | None, typer.Option("--source", help="Only this source; may be repeated.")] = None,
     scale: Annotated[list[str] | None, typer.Option("--scale", help="Change a unit: source.column=factor.")] = None,
     correction: Annotated[bool, typer.Option("--correction", help="Deliver a corrected drop beside the former one.")] = False,
+    late_rows: Annotated[str, typer.Option("--late-rows", help="Hold back a share of rows for some hours: 0.1:5h.")] = "",
+    repeat_rows: Annotated[str, typer.Option("--repeat-rows", help="Put a share of rows into their drop twice: 0.02.")] = "0",
+    correct_rows: Annotated[list[str] | None, typer.Option("--correct-rows", help=_CORRECT_ROWS)] = None,
+    skip: Annotated[list[str] | None, typer.Option("--skip", help="Deliver no drop: source@hour.")] = None,
+    reorder: Annotated[list[str] | None, typer.Option("--reorder", help="Deliver columns in reverse order: source@hour.")] = None,
+    cut: Annotated[list[str] | None, typer.Option("--cut", help="Cut the file to half of its manifest's bytes: source@hour.")] = None,
+    flip: Annotated[list[str] | None, typer.Option("--flip", help="Change one byte of the file: source@hour.")] = None,
+    redeliver: Annotated[list[str] | None, typer.Option("--redeliver", help="Deliver it twice, as two versions: source@hour.")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Chooses the rows and bytes of these options, whatever the interval.")] = 1,
     env: Env = "local", json: Json = False,
 ) -> None:  # fmt: skip
-    """Deliver the packaged history as hourly drops into the landing folder, as an upstream would."""
-    from spark_jobs.cli.act import replay_history
+    """Deliver the packaged history as hourly drops into the landing folder, as an upstream would; badly when asked to.
 
-    replay_history(pipeline, from_hour, to_hour, source or [], scale or [], correction, env, as_json=json)
+    source@hour names one drop, such as orders@2013-11-01T12. Options that take a list may be repeated.
+    """
+    from spark_jobs.cli.act import replay_history
+    from spark_jobs.sources.faults import parse_faults
+
+    drops = {"skip": skip, "reorder": reorder, "cut": cut, "flip": flip, "redeliver": redeliver}
+    faults = parse_faults(seed, late_rows, repeat_rows, correct_rows or [], {name: drops[name] or [] for name in drops})
+    replay_history(pipeline, from_hour, to_hour, source or [], scale or [], correction, faults, env, as_json=json)
+
+
+@app.command()
+def serve(
+    pipeline: Pipeline,
+    port: Annotated[int | None, typer.Option("--port", help="Port of 127.0.0.1; that of the sources' urls when left out.")] = None,
+) -> None:  # fmt: skip
+    """Serve the packaged history over HTTP on this machine, as the upstreams of kind http would; until Ctrl-C."""
+    from spark_jobs.cli.act import serve_history
+
+    serve_history(pipeline, port)
 
 
 @app.command()

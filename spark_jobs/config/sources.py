@@ -10,8 +10,9 @@ from datetime import timedelta
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from spark_jobs.config.http_source import HttpConf
 from spark_jobs.config.section import Duration, Name, Section
 
 RESERVED = frozenset(
@@ -22,13 +23,13 @@ RESERVED = frozenset(
     }
 )
 _COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
-_NOT_YET_KINDS = ("http", "jdbc")
+_NOT_YET_KINDS = ("jdbc",)
 _NOT_YET_FORMATS = ("parquet", "avro", "orc", "xml", "json", "delta", "iceberg", "excel")
 
 
 def _kind(value: object) -> object:
     if value in _NOT_YET_KINDS:
-        raise ValueError(f"not yet: sources of kind '{value}'; legal: files")
+        raise ValueError(f"not yet: sources of kind '{value}'; legal: files, http")
     return value
 
 
@@ -81,11 +82,13 @@ DropFormat = Annotated[Literal["csv", "jsonl"], BeforeValidator(_format)]
 
 
 class SourceConf(Section):
-    """One upstream that delivers one drop an hour: a file and a manifest, the manifest last."""
+    """One upstream, with one drop an hour: a file and a manifest, the manifest last. `http` belongs to kind http."""
 
-    kind: Annotated[Literal["files"], BeforeValidator(_kind)] = Field(
-        description="how rows are fetched: files (http and jdbc: not yet); example: files"
+    kind: Annotated[Literal["files", "http"], BeforeValidator(_kind)] = Field(
+        description="who lands the drops: files (the upstream) or http (`tidegate fetch` asks the upstream for the rows);"
+        " jdbc: not yet; example: files"
     )
+    http: HttpConf | None = Field(default=None)
     manifests: ManifestPath = Field(
         description="path of an hour's manifest below landing/<pipeline>; {day} is YYYY-MM-DD, {hour} is HH, both UTC;"
         " a correction adds .2, .3 … after {hour}; the data file lies beside it, named by the manifest;"
@@ -93,7 +96,7 @@ class SourceConf(Section):
     )
     format: DropFormat = Field(
         description="csv (a header line, comma, one record a line) or jsonl (one object a line); a file that ends in"
-        " .gz is unpacked; UTF-8; example: csv"
+        " .gz is unpacked; UTF-8; of kind http: csv pages stay csv, JSON pages become jsonl; example: csv"
     )
     grace: Duration = Field(
         default=timedelta(minutes=15),
@@ -107,6 +110,16 @@ class SourceConf(Section):
         description="names that the upstream delivers, in any order; one missing or one more refuses the drop;"
         " example: [order_id, placed_at, amount]",
     )
+
+    @model_validator(mode="after")
+    def _http_belongs_to_its_kind(self) -> SourceConf:
+        if self.kind == "http" and self.http is None:
+            raise ValueError("kind: http needs a section http with a url, such as http: {url: https://…}")
+        if self.kind != "http" and self.http is not None:
+            raise ValueError(f"http: belongs to kind http, this source is of kind {self.kind}")
+        if self.http and self.http.rows and self.format == "csv":
+            raise ValueError("http.rows: names a place in a JSON page; leave it out, or write format: jsonl")
+        return self
 
 
 class SourcesConf(Section):

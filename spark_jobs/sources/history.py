@@ -43,6 +43,11 @@ class HourlyText:
         first, last = (int(at) for at in np.searchsorted(self.hours, [hour, hour + 1]))
         return self.header + bytes(self.data[int(self.ends[first]) : int(self.ends[last])]), last - first
 
+    def lines_of_hour(self, hour: int) -> list[bytes]:
+        """The same rows one by one, without the header, each with its line end."""
+        first, last = (int(at) for at in np.searchsorted(self.hours, [hour, hour + 1]))
+        return [bytes(self.data[int(self.ends[at]) : int(self.ends[at + 1])]) for at in range(first, last)]
+
 
 def data_folder(conf: ReplayConf) -> Path:
     """The folder of the history's files, found without importing the package.
@@ -94,14 +99,31 @@ def read_history(path: Path, columns: list[str], nulls: list[str]) -> pa.Table:
     return pa_csv.read_csv(io.BytesIO(data), convert_options=convert).combine_chunks()
 
 
-def hourly_text(history: pa.Table, source: ReplaySource, scale: Mapping[str, float]) -> HourlyText:
-    """Every row of the history once, as the line of a drop; `scale` multiplies a delivered column of numbers."""
+def hourly_text(
+    history: pa.Table,
+    source: ReplaySource,
+    scale: Mapping[str, float],
+    *,
+    higher: str | None = None,
+    backwards: bool = False,
+) -> HourlyText:
+    """Every row of the history once, as the line of a drop; `scale` multiplies a delivered column of numbers.
+
+    `higher`: a delivered column of numbers to which 1 is added then. `backwards`: columns in reverse order.
+
+    Raises:
+        UsageError: a column that is scaled or made higher does not hold numbers, or they become too large.
+    """
     seconds = _seconds(history, source.hour.of) + _minutes(history, source.hour.plus_minutes) * 60
     hours = np.floor_divide(seconds + int(source.hour.shift.total_seconds()), HOUR_SECONDS)
     order = np.argsort(hours, kind="stable")
     texts = {name: _delivered(history, spec) for name, spec in source.columns.items()}
     for name, factor in scale.items():
-        texts[name] = _scaled(texts[name], factor)
+        texts[name] = _scaled(texts[name], name, factor)
+    if higher:
+        texts[higher] = _scaled(texts[higher], higher, 1.0, 1.0)
+    if backwards:
+        texts = dict(reversed(texts.items()))
     columns = [column.take(pa.array(order)) for column in texts.values()]
     if source.format == "csv":
         lines, header = _csv_lines(columns), (",".join(texts) + "\n").encode()
@@ -149,11 +171,15 @@ def _delivered(history: pa.Table, spec: str | InstantOf) -> pa.Array:
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
-def _scaled(column: pa.Array, factor: float) -> pa.Array:
-    """The numbers of `column` times `factor`, as text; whole numbers without a point."""
-    numbers = pc.multiply(pc.cast(column, pa.float64()), factor)
-    whole = pc.all(pc.equal(numbers, pc.round(numbers))).as_py() is not False
-    return pc.cast(pc.cast(numbers, pa.int64()) if whole else numbers, pa.large_string())
+def _scaled(column: pa.Array, name: str, factor: float, more: float | None = None) -> pa.Array:
+    """The numbers of `column` times `factor`, then plus `more`, as text; whole numbers without a point."""
+    try:
+        numbers = pc.multiply(pc.cast(column, pa.float64()), factor)
+        numbers = numbers if more is None else pc.add(numbers, more)
+        whole = pc.all(pc.equal(numbers, pc.round(numbers))).as_py() is not False
+        return pc.cast(pc.cast(numbers, pa.int64()) if whole else numbers, pa.large_string())
+    except pa.ArrowInvalid as error:
+        raise UsageError(f"replay: column '{name}'", str(error), "a delivered column of numbers") from error
 
 
 def _csv_lines(columns: list[pa.Array]) -> pa.Array:

@@ -13,16 +13,18 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from spark_jobs.config.replay import ReplayConf
 from spark_jobs.errors import UsageError, nearest
 from spark_jobs.invocation import HOUR, format_hour, hours_between
-from spark_jobs.sources.history import HOUR_SECONDS, HourlyText, data_folder, hourly_text, read_history, source_columns
+from spark_jobs.sources.faults import Faults, FaultyText
+from spark_jobs.sources.history import HourlyText, data_folder, hourly_text, read_history, source_columns
 from spark_jobs.sources.manifest import Manifest, read_manifest, write_whole
 
 ARRIVED_MINUTES = 0.5  # after the end of the hour
-CORRECTION_MINUTES = 9.0  # later than that: still inside a grace of 15 minutes
+AGAIN_MINUTES = 9.0  # later than that, for a correction or a second delivery: still inside a grace of 15 minutes
 Progress = Callable[[int, int], None]
 
 
@@ -37,45 +39,40 @@ class ReplayReport:
 
 
 def replay(
-    conf: ReplayConf,
-    landing: Path,
-    start: datetime,
-    end: datetime,
-    *,
-    only: list[str] | None = None,
-    scale: Mapping[str, float] | None = None,
-    correction: bool = False,
-    arrived_minutes: float = ARRIVED_MINUTES,
-    progress: Progress | None = None,
-) -> ReplayReport:
+    conf: ReplayConf, landing: Path, start: datetime, end: datetime, *, only: list[str] | None = None,
+    scale: Mapping[str, float] | None = None, correction: bool = False, arrived_minutes: float = ARRIVED_MINUTES,
+    faults: Faults | None = None, progress: Progress | None = None,
+) -> ReplayReport:  # fmt: skip
     """Put the drops of [start, end) below `landing`, the pipeline's own landing folder, oldest hour first.
 
     `only`: these sources. `scale`: factor by "source.column", such as {"orders.amount": 100}: a change of unit at the
     upstream. `correction`: deliver the next version of each drop whose newest version has other bytes, 9 minutes later.
-    `arrived_minutes`: minutes from the end of the hour to the arrival. `progress(done, all)` counts drops.
+    `arrived_minutes`: minutes from the end of the hour to the arrival. `faults`: what is delivered badly; those of drops
+    that this call does not deliver are left alone. `progress(done, all)` counts drops, skipped ones too.
 
     Raises:
         UsageError: hours outside of replay.yaml, an unknown source or column, or a drop that is there with other bytes.
     """
-    names = _sources(conf, only)
+    faults, names = faults or Faults(), _sources(conf, only)
     _check_hours(conf, start, end)
-    texts = _texts(conf, names, _scales(conf, names, scale or {}))
-    arrived = timedelta(minutes=arrived_minutes + (CORRECTION_MINUTES if correction else 0.0))
+    faults.check(conf)
+    texts = _texts(conf, names, _scales(conf, names, scale or {}), faults)
+    arrived = HOUR + timedelta(minutes=arrived_minutes + (AGAIN_MINUTES if correction else 0.0))
     hours = list(hours_between(start, end))
-    rows = written = done = 0
-    for name in names:
-        suffix = f"{conf.sources[name].format}.gz"
-        folders: dict[str, _Folder] = {}
-        for hour in hours:
-            day = f"{hour:%Y-%m-%d}"
-            folder = folders.get(day) or folders.setdefault(day, _Folder(landing / name / day))
-            data, count = texts[name].of_hour(int(hour.timestamp()) // HOUR_SECONDS)
-            packed = gzip.compress(data, compresslevel=1, mtime=0)
-            written += folder.deliver(name, hour, suffix, packed, count, hour + HOUR + arrived, correction)
-            rows, done = rows + count, done + 1
-            if progress:
-                progress(done, len(hours) * len(names))
-    return ReplayReport(len(hours), done, rows, written)
+    folders: dict[Path, _Folder] = {}
+    drops = rows = written = 0
+    for done, (name, hour) in enumerate(((name, hour) for name in names for hour in hours), start=1):
+        if (name, hour) not in faults.skip:
+            data, count = texts[name].of_hour(hour)
+            path, suffix = landing / name / f"{hour:%Y-%m-%d}", f"{conf.sources[name].format}.gz"
+            folder = folders.get(path) or folders.setdefault(path, _Folder(path))
+            packed, copies = gzip.compress(data, compresslevel=1, mtime=0), 1 + ((name, hour) in faults.redeliver)
+            spoilt = faults.spoilt(name, hour, packed)
+            written += folder.deliver(name, hour, suffix, packed, count, hour + arrived, correction, copies, spoilt)
+            drops, rows = drops + copies, rows + count * copies
+        if progress:
+            progress(done, len(hours) * len(names))
+    return ReplayReport(len(hours), drops, rows, written)
 
 
 class _Folder:
@@ -92,37 +89,48 @@ class _Folder:
                 self.versions.setdefault(match[1], []).append(int(match[2] or 1))
 
     def deliver(
-        self, source: str, hour: datetime, suffix: str, data: bytes, rows: int, arrived_at: datetime, correction: bool
-    ) -> bool:
-        """Write file, then manifest; False when the drop is there already."""
-        sha256 = hashlib.sha256(data).hexdigest()
-        there = sorted(self.versions.get(f"{hour:%H}", []))
-        for version in there[-1:] if correction else there:
-            manifest = read_manifest(self.path / f"{_stem(hour, version)}.manifest.json", source, hour)
-            if manifest.sha256 == sha256:
-                return self._restore(manifest, data)
-            if correction:
-                arrived_at = max(arrived_at, manifest.arrived_at)  # the newest arrival is the one that counts
-        if there and not correction:
+        self, source: str, hour: datetime, suffix: str, data: bytes, rows: int, arrived_at: datetime, correction: bool,
+        copies: int = 1, on_disk: bytes | None = None,
+    ) -> int:  # fmt: skip
+        """Write each file, then its manifest; how many files were not there already.
+
+        `copies` versions of these bytes lie there in the end, 9 minutes apart. `on_disk`: what the files hold, if that
+        is not what their manifests say.
+        """
+        sha256, content = hashlib.sha256(data).hexdigest(), data if on_disk is None else on_disk
+        versions = sorted(self.versions.get(f"{hour:%H}", []))
+        there = [
+            read_manifest(self.path / f"{_stem(hour, version)}.manifest.json", source, hour) for version in versions
+        ]
+        same = [manifest for manifest in there if manifest.sha256 == sha256]
+        if there and not correction and not same:
             found = f"{source} of {format_hour(hour)} was delivered with other bytes"
             raise UsageError(str(self.path), found, "the same bytes, or a correction", "replay it as a correction")
-        stem = _stem(hour, there[-1] + 1 if there else 1)
-        manifest = Manifest(
-            schema_version=1, source=source, hour=hour, file=f"{stem}.{suffix}", rows=rows, bytes=len(data),
-            sha256=sha256, arrived_at=arrived_at,
-        )  # fmt: skip
-        write_whole(self.path / manifest.file, data)
-        write_whole(self.path / f"{stem}.manifest.json", manifest.text().encode())
-        return True
+        if there and correction and there[-1].sha256 != sha256:
+            same = []  # an older version does not count: readers follow the newest
+        written = sum(self._restore(manifest, content) for manifest in same)
+        newest = max((manifest.arrived_at for manifest in there), default=arrived_at)  # the one that counts
+        version = versions[-1] if versions else 0
+        for copy in range(len(same), copies):
+            version, at = version + 1, max(newest, arrived_at + copy * timedelta(minutes=AGAIN_MINUTES))
+            stem = _stem(hour, version)
+            manifest = Manifest(
+                schema_version=1, source=source, hour=hour, file=f"{stem}.{suffix}", rows=rows, bytes=len(data),
+                sha256=sha256, arrived_at=at,
+            )  # fmt: skip
+            write_whole(self.path / manifest.file, content)
+            write_whole(self.path / f"{stem}.manifest.json", manifest.text().encode())
+            written += 1
+        return written
 
-    def _restore(self, manifest: Manifest, data: bytes) -> bool:
-        """Write the file of a delivered manifest again when it is gone or cut; False when it is as it should be."""
+    def _restore(self, manifest: Manifest, content: bytes) -> bool:
+        """Write the file of a delivered manifest again when it does not hold `content`; False when it does."""
         try:
-            whole = os.stat(self.path / manifest.file).st_size == manifest.bytes
+            whole = (self.path / manifest.file).read_bytes() == content
         except FileNotFoundError:
             whole = False
         if not whole:
-            write_whole(self.path / manifest.file, data)
+            write_whole(self.path / manifest.file, content)
         return not whole
 
 
@@ -159,8 +167,15 @@ def _scales(conf: ReplayConf, names: list[str], scale: Mapping[str, float]) -> d
     return factors
 
 
-def _texts(conf: ReplayConf, names: list[str], scales: Mapping[str, Mapping[str, float]]) -> dict[str, HourlyText]:
-    """The lines of each source; a file that several sources share is read once."""
+def clean_texts(conf: ReplayConf, names: list[str]) -> dict[str, FaultyText]:
+    """What these sources deliver when nothing goes wrong."""
+    return _texts(conf, names, {}, Faults())
+
+
+def _texts(
+    conf: ReplayConf, names: list[str], scales: Mapping[str, Mapping[str, float]], faults: Faults
+) -> dict[str, FaultyText]:
+    """The drops of each source; a file that several sources share is read once."""
     folder = data_folder(conf)
     needed: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for name in names:
@@ -170,8 +185,10 @@ def _texts(conf: ReplayConf, names: list[str], scales: Mapping[str, Mapping[str,
         (file, nulls): read_history(folder / file, list(dict.fromkeys(columns)), list(nulls))
         for (file, nulls), columns in needed.items()
     }
-    texts = {}
-    for name in names:
+
+    def text(name: str, corrected: str | None, backwards: bool) -> HourlyText:
         source = conf.sources[name]
-        texts[name] = hourly_text(histories[(source.file, tuple(source.nulls))], source, scales.get(name, {}))
-    return texts
+        history = histories[(source.file, tuple(source.nulls))]
+        return hourly_text(history, source, scales.get(name, {}), higher=corrected, backwards=backwards)
+
+    return {name: FaultyText(name, faults, partial(text, name)) for name in names}

@@ -14,6 +14,7 @@ import pytest
 CHECKOUT = Path(__file__).resolve().parents[2]
 HEAVY = ("pyspark", "delta", "deltalake", "great_expectations", "mlflow", "pandas", "pyarrow", "xgboost")
 HOURLY = {
+    "fetch_weather": {"drops_ready"},
     "drops_ready": {"prepare"},
     "prepare": {"gate_silver", "gate_features"},
     "gate_silver": {"publish_and_score"},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import json
 import os
 import subprocess
@@ -11,17 +13,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from deltalake import write_deltalake
 
 from spark_jobs.cli.output import show_table
 from spark_jobs.config import load_pipeline
-from spark_jobs.errors import EXIT_OK, EXIT_USAGE, UsageError
+from spark_jobs.errors import EXIT_OK, EXIT_REFUSED, EXIT_RETRY, EXIT_USAGE, UsageError
 from spark_jobs.invocation import HOUR, Invocation
 from spark_jobs.lake.kinds import table_kinds
 from spark_jobs.lake.reading import read_current
 from spark_jobs.ledger import Ledger, Release
 from spark_jobs.verdict import Outcome, RuleResult, Verdict
 from tests.unit.test_cli_words import _TELL, HOURS, _heavy, _run
+from tests.unit.test_sources_http import TOKEN, Answer, Server, upstream
+
+__all__ = ["upstream"]  # a fixture
 
 LOW, HIGH = datetime(2013, 11, 1, 12, tzinfo=UTC), datetime(2013, 11, 1, 13, tzinfo=UTC)
 WEATHER = "silver/weather"
@@ -115,6 +121,86 @@ def test_text_has_no_escape_codes_in_a_terminal_under_no_color(words: list[str],
     )  # fmt: skip
     assert done.returncode == EXIT_OK
     assert "\x1b" not in done.stdout
+
+
+def _set_sources(project: Path, **changes: dict[str, Any]) -> None:
+    path = project / "conf/pipelines/nycflights13/sources.yaml"
+    declared = yaml.safe_load(path.read_text())["sources"]
+    for name, source in declared.items():
+        source.pop("http", None)
+        source |= {"kind": "files"} | changes.get(name, {})
+    path.write_text(yaml.safe_dump({"sources": declared}))
+
+
+@pytest.fixture
+def http_source(project: Path, upstream: Server) -> Server:
+    """The shipped project, whose weather alone comes from an upstream of kind http, with a token."""
+    section = {"url": f"{upstream.home}/weather/{{day}}/{{hour}}", "token_env": "WEATHER_TOKEN"}
+    _set_sources(project, weather={"kind": "http", "http": section})
+    upstream.says(Answer(b'[{"origin": "JFK", "temp": 50.00}, {"origin": "EWR"}]'))
+    return upstream
+
+
+def test_fetch_lands_the_drops_of_kind_http_and_says_so(http_source: Server, project: Path) -> None:
+    """Two hours, the oldest first; for people and as JSON; a second call writes nothing; nothing heavy, no token."""
+    words = ["fetch", "nycflights13", "--from", "2013-11-01T12", "--to", "2013-11-01T14"]
+    done = _run(*words, code=_TELL, WEATHER_TOKEN=TOKEN)
+    assert (done.returncode, _heavy(done.stderr)) == (EXIT_OK, [])
+    assert done.stdout.splitlines() == [
+        "source   hour                 version  rows  bytes  pages  written",
+        "weather  2013-11-01T12:00:00  1        2     51     1      yes",
+        "weather  2013-11-01T13:00:00  1        2     51     1      yes",
+    ]
+    assert [path for path, _ in http_source.asked] == ["/weather/2013-11-01/12", "/weather/2013-11-01/13"]
+    again = _run(*words, "--source", "weather", "--json", WEATHER_TOKEN=TOKEN)
+    landing = project / "var/landing/nycflights13/weather/2013-11-01"
+    facts = {"source": "weather", "version": 1, "rows": 2, "bytes": 51, "pages": 1, "written": False}
+    assert json.loads(again.stdout)["drops"] == [
+        facts | {"hour": f"2013-11-01T{hour}:00:00Z", "manifest": str(landing / f"{hour}.manifest.json")}
+        for hour in (12, 13)
+    ]
+    assert {path.name for path in landing.iterdir()} == {
+        f"{hour}.{kind}" for hour in (12, 13) for kind in ("jsonl", "manifest.json")
+    }
+    assert TOKEN not in done.stdout + done.stderr + again.stdout + again.stderr
+    plan = json.loads(_run("plan", "nycflights13", "prepare", *HOURS, "--json").stdout)
+    assert (plan["missing_drops"]["weather"], plan["missing_drops"]["departures"]) == (0, 1)
+
+
+def test_fetch_asks_only_for_the_sources_that_are_named(project: Path, upstream: Server) -> None:
+    """Another source of kind http is left alone; a pipeline without any is told so."""
+    others = {"kind": "http", "http": {"url": f"{upstream.home}/{{from}}"}}
+    _set_sources(project, schedules=others, departures=others)
+    upstream.says(Answer(b"", status=204))
+    done = _run("fetch", "nycflights13", *HOURS, "--source", "departures", "--json")
+    assert [drop["source"] for drop in json.loads(done.stdout)["drops"]] == ["departures"]
+    assert len(upstream.asked) == 1
+    _set_sources(project)
+    none = _run("fetch", "nycflights13", *HOURS)
+    assert (none.returncode, none.stdout) == (EXIT_USAGE, "")
+    assert all(part in none.stderr for part in ("no source of kind http", "  allowed: ", "  do: "))
+
+
+@pytest.mark.parametrize(
+    ("answer", "token", "code", "said"),
+    [
+        (Answer(status=404), TOKEN, EXIT_USAGE, "status 404"),
+        (Answer(), "", EXIT_USAGE, "WEATHER_TOKEN is not set"),
+        (Answer(b"{}"), TOKEN, EXIT_REFUSED, "no list at the top"),
+        (Answer(status=429, headers={"Retry-After": "0"}), TOKEN, EXIT_RETRY, "status 429, 6 time(s)"),
+    ],
+)
+def test_a_fetch_that_fails_ends_with_its_own_exit_code(
+    answer: Answer, token: str, code: int, said: str, http_source: Server, project: Path
+) -> None:
+    """Four parts on stderr, nothing on stdout, nothing landed, no token."""
+    http_source.says(answer)
+    done = _run("fetch", "nycflights13", *HOURS, "--json", WEATHER_TOKEN=token)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert all(part in done.stderr for part in (said, "weather 2013-11-01T12:00:00", "  allowed: ", "  do: "))
+    assert TOKEN not in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(project.glob("var/landing/**/*.json*"))
 
 
 def test_a_table_is_as_wide_as_its_text(capsys: pytest.CaptureFixture[str]) -> None:
@@ -300,3 +386,30 @@ def test_a_rollback_says_which_hours_are_withdrawn_and_how_to_undo_it(lake: Path
     assert json.loads(_run("status", "nycflights13", "--json").stdout)["hours"] == {"published": 2}
     shown = json.loads(_run("release", "show", "nycflights13", "3", "--json").stdout)
     assert (shown["kind"], shown["why"], shown["dead"]) == ("rollback", "wrong unit", [pub])
+
+
+def test_replay_delivers_badly_what_its_options_name(project: Path) -> None:
+    """Every option in one call over four hours: one in two versions, one skipped, one cut, one with a changed byte."""
+    drop = "weather@2013-11-01T"
+    done = _run(
+        "replay", "nycflights13", "--from", "2013-11-01T12", "--to", "2013-11-01T16", "--source", "weather", "--json",
+        "--redeliver", f"{drop}12", "--reorder", f"{drop}12", "--skip", f"{drop}13", "--cut", f"{drop}14", "--flip", f"{drop}15",
+        "--late-rows", "0.1:1h", "--repeat-rows", "0.1", "--correct-rows", "weather.temp=1:1h", "--seed", "7",
+    )  # fmt: skip
+    assert done.returncode == EXIT_OK, done.stderr
+    report = json.loads(done.stdout)
+    assert {name: report[name] for name in ("hours", "drops", "written")} == {"hours": 4, "drops": 4, "written": 4}
+    assert report["rows"] > 4 * 3  # corrected rows come again
+    folder = project / "var/landing/nycflights13/weather/2013-11-01"
+    files = [folder / f"{stem}.jsonl.gz" for stem in ("12", "12.2", "14", "15")]
+    assert sorted(folder.glob("*.gz")) == sorted(files)
+    facts = [json.loads(file.with_name(file.name.replace("jsonl.gz", "manifest.json")).read_text()) for file in files]
+    assert [file.stat().st_size for file in files] == [
+        fact["bytes"] // 2 if fact["file"] == "14.jsonl.gz" else fact["bytes"] for fact in facts
+    ]
+    sound = [
+        hashlib.sha256(file.read_bytes()).hexdigest() == fact["sha256"] for file, fact in zip(files, facts, strict=True)
+    ]
+    assert sound == [True, True, False, False]
+    assert facts[0]["sha256"] == facts[1]["sha256"]
+    assert gzip.decompress(files[0].read_bytes()).startswith(b'{"visib":')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import indent
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import pytest
@@ -212,7 +213,6 @@ def test_planned_fields_are_known_in_six_sections_at_least() -> None:
 @pytest.mark.parametrize(
     ("file", "old", "new"),
     [
-        ("conf/pipelines/nycflights13/sources.yaml", "kind: files", "kind: http"),
         ("conf/pipelines/nycflights13/sources.yaml", "kind: files", "kind: jdbc"),
         ("conf/pipelines/nycflights13/sources.yaml", "format: csv", "format: parquet"),
         ("conf/environments/local.yaml", "grouping: fused", "grouping: split"),
@@ -229,6 +229,76 @@ def test_a_planned_kind_is_refused_at_its_line_in_a_file(file: str, old: str, ne
     [fault] = _faults(file, project)
     assert fault.place.startswith(f"{file}:{text[: text.index(old)].count(chr(10)) + 1}:")
     assert "not yet" in fault.found
+    assert "^" in fault.caret
+
+
+HTTP = """  weather:
+    kind: http
+    http:
+      url: https://api.example.com/{day}/{hour}
+      pages: cursor
+      cursor:
+        field: /next
+        parameter: after
+      rows: /data
+      token_env: WEATHER_TOKEN
+      arrived: last_modified
+      timeout: 5m
+      max_bytes: 1000
+"""
+
+
+def _with_http(project: Path, old: str = "", new: str = "") -> str:
+    """The text of sources.yaml when its last source has every key of kind http, with one change among those."""
+    path = project / "conf/pipelines/nycflights13/sources.yaml"
+    declared = yaml.safe_load((CHECKOUT / path.relative_to(project)).read_text())["sources"]
+    others = {name: source for name, source in declared.items() if name != "weather"}
+    rest = {key: declared["weather"][key] for key in ("manifests", "format", "columns")}
+    assert not old or HTTP.count(old) == 1
+    text = yaml.safe_dump({"sources": others}) + (HTTP.replace(old, new) if old else HTTP)
+    path.write_text(text + indent(yaml.safe_dump(rest), "    "))
+    return path.read_text()
+
+
+def test_a_source_of_kind_http_is_taken(project: Path) -> None:
+    """The shipped project with one; what the refusals below start from."""
+    _with_http(project)
+    assert _faults("conf/pipelines/nycflights13/sources.yaml", project) == []
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["http", "url", "pages", "cursor", "field", "parameter", "rows", "token_env", "arrived", "timeout", "max_bytes"],
+)
+def test_a_misspelt_key_of_kind_http_is_refused_with_the_key_that_was_meant(key: str, project: Path) -> None:
+    """No shipped file has all of them, so they are tried here."""
+    for slip in _slips(key):
+        text = _with_http(project, f" {key}:", f" {slip}:")
+        line = text[: text.index(f" {slip}:")].count("\n") + 1
+        told = [fault for fault in _faults("sources.yaml", project) if f"unknown key '{slip}'" in fault.found]
+        assert [fault.place.split(":")[1] for fault in told] == [str(line)]
+        assert f"did you mean '{key}'" in told[0].allowed
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key", "said"),
+    [
+        ("https:", "http:", "url", "write https"),
+        ("pages: cursor", "pages: link", "cursor", "belongs to pages cursor"),
+        ("      rows: /data\n", "", "pages", "write rows"),
+        ("kind: http", "kind: files", "http", "belongs to kind http"),
+        ("rows: /data", "rows: data", "rows", "not a JSON pointer"),
+        (HTTP[HTTP.index("    http:") :], "", "kind", "needs a section http"),
+    ],
+)
+def test_a_fault_of_kind_http_is_told_at_its_line(old: str, new: str, key: str, said: str, project: Path) -> None:
+    """Also what two keys disagree about stands at one of them."""
+    text = _with_http(project, old, new)
+    [fault] = _faults("sources.yaml", project)
+    lines = text.splitlines()
+    line = int(fault.place.split(":")[1])
+    assert lines[line - 1].strip().startswith(f"{key}:")
+    assert said in fault.found
     assert "^" in fault.caret
 
 

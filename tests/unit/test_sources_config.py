@@ -63,8 +63,8 @@ def test_N15_a_manifest_path_that_may_lead_out_of_the_landing_folder_is_refused(
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"kind": "http"}, "not yet: sources of kind 'http'"),
-        ({"kind": "jdbc"}, "not yet"),
+        ({"kind": "jdbc"}, "not yet: sources of kind 'jdbc'"),
+        ({"kind": "htp"}, "'files' or 'http'"),
         ({"format": "parquet"}, "not yet: format 'parquet'"),
         ({"format": "cvs"}, "csv"),
         ({"columns": []}, "at least 1"),
@@ -79,6 +79,95 @@ def test_what_a_source_may_not_say_is_refused_with_its_reason(change: dict[str, 
     """Each change of a good source alone is a fault."""
     with pytest.raises(ValidationError, match=said):
         SourceConf.model_validate(ORDERS | change)
+
+
+HTTP: dict[str, Any] = {"url": "https://api.example.com/orders?from={from}&to={to}"}
+CURSOR: dict[str, Any] = {"pages": "cursor", "rows": "/data", "cursor": {"field": "/meta/next", "parameter": "after"}}
+
+
+def _http(section: dict[str, Any] | None = None, **changes: Any) -> SourceConf:
+    more = {"kind": "http", "format": "jsonl", "http": HTTP | (section or {})}
+    return SourceConf.model_validate(ORDERS | more | changes)
+
+
+def test_the_defaults_of_kind_http_are_one_page_five_minutes_and_64_mib() -> None:
+    """The least that it has to say is a url."""
+    http = _http().http
+    assert http is not None
+    assert (http.pages, http.rows, http.token_env, http.timeout, http.max_bytes) == (
+        "none", None, None, timedelta(minutes=5), 64 << 20,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("section", "changes"),
+    [
+        ({"url": "https://api.example.com:8443/{day}/{hour}.csv"}, {"format": "csv"}),
+        ({"url": "http://127.0.0.1:8080/{from}"}, {}),
+        ({"url": "http://localhost/?to={to}"}, {}),
+        ({"pages": "none"}, {}),
+        ({"pages": "link"}, {"format": "csv"}),
+        (CURSOR, {}),
+        (CURSOR | {"cursor": {"field": "/a~1b", "parameter": "page.no"}}, {}),
+        ({"rows": "/data/0/items"}, {}),
+        ({"token_env": "ORDERS_TOKEN_2"}, {}),
+        ({"timeout": "1m"}, {}),
+        ({"max_bytes": 1}, {}),
+        ({"max_bytes": 1 << 30}, {}),
+    ],
+)
+def test_what_kind_http_may_say(section: dict[str, Any], changes: dict[str, Any]) -> None:
+    """Each field with a value that is taken."""
+    http = _http(section, **changes).http
+    assert http is not None
+    told = http.model_dump(mode="json")
+    assert {name: told[name] for name in section} == section
+
+
+@pytest.mark.parametrize(
+    ("section", "changes", "said"),
+    [
+        ({"url": "http://api.example.com/{from}"}, {}, "write https"),
+        ({"url": "http://127.0.0.1.example.com/{from}"}, {}, "write https"),
+        ({"url": "ftp://api.example.com/{from}"}, {}, "must begin with https://"),
+        ({"url": "file:///orders/{from}"}, {}, "must begin with https://"),
+        ({"url": "https:///orders/{from}"}, {}, "must begin with https://"),
+        ({"url": "https://{hour}.example.com/{day}"}, {}, "must begin with https://"),
+        ({"url": "https://me:secret@api.example.com/{from}"}, {}, "write token_env"),
+        ({"url": "https://api.example.com:port/{from}"}, {}, "is not a url"),
+        ({"url": "https://api.example.com/{from}#top"}, {}, "is not a url"),
+        ({"url": "https://api.example.com/{from} {to}"}, {}, "is not a url"),
+        ({"url": "https://api.example.com\\@evil/{from}"}, {}, "is not a url"),
+        ({"url": "https://api.example.com/{form}"}, {}, "is not a url"),
+        ({"url": "https://api.example.com/orders"}, {}, "must name the hour"),
+        ({"url": "https://api.example.com/{day}"}, {}, "must name the hour"),
+        ({"url": "https://api.example.com/{hour}"}, {}, "must name the hour"),
+        ({"pages": "offset"}, {}, "'none', 'link' or 'cursor'"),
+        ({"pages": "cursor"}, {}, "needs a section cursor"),
+        (CURSOR | {"pages": "link"}, {}, "belongs to pages cursor"),
+        (CURSOR | {"rows": None}, {}, "a page with a cursor is no list"),
+        (CURSOR | {"cursor": {"field": "next", "parameter": "after"}}, {}, "not a JSON pointer"),
+        (CURSOR | {"cursor": {"field": "/next"}}, {}, "Field required"),
+        (CURSOR | {"cursor": {"field": "/next", "parameter": "a&b"}}, {}, "not a query parameter"),
+        (CURSOR, {"format": "csv"}, "names a place in a JSON page"),
+        ({"rows": "/data"}, {"format": "csv"}, "names a place in a JSON page"),
+        ({"rows": "data"}, {}, "not a JSON pointer"),
+        ({"rows": "/data/"}, {}, "not a JSON pointer"),
+        ({"rows": "/a~2"}, {}, "not a JSON pointer"),
+        ({"token_env": "Bearer abc"}, {}, "not the name of a variable"),
+        ({"timeout": "0m"}, {}, "no time at all"),
+        ({"timeout": "30s"}, {}, "not a duration"),
+        ({"max_bytes": 0}, {}, "greater than or equal to 1"),
+        ({"max_bytes": (1 << 30) + 1}, {}, "less than or equal to"),
+        ({"token": "abc"}, {}, "Extra inputs"),
+        ({}, {"http": None}, "needs a section http"),
+        ({}, {"kind": "files"}, "belongs to kind http"),
+    ],
+)
+def test_what_kind_http_may_not_say(section: dict[str, Any], changes: dict[str, Any], said: str) -> None:
+    """Each field with a value that is refused, and what does not go together."""
+    with pytest.raises(ValidationError, match=said):
+        _http(section, **changes)
 
 
 def test_an_hour_may_be_shifted_back_and_a_plain_name_is_an_instant() -> None:
