@@ -206,3 +206,13 @@ def test_P2_what_landed_though_its_answer_was_lost_is_not_written_twice(root, le
     assert [DeltaTable(root / table).version() for table in KINDS] == [2, 2]
     assert [release.pub for release in ledger.releases()] == [1, 2]
     assert _seen(root, SILVER) == _seen(root, TILES) == NEW
+
+
+def test_P7_an_older_hour_published_after_newer_ones_replaces_its_own_rows_only(root, ledger):
+    """Hour 1 again, after hours 2 and 3: its old row is gone, theirs stay, and so in a reader that knew less."""
+    publish(ledger, publication(root, ledger, 2, (2, 3), ("second", 2)))
+    publish(ledger, publication(root, ledger, 3, (3, 4), ("third", 3)))
+    publish(ledger, publication(root, ledger, 4, (1, 2), ("again", 4)))
+    assert _seen(root, SILVER) == {"again": 4, "second": 2, "third": 3}
+    before = read_current(root, SILVER, KINDS[SILVER], Ledger.open(root).line(3))
+    assert {row["thing"]: row["amount"] for row in before} == {"old": 1, "second": 2, "third": 3}

@@ -72,8 +72,8 @@ def test_an_hour_belongs_to_the_newest_live_pub_that_covers_it(line, expected):
     assert _covered(line) == expected
 
 
-def test_an_older_hour_that_is_published_again_leaves_later_hours_alone():
-    """P7: the new pub becomes the newest that covers that hour; other hours keep theirs."""
+def test_P7_an_older_hour_that_is_published_again_leaves_later_hours_alone():
+    """The new pub becomes the newest that covers that hour; other hours keep theirs."""
     line = [_release(n, n, ("t", n, n + 1)) for n in (1, 2, 3)] + [_release(4, 9, ("t", 1, 2))]
     assert _covered(line) == [(1, 2, 9), (2, 3, 2), (3, 4, 3)]
 
