@@ -5,12 +5,8 @@ The same function serves spark-submit, the command line and tests; Airflow only 
 
 from __future__ import annotations
 
-import json
-import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
 
 import structlog
 from pyspark.sql import SparkSession
@@ -20,39 +16,18 @@ from spark_jobs.alerts.incidents import Desk
 from spark_jobs.config.environment import Environment, Places
 from spark_jobs.config.load import load_environment, load_pipeline
 from spark_jobs.config.whole import Pipeline
-from spark_jobs.errors import EXIT_OK, RefusedError, RetryError, TidegateError
+from spark_jobs.errors import RefusedError, RetryError, TidegateError
 from spark_jobs.failpoints import failpoint
 from spark_jobs.invocation import Invocation, format_hour
 from spark_jobs.lake.admission import seal
 from spark_jobs.ledger import Ledger, Release
 from spark_jobs.quality.message import message
+from spark_jobs.result import Result
+from spark_jobs.runtime.places import code_version
 from spark_jobs.stages import bronze, features, publish, score, silver, tiles, train, training_set
 from spark_jobs.stages.work import Work
 
 log = structlog.get_logger()
-
-
-@dataclass
-class Result:
-    """What a step answers: the last line of its output, and its exit code."""
-
-    pipeline: str
-    step: str
-    start: str
-    end: str
-    dag_run: str
-    state: str
-    pub: int | None = None
-    release: int | None = None
-    rows: dict[str, int] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
-    why: str = ""
-    exit_code: int = EXIT_OK
-    schema_version: int = 1
-
-    def to_json(self) -> str:
-        """The result line."""
-        return json.dumps(asdict(self), separators=(",", ":"))
 
 
 class StepRun:
@@ -189,14 +164,6 @@ class StepRun:
         self._stage("train", lambda: train.run(work))
         self.ledger.record(self.call, "published", work.pub)
         self.result.state = "published"
-
-
-def code_version(project: Path) -> str:
-    """The commit of the checkout, or the package's version outside one."""
-    found = subprocess.run(
-        ["git", "-C", str(project), "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return found.stdout.strip() or "0.1.0"
 
 
 def _names(call: Invocation) -> dict[str, str]:

@@ -78,7 +78,13 @@ class SparkStep(SparkSubmitOperator):
         return call.command()
 
     def execute(self, context: Context) -> None:
-        """Submit, wait, and say what the exit code means."""
+        """Submit, wait, and say what the exit code means; nothing is submitted where nothing is to be done."""
+        from spark_jobs.stages.unchanged import conclude_unchanged
+
+        done = conclude_unchanged(invocation(context, self.pipeline, self.step, self.width))
+        if done:
+            self.log.info("%s: %s", self.step, done.why)
+            return
         command = self.prepare(context)
         self._hook = self._get_hook()
         try:

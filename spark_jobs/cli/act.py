@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -64,9 +65,14 @@ def submit(call: Invocation) -> tuple[int, dict[str, object]]:
     """
     from spark_jobs.runtime import process_environment, spark_conf, submit_command
     from spark_jobs.runtime.parent import die_with_parent
+    from spark_jobs.stages.unchanged import conclude_unchanged
 
     load_pipeline(call.pipeline)
     check_channels(call.pipeline, call.env)  # all faults of conf/ before any Spark starts
+    done = conclude_unchanged(call)
+    if done:
+        note(f"  {done.why}")
+        return EXIT_OK, asdict(done)
     environment, places = load_environment(call.env)
     jvm, profile = environment.profile(call.step, call.hours)
     conf = spark_conf(jvm, cores=profile.cores, shuffle_partitions=profile.shuffle_partitions)

@@ -71,7 +71,7 @@ def sealed_row(ledger: Ledger, call: Invocation) -> Row:
         raise RefusedError(
             where, f"its gate refused it: {row['why']}", todo=f"deliver a corrected drop, then {prepare.command()}"
         )
-    if row["state"] != "staged":
+    if row["state"] not in ("staged", "published"):  # published: prepare found the rows of its drops released already
         raise RetryError(where, f"prepare is in state '{row['state']}'", "staged", prepare.command())
     return row
 

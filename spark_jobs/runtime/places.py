@@ -6,6 +6,7 @@ Everything is found from this file and three environment variables; nothing is i
 from __future__ import annotations
 
 import os
+import subprocess
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -60,3 +61,10 @@ def java_major(home: Path) -> int | None:
             head = value.strip().strip('"').split(".")[0].split("-")[0].split("+")[0]
             return int(head) if head.isdigit() else None
     return None
+
+
+def code_version(project: Path) -> str:
+    """The commit of the project's checkout, with -dirty where files differ from it; the package's version outside one."""
+    command = ["git", "-C", str(project), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    return found.stdout.strip() or "0.1.0"

@@ -53,7 +53,7 @@ def test_the_words_of_a_week_end_seven_days_after_its_key(project, run_of):
     assert task.application_args[4:8] == ["--from", "2013-10-25T00:00:00", "--to", "2013-11-01T00:00:00"]
 
 
-def test_a_parameter_stands_in_for_a_missing_key(run_of):
+def test_T6_a_parameter_stands_in_for_a_missing_key(run_of):
     start, end = interval(run_of(None, hour=KEY))
     assert (start.isoformat(), end - start) == ("2013-11-01T12:00:00+00:00", timedelta(hours=1))
 
@@ -68,7 +68,7 @@ def test_a_parameter_stands_in_for_a_missing_key(run_of):
         ("2013-11-01T12:00:00+01:00", None, "not in UTC"),
     ],
 )
-def test_a_run_that_names_no_whole_hour_is_refused_and_not_retried(run_of, key, hour, told):
+def test_T6_a_run_that_names_no_whole_hour_is_refused_and_not_retried(run_of, key, hour, told):
     with pytest.raises(AirflowFailException, match=told):
         interval(run_of(key, hour))
 

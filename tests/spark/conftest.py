@@ -21,8 +21,9 @@ from spark_jobs.invocation import HOUR, Invocation, format_hour, parse_hour
 from spark_jobs.lake.kinds import table_kinds
 from spark_jobs.lake.reading import connect, register_current
 from spark_jobs.ledger import Ledger
+from spark_jobs.result import Result
 from spark_jobs.sources.replay import _Folder, replay
-from spark_jobs.steps import Result, StepRun
+from spark_jobs.steps import StepRun
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 NAME = "nycflights13"

@@ -94,7 +94,7 @@ def test_broken_drops_end_with_65_and_nothing_that_is_published_changes(broken: 
     assert before == after
 
 
-def test_a_missing_drop_is_waited_for_until_it_is_late(broken: Any) -> None:
+def test_N16_a_missing_drop_is_waited_for_until_it_is_late(broken: Any) -> None:
     site, _, before, _ = broken
     waiting = site.run("prepare", NOW + 3 * HOUR)
     assert waiting.exit_code == 75

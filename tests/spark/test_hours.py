@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 
-from spark_jobs.invocation import HOUR, format_hour, parse_hour
+from spark_jobs.invocation import HOUR, Invocation, format_hour, parse_hour
 from spark_jobs.ledger import folds
+from spark_jobs.runtime.places import code_version
+from spark_jobs.stages.unchanged import conclude_unchanged
 from spark_jobs.verdict import Outcome
+from tests.spark.conftest import NAME
 
 KEY = "scheduled_at, carrier, flight, origin"
 SPINE = "silver/schedules"
@@ -99,8 +102,12 @@ def test_a_corrected_hour_is_published_from_the_correction(morning: Any) -> None
 
 
 def test_a_run_twice_is_a_run_once(morning: Any, tmp_path: Any) -> None:
+    """As `conclude_unchanged` says, which would have spared the second run (code that differs from its commit aside)."""
     site, last = morning.site.copy(tmp_path / "data"), morning.first + 2 * HOUR
     before = site.seen(without=("pub",))
+    with site.here():
+        spared = conclude_unchanged(Invocation(NAME, "prepare", last, last + HOUR, "spared"))
+    assert (spared is None) == code_version(site.project).endswith("-dirty")
     site.publish(last)
     assert site.ledger.line()[-1].release == 5
     assert site.seen(without=("pub",)) == before
@@ -167,7 +174,7 @@ def redelivered(
     return site, {"gone": gone, "corrected": corrected, "unreadable": unreadable, "older": older, "new": new}
 
 
-def test_tiles_healed_after_a_redelivery_equal_tiles_rebuilt(redelivered: Any) -> None:
+def test_N14_tiles_healed_after_a_redelivery_equal_tiles_rebuilt(redelivered: Any) -> None:
     site, _ = redelivered
     healed = site.ask(
         """SELECT entity, key, event_hour, n, n_delay_min, sum_delay_min, sumsq_delay_min, min_delay_min, max_delay_min,
@@ -185,7 +192,7 @@ def test_tiles_healed_after_a_redelivery_equal_tiles_rebuilt(redelivered: Any) -
     assert site.ask("SELECT count(*) > 0 FROM tiles_departures WHERE n = 0") == [(True,)]  # a plane that flew no more
 
 
-def test_a_redelivery_counts_and_the_older_drop_does_not(redelivered: Any, morning: Any) -> None:
+def test_N11_N14_a_redelivery_counts_and_the_older_drop_does_not(redelivered: Any, morning: Any) -> None:
     site, rows = redelivered
 
     def delay(row: list[str]) -> list[tuple[Any, ...]]:

@@ -39,7 +39,7 @@ def test_an_id_without_any_word_in_training_is_unknown_everywhere(spark):
         ("2013-11-04T04:59:00", [23.0, 6.0, 1439.0]),  # Monday in UTC, Sunday on the wall
     ],
 )
-def test_calendar_parts_are_those_of_the_wall_clock(spark, instant, parts):
+def test_T1_T2_calendar_parts_are_those_of_the_wall_clock(spark, instant, parts):
     calendar = Calendar(of="planned_at", zone="America/New_York", parts=["hour", "weekday", "minute_of_day"])
     rows = spark.createDataFrame([(_at(instant),)], "planned_at timestamp")
     assert _coded(rows, fit_encoder(rows, Inputs(calendar=calendar), {})) == [parts]

@@ -17,8 +17,8 @@ import yaml
 from spark_jobs.invocation import HOUR, parse_hour
 from spark_jobs.learning import tracking
 from spark_jobs.learning.tracking import Tracking
+from spark_jobs.result import Result
 from spark_jobs.stages import spine
-from spark_jobs.steps import Result
 from spark_jobs.verdict import Outcome
 
 CHECKOUT = Path(__file__).resolve().parents[2]

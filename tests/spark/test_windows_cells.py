@@ -141,7 +141,7 @@ def test_a_time_of_knowing_without_a_zone_is_refused(spark: SparkSession) -> Non
 
 
 @pytest.mark.parametrize("order", [(1, 2, 3, 4), (2, 1, 4, 3), (4, 3, 2, 1)])
-def test_hourly_publications_in_any_order_and_one_bulk_run_give_the_same_cells(
+def test_N14_hourly_publications_in_any_order_and_one_bulk_run_give_the_same_cells(
     spark: SparkSession, order: tuple[int, ...]
 ) -> None:
     """Rows of two event hours that arrive in any of four hours: as known at each hour, and at the end."""

@@ -20,7 +20,7 @@ from spark_jobs.errors import RefusedError, RetryError, TidegateError, UsageErro
 from spark_jobs.failpoints import VARIABLE
 from spark_jobs.invocation import HOUR_FORMAT, Invocation, format_hour, parse_hour
 from spark_jobs.ledger.schemas import KINDS, SCHEMA_VERSION, SCHEMAS, STATES
-from spark_jobs.steps import Result
+from spark_jobs.result import Result
 from spark_jobs.verdict import Outcome, RuleResult, Verdict
 
 CHECKOUT = Path(__file__).parents[2]
@@ -72,8 +72,8 @@ def test_a_call_with_a_wrong_word_is_a_fault_of_usage(words):
 
 
 @pytest.mark.parametrize("end", [SIX, SIX - timedelta(hours=1)])
-def test_an_interval_without_an_hour_is_refused(end):
-    """T6: [from, to) in whole hours, never empty."""
+def test_T6_an_interval_without_an_hour_is_refused(end):
+    """[from, to) in whole hours, never empty."""
     with pytest.raises(UsageError, match="holds no hour"):
         Invocation("p", "prepare", SIX, end, "r")
 
@@ -87,7 +87,7 @@ def test_the_partition_key_of_an_hour_is_its_utc_start_to_the_second():
 
 
 @pytest.mark.parametrize("text", ["2013-11-01T06:30:00", "2013-11-01T06:00:00-04:00", "yesterday", "", "2013-13-01"])
-def test_what_is_not_a_whole_utc_hour_is_refused(text):
+def test_T6_what_is_not_a_whole_utc_hour_is_refused(text):
     with pytest.raises(UsageError):
         parse_hour(text)
 

@@ -59,7 +59,7 @@ def _known_at(rows: Rows, pub: int, hour: datetime) -> datetime:
     return max((row["known_at"] for row in rows if row["pub"] == pub), default=hour + HOUR)
 
 
-def test_a_late_row_inside_a_later_drop_stands_beside_the_rows_of_its_own_hour():
+def test_N14_a_late_row_inside_a_later_drop_stands_beside_the_rows_of_its_own_hour():
     rows = things(("a", 1, 1, 2, 1), ("late", 5, 3, 4, 2))
     line = _line((1, 1, 2), (2, 3, 4))
     assert _current(SILVER, rows, line) == [("a", 1), ("late", 5)]
@@ -93,7 +93,7 @@ def test_a_tombstone_takes_the_place_of_the_tile_of_an_old_key():
     assert _current(TILES, rows[:1] + rows[2:], line) == [("right", 3), ("wrong", 3)]  # control: none was written
 
 
-def test_a_drop_that_is_delivered_again_counts_once():
+def test_N11_a_drop_that_is_delivered_again_counts_once():
     rows = things(("a", 1, 1, 2, 1), ("b", 2, 1, 2, 1), ("a", 1, 1, 3, 2), ("b", 2, 1, 3, 2))
     line = _line((1, 1, 2), (2, 1, 2))
     assert _current(SILVER, rows, line) == [("a", 1), ("b", 2)]

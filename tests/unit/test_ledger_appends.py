@@ -101,8 +101,8 @@ def test_a_table_that_nobody_wrote_has_no_rows(tmp_path):
     assert LedgerStore(DeltaStorage(tmp_path), by="someone").rows("intervals") == []
 
 
-def test_rows_come_in_order_of_their_numbers_even_when_the_clock_runs_backwards(tmp_path):
-    """T5: order comes from the sequence, never from a clock."""
+def test_T5_rows_come_in_order_of_their_numbers_even_when_the_clock_runs_backwards(tmp_path):
+    """Order comes from the sequence, never from a clock."""
     hours = iter([9, 3, 6])
     store = LedgerStore(DeltaStorage(tmp_path, lambda: datetime(2026, 1, 1, next(hours), tzinfo=UTC)), by="x")
     for model in "abc":

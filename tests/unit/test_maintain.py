@@ -1,6 +1,5 @@
 """`tidegate maintain`: what pipeline.yaml keeps no longer goes, what readers see stays, wherever the process dies."""
 
-import hashlib
 import json
 import os
 import signal
@@ -12,27 +11,20 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
-from lake_rows import COLUMNS, SCHEMA, stage
+from hour_lake import BRONZE, MODEL, NAME, SILVER, TABLES, land, publish_hour
 
 from spark_jobs.config import ConfigError, load_pipeline
 from spark_jobs.failpoints import VARIABLE
 from spark_jobs.invocation import HOUR, Invocation
-from spark_jobs.lake import staging
-from spark_jobs.lake.publish import Publication, publish
 from spark_jobs.lake.reading import read_current
 from spark_jobs.lake.versions import TableKind
 from spark_jobs.ledger import Ledger
-from spark_jobs.sources.manifest import Manifest
 from spark_jobs.storage.delta import DeltaStorage
 
 CHECKOUT = Path(__file__).parents[2]
-NAME, MODEL, DAYS = "nycflights13", "late_departure", 6
-BRONZE, SILVER = "bronze/departures", "silver/departures"
-TABLES = (BRONZE, SILVER, "quarantine", "accounts")
+DAYS = 6
 NOON = datetime(2013, 11, 1, 12, tzinfo=UTC)  # the first of one published hour a day
 RETENTION = "retention: {history: 2d, landing: 2d, bronze: 3d, quarantine: 3d, training_sets: 30d, logs: 7d}"
 KILLS = [
@@ -50,10 +42,10 @@ def root(project: Path) -> Path:
     root = project / "var" / "lake" / NAME
     for day in range(DAYS):
         clock = datetime.now(UTC) - timedelta(days=40 * (day < DAYS - 2))
-        _publish(root, Ledger(DeltaStorage(root, lambda clock=clock: clock)), NOON + timedelta(days=day))
+        publish_hour(root, Ledger(DeltaStorage(root, lambda clock=clock: clock)), NOON + timedelta(days=day))
         _train(root, clock, day, promoted=day == 0)
-    _land(root, NOON + timedelta(days=1), b"corrected", version=2)  # nobody has taken it yet
-    _land(root, NOON + timedelta(days=1, hours=1), b"never published")
+    land(root, "departures", NOON + timedelta(days=1), b"corrected", version=2)  # nobody has taken it yet
+    land(root, "departures", NOON + timedelta(days=1, hours=1), b"never published")
     for name, age in (("old", 8), ("young", 6)):
         log = project / "var" / "logs" / f"{NAME}-prepare-{name}.log"
         log.parent.mkdir(exist_ok=True)
@@ -62,38 +54,6 @@ def root(project: Path) -> Path:
     (project / "var" / "logs" / "other-prepare-old.log").write_text("")
     os.utime(project / "var" / "logs" / "other-prepare-old.log", (0, 0))
     return root
-
-
-def _publish(root: Path, ledger: Ledger, hour: datetime) -> None:
-    call = Invocation(NAME, "prepare", hour, hour + HOUR, f"by_key__{hour:%FT%H}")
-    pub = ledger.start(call, "", "", None)
-    row = {"thing": f"{hour:%d}", "amount": pub, "hour": hour, "known_at": hour + HOUR, "pub": pub}
-    staged = {table: stage(root, table, pub, [row]) for table in TABLES if table != "accounts"}
-    taken = {"source": "departures", "drop_sha256": _land(root, hour, f"{hour:%d}".encode())}
-    staged["accounts"] = _stage_account(root, pub, {**row, **taken})
-    base = ledger.releases()[-1].release if ledger.releases() else None
-    publish(ledger, Publication(pub, "hour", dict.fromkeys(TABLES, (hour, hour + HOUR)), staged, base, frozenset()))
-
-
-def _stage_account(root: Path, pub: int, row: dict[str, Any]) -> staging.Staged:
-    path = root / "accounts" / f"pub-{pub}" / f"day={row['hour']:%F}" / "part-0.parquet"
-    path.parent.mkdir(parents=True)
-    more = [("source", pa.string()), ("drop_sha256", pa.string())]
-    pq.write_table(pa.Table.from_pylist([row], schema=pa.schema([*COLUMNS.items(), *more])), path)
-    schema = json.loads(SCHEMA)
-    schema["fields"] += [{"name": n, "type": "string", "nullable": True, "metadata": {}} for n, _ in more]
-    return staging.staged_files(root, "accounts", pub, json.dumps(schema))
-
-
-def _land(root: Path, hour: datetime, data: bytes, version: int = 1) -> str:
-    folder = root.parents[1] / "landing" / NAME / "departures" / f"{hour:%F}"
-    folder.mkdir(parents=True, exist_ok=True)
-    stem, sha256 = f"{hour:%H}" + (f".{version}" if version > 1 else ""), hashlib.sha256(data).hexdigest()
-    (folder / f"{stem}.csv").write_bytes(data)
-    facts = Manifest(schema_version=1, source="departures", hour=hour, file=f"{stem}.csv", rows=1, bytes=len(data),
-                     sha256=sha256, arrived_at=hour + HOUR + timedelta(minutes=version))  # fmt: skip
-    (folder / f"{stem}.manifest.json").write_text(facts.text())
-    return sha256
 
 
 def _train(root: Path, clock: datetime, day: int, *, promoted: bool) -> None:
@@ -173,7 +133,7 @@ def test_what_is_declared_goes_and_every_release_of_the_history_reads_the_same(r
 def test_killed_anywhere_it_goes_on_and_readers_see_the_same(root: Path) -> None:
     """One process after the other dies one failpoint later; the last one finishes."""
     again = Ledger.open(root)  # one closed day in two files, so that there is something to compact
-    _publish(root, again, NOON + 2 * HOUR)
+    publish_hour(root, again, NOON + 2 * HOUR)
     before = _seen(root, _kept)
     for failpoint in KILLS:
         _maintain(die_at=failpoint)

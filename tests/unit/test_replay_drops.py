@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 import yaml
@@ -106,6 +107,46 @@ def test_departures_lie_in_the_hour_in_which_they_left_and_cancelled_ones_at_the
             found[(f"{drop.hour:%d %H}", *row.values())] += 1
     assert found == expected
     assert any(key[-1] == "" for key in found)
+
+
+def test_T1_an_hour_that_comes_twice_on_the_wall_is_delivered_as_two_hours(tmp_path: Path, small: ReplayConf) -> None:
+    """The package has three (origin, local hour) keys twice; by time_hour, which is UTC, every row is its own."""
+    rows = list(csv.DictReader(io.StringIO((data_folder(CONF) / "weather.csv").read_text())))
+    local = Counter(tuple(row[name] for name in ("origin", "year", "month", "day", "hour")) for row in rows)
+    twice = {(place, "2013", "11", "3", "1") for place in ("EWR", "JFK", "LGA")}
+    assert {key for key, count in local.items() if count > 1} == twice
+    first = FALL_BACK + 5 * HOUR  # one o'clock in New York, in summer time
+    replay(small, tmp_path, first, first + 2 * HOUR, only=["weather"])
+    for drop in drops_of(tmp_path, "weather", first, 2):
+        delivered = sorted((row["origin"], instant(row["time_hour"])) for row in rows_of(drop))
+        assert delivered == [(place, drop.hour) for place in ("EWR", "JFK", "LGA")]
+    assert len({(row["origin"], row["time_hour"]) for row in rows}) == len(rows)
+
+
+def test_T3_a_departure_at_2400_or_past_midnight_lies_in_the_hour_of_the_next_day() -> None:
+    """The day rolls: 2400 is the first minute of the next day; against dep_time and a zone of the standard library."""
+    with zipfile.ZipFile(data_folder(CONF) / "flights.csv.zip") as archive:
+        rows = list(csv.DictReader(io.StringIO(archive.read("flights.csv").decode())))
+    source = CONF.sources["departures"]
+    names = source_columns(source)
+    text = hourly_text(read_history(data_folder(CONF) / source.file, names, source.nulls), source, {})
+    drops: dict[int, set[bytes]] = {}
+    found = Counter({"2400": 0, "past midnight": 0})
+    for row in rows:
+        left, planned = row["dep_time"], int(row["sched_dep_time"])
+        if left == "NA" or not (left == "2400" or (int(left) < planned - 1200 and int(row["dep_delay"]) > 0)):
+            continue
+        found["2400" if left == "2400" else "past midnight"] += 1
+        day = datetime(int(row["year"]), int(row["month"]), int(row["day"]), tzinfo=UTC) + timedelta(days=1)
+        clock = day.replace(hour=int(left) // 100 % 24, minute=int(left) % 100, tzinfo=ZoneInfo("America/New_York"))
+        hour = int(clock.timestamp()) // HOUR_SECONDS
+        if hour not in drops:
+            drops[hour] = set(text.of_hour(hour)[0].splitlines())
+        scheduled = instant(row["time_hour"]) + timedelta(minutes=int(row["minute"]))
+        line = f"{scheduled:%Y-%m-%dT%H:%M:%SZ},{row['carrier']},{row['flight']},{row['origin']},{row['dep_delay']}"
+        assert line.encode() in drops[hour], (row, clock)
+    assert found["2400"] == 29
+    assert found["past midnight"] > 1000
 
 
 def test_schedules_are_delivered_a_day_ahead_and_hold_the_local_scheduled_time(

@@ -298,7 +298,7 @@ def test_a_cut_file_is_shorter_than_its_manifest_says_and_a_clean_delivery_makes
     assert files(tmp_path) == clean
 
 
-def test_a_flipped_byte_leaves_the_size_and_breaks_the_checksum(tmp_path: Path, clean: dict[str, bytes]) -> None:
+def test_N3_a_flipped_byte_leaves_the_size_and_breaks_the_checksum(tmp_path: Path, clean: dict[str, bytes]) -> None:
     """Exactly one byte differs, another seed changes another one, and a clean delivery puts it right."""
     places = set()
     for seed in range(5):

@@ -21,7 +21,7 @@ from spark_jobs.runtime import places, process_environment, spark_conf, startup_
         ("spark.sql.shuffle.partitions", "3"),
     ],
 )
-def test_every_step_gets_the_settings_that_keep_results_right(key, value):
+def test_N3_T4_every_step_gets_the_settings_that_keep_results_right(key, value):
     """A missing one changes sums or instants silently."""
     assert spark_conf("hourly", cores=2, shuffle_partitions=3)[key] == value
 

@@ -91,7 +91,7 @@ def test_of_two_versions_the_newest_arrival_counts(tmp_path: Path) -> None:
     assert only_drop(tmp_path).version == 2
 
 
-def test_a_missing_hour_waits_until_its_grace_ends_and_is_late_then(tmp_path: Path) -> None:
+def test_N16_a_missing_hour_waits_until_its_grace_ends_and_is_late_then(tmp_path: Path) -> None:
     """75 either way; the text tells them apart."""
     land(tmp_path)
     found, conf = find_drops(CONF, tmp_path, "orders", [H12, H13]), CONF.sources["orders"]

@@ -374,7 +374,7 @@ def test_a_failing_upstream_is_asked_again_after_growing_times(upstream: Server,
     assert len(seen) == 4
 
 
-def test_an_upstream_that_fails_on_ends_with_exit_75(upstream: Server, tmp_path: Path) -> None:
+def test_N16_an_upstream_that_fails_on_ends_with_exit_75(upstream: Server, tmp_path: Path) -> None:
     """Six times, and nothing has landed; a former page does not count either."""
     upstream.says(Answer(headers={"Link": "</2>; rel=next"}), Answer(b"secret page", status=500))
     fault = _refused(RetryError, r"status 500, 6 time\(s\)", _source(upstream, {"pages": "link"}), tmp_path)
@@ -382,7 +382,7 @@ def test_an_upstream_that_fails_on_ends_with_exit_75(upstream: Server, tmp_path:
     assert "secret page" not in str(fault)
 
 
-def test_an_upstream_that_is_down_ends_with_exit_75(tmp_path: Path) -> None:
+def test_N16_an_upstream_that_is_down_ends_with_exit_75(tmp_path: Path) -> None:
     """A closed port."""
     server = Server()
     source = _source(server)
@@ -415,7 +415,7 @@ def test_a_wait_that_does_not_fit_into_the_timeout_is_not_begun(upstream: Server
 
 
 @pytest.mark.parametrize("talk", ["nothing", "body", "head"])
-def test_an_upstream_that_is_too_slow_ends_with_exit_75(talk: str, upstream: Server, tmp_path: Path) -> None:
+def test_N16_an_upstream_that_is_too_slow_ends_with_exit_75(talk: str, upstream: Server, tmp_path: Path) -> None:
     """One that stalls, and one that drips a byte at a time so that no single wait is long, in its body or in its head."""
 
     def drip(out: Any) -> None:

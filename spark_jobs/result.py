@@ -1,0 +1,31 @@
+"""What a step answers: the last line of its output, and its exit code."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+
+from spark_jobs.errors import EXIT_OK
+
+
+@dataclass
+class Result:
+    """What became of one run of one step."""
+
+    pipeline: str
+    step: str
+    start: str
+    end: str
+    dag_run: str
+    state: str
+    pub: int | None = None
+    release: int | None = None
+    rows: dict[str, int] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    why: str = ""
+    exit_code: int = EXIT_OK
+    schema_version: int = 1
+
+    def to_json(self) -> str:
+        """The result line."""
+        return json.dumps(asdict(self), separators=(",", ":"))

@@ -1,0 +1,205 @@
+"""Values, files and functions that a hostile hour brings: what is quarantined, what raises, what readers still see."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.errors import PySparkException
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from spark_jobs.config.sources import SourceConf
+from spark_jobs.config.tables import SilverTable
+from spark_jobs.invocation import HOUR
+from spark_jobs.quality.split import built_ins, split_rows
+from spark_jobs.sources.drops import Drop
+from spark_jobs.sources.files import read_drops
+from spark_jobs.stages.silver import _typed
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+NOON = datetime(2013, 11, 1, 12, tzinfo=UTC)
+SOURCE = SourceConf.model_validate(
+    {"kind": "files", "manifests": "o/{day}/{hour}.json", "format": "csv", "columns": ["id", "at", "n", "x"]}
+)
+TABLE = SilverTable.model_validate(
+    {
+        "source": "orders", "grain": "one row an order", "key": ["id"],
+        "event_at": {"use": "itself", "columns": ["at"]}, "event_within": {"lateness": "1h", "ahead": "0h"},
+        "columns": {
+            name: {"type": kind, "meaning": "A column."}
+            for name, kind in {"id": "string", "at": "timestamp", "n": "int", "x": "double"}.items()
+        },
+    }
+)  # fmt: skip
+
+
+def silver(spark: SparkSession, folder: Path, rows: list[tuple[str, str, str]]) -> Any:
+    """A drop with the rows (at, n, x) as silver sees it, id = place in the list: typed, with the rules that it breaks."""
+    text = "".join(f"{number},{','.join(row)}\n" for number, row in enumerate(rows))
+    data = gzip.compress(f"id,at,n,x\n{text}".encode(), mtime=0)
+    path = folder / "12.csv.gz"
+    path.write_bytes(data)
+    drop = Drop("orders", NOON, str(path), "12.csv.gz", "12.json", 1, len(rows), len(data),
+                hashlib.sha256(data).hexdigest(), NOON + HOUR)  # fmt: skip
+    typed, faults = _typed(read_drops(spark, [drop], SOURCE), TABLE, SOURCE.nulls)
+    return split_rows(typed, faults | built_ins(typed, key=TABLE.key))
+
+
+def test_N9_what_is_no_finite_number_is_quarantined_and_the_largest_one_stays(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    """Spark reads 1e400 as an infinity, and counts NaN as equal to NaN and above all numbers."""
+    bad = ["NaN", "nan", "Infinity", "-Infinity", "inf", "1e400", "-1e400", "1.8e308"]
+    good = ["1.7976931348623157e308", "-1e308", "0.5", "NA", ""]
+    rows = silver(spark, tmp_path, [("2013-11-01T12:00:00Z", "1", x) for x in [*bad, *good]]).collect()
+    broken = {([*bad, *good][int(row.id)]): row.broken for row in rows}
+    assert broken == dict.fromkeys(bad, ["finite:x"]) | {x: [] for x in good}
+
+
+def test_N7_a_value_beyond_its_columns_type_is_quarantined_and_never_wraps(spark: SparkSession, tmp_path: Path) -> None:
+    """A column that was int and comes as long, as a decimal or as text; those that fit stay."""
+    bad = ["2147483648", "-2147483649", "9" * 30, "1.5", "1e3", "many", "0x10"]
+    good = ["2147483647", "-2147483648", "007", "NA"]
+    rows = silver(spark, tmp_path, [("2013-11-01T12:00:00Z", n, "0.5") for n in [*bad, *good]]).collect()
+    assert {[*bad, *good][int(row.id)]: (row.n, row.broken) for row in rows} == {
+        **{n: (None, ["type:n"]) for n in bad},
+        "2147483647": (2**31 - 1, []), "-2147483648": (-(2**31), []), "007": (7, []), "NA": (None, []),
+    }  # fmt: skip
+
+
+def test_T2_an_hour_that_never_was_on_some_wall_is_an_hour_of_its_own_in_utc(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    """Half past two and half past three stay an hour apart where clocks went forward; what is no time is quarantined."""
+    texts = [
+        "2013-03-10T02:30:00Z",
+        "2013-03-10T03:30:00Z",
+        "2013-03-10T02:30:00",
+        "2013-03-10T24:30:00",
+        "half past 2",
+    ]
+    rows = silver(spark, tmp_path, [(text, "1", "0.5") for text in texts])
+    found = {
+        row.id: (row.s, row.broken) for row in rows.select("id", F.unix_seconds("at").alias("s"), "broken").collect()
+    }
+    half_past_two = int(datetime(2013, 3, 10, 2, 30, tzinfo=UTC).timestamp())
+    assert found == {
+        "0": (half_past_two, []), "1": (half_past_two + 3600, []), "2": (half_past_two, []),
+        "3": (None, ["type:at"]), "4": (None, ["type:at"]),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("zone", ["America/New_York", "Pacific/Chatham"])
+def test_T4_drops_are_read_to_the_same_instants_in_a_session_of_another_zone(
+    spark: SparkSession, tmp_path: Path, zone: str
+) -> None:
+    """Instants of manifests, and text that names its zone. Text that names none is UTC, as the session is (control)."""
+    rows = [
+        ("2013-11-03T05:30:00Z", "1", "0.5"),
+        ("2013-11-03T06:30:00Z", "2", "0.5"),
+        ("2013-11-03T05:30:00", "3", "1"),
+    ]
+
+    def seen() -> list[tuple[Any, ...]]:
+        frame = silver(spark, tmp_path, rows)
+        instants = [F.unix_seconds(name).alias(name) for name in ("at", "hour", "known_at", "arrived_at")]
+        return sorted(tuple(row) for row in frame.select("n", "broken", *instants).collect())
+
+    assert spark.conf.get("spark.sql.session.timeZone") == "UTC"
+    utc = seen()
+    try:
+        spark.conf.set("spark.sql.session.timeZone", zone)
+        elsewhere = seen()
+    finally:
+        spark.conf.set("spark.sql.session.timeZone", "UTC")
+    assert elsewhere[:2] == utc[:2]
+    assert elsewhere[2] != utc[2]
+    assert utc[0][2] == utc[2][2] == utc[1][2] - 3600
+
+
+def test_N3_a_flipped_byte_in_parquet_raises_and_is_a_wrong_sum_without_the_setting(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    """The setting of every session; the control reads the same file without it."""
+    folder = str(tmp_path / "numbers")
+    spark.range(1000).coalesce(1).write.option("compression", "none").option(
+        "parquet.enable.dictionary", "false"
+    ).parquet(folder)
+    (file,) = Path(folder).glob("*.parquet")
+    data = bytearray(file.read_bytes())
+    data[data.index((500).to_bytes(8, "little"))] ^= 0x55
+    file.write_bytes(data)
+    file.with_name(f".{file.name}.crc").unlink()  # Hadoop's own, which an object store does not have
+    key = "parquet.page.verify-checksum.enabled"
+    assert spark.read.option(key, "false").parquet(folder).agg(F.sum("id")).first()[0] != 499_500
+    with pytest.raises(PySparkException, match=r"(?i)could not verify dictionary page checksum|crc|checksum"):
+        spark.read.parquet(folder).agg(F.sum("id")).collect()
+
+
+POISON = '''
+import os
+
+from pyspark.sql import functions as F
+
+from spark_jobs.transforms.registry import transform
+
+
+@transform("poisoned_minutes_after")
+def poisoned_minutes_after(instant, minutes):
+    """As minutes_after, but 1001 raises and 1002 kills the worker."""
+
+    def checked(value):
+        if value == 1001:
+            raise ValueError("poison")
+        if value == 1002:
+            os._exit(7)
+        return value
+
+    return F.timestamp_add("MINUTE", F.coalesce(F.udf(checked, "int")(minutes), F.lit(0)), instant)
+'''
+
+
+@pytest.fixture
+def poisoned(past: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The site of `past` with a transform of its own that does not survive two values."""
+    folder = tmp_path / "project"
+    for name in ("conf", "expectations"):
+        shutil.copytree(CHECKOUT / name, folder / name)
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "poison_transforms.py").write_text(POISON)
+    monkeypatch.syspath_prepend(tmp_path / "modules")
+    conf = folder / "conf/pipelines/nycflights13"
+    for file, old, new in (
+        ("pipeline.yaml", "modules: []", "modules: [poison_transforms]"),
+        ("tables.yaml", "use: minutes_after", "use: poisoned_minutes_after"),
+    ):
+        text = (conf / file).read_text()
+        assert old in text
+        (conf / file).write_text(text.replace(old, new))
+    return past.copy(tmp_path / "data", folder)
+
+
+def test_N13_a_row_that_kills_a_transform_or_its_worker_publishes_nothing_and_the_next_hour_goes_on(
+    poisoned: Any,
+) -> None:
+    """The step ends with an error; readers keep what they saw; the worker's death does not outlive its job."""
+    site, hour = poisoned, poisoned.ledger.line()[-1].covers[0][2]
+    before, releases = site.seen(), len(site.ledger.line())
+    lines = gzip.decompress(site.file_of("departures", hour).read_bytes()).decode().splitlines()
+    for poison, told in (("1001", "poison"), ("1002", "crashed|exited unexpectedly")):
+        row = f"{hour - timedelta(hours=1):%FT%TZ},ZZ,1,JFK,{poison}"
+        site.hand_in("departures", hour, gzip.compress("\n".join([*lines, row, ""]).encode()), len(lines))
+        with pytest.raises(Exception, match=told):
+            site.run("prepare", hour, dag_run=f"poison_{poison}")
+        assert site.ledger.intervals()[-1]["state"] not in ("staged", "published")
+        assert site.run("publish_and_score", hour, dag_run=f"poison_{poison}").exit_code == 75
+        assert (site.seen(), len(site.ledger.line())) == (before, releases)
+    site.publish(hour + HOUR)
+    assert len(site.ledger.line()) == releases + 1

@@ -1,0 +1,149 @@
+"""An hour whose drops are delivered again with the same bytes costs no Spark application, and only such an hour."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hour_lake import MODEL, NAME, land, publish_hour
+
+from spark_jobs.invocation import HOUR, Invocation, format_hour
+from spark_jobs.lake.publish import Publication, publish
+from spark_jobs.ledger import Ledger
+from spark_jobs.stages import unchanged
+from spark_jobs.stages.unchanged import conclude_unchanged
+
+NOON = datetime(2013, 11, 1, 12, tzinfo=UTC)
+SOURCES = ("departures", "schedules", "weather")
+PREPARE = Invocation(NAME, "prepare", NOON, NOON + HOUR, "again")
+NO_PROCESS = """
+import subprocess, sys
+def refuse(words, *more, **most):
+    if words[0] != "git":
+        raise RuntimeError("a process")
+    return real(words, *more, **most)
+real, subprocess.Popen = subprocess.Popen, refuse
+from spark_jobs.cli import main
+main(sys.argv[1:])
+"""
+
+
+@pytest.fixture
+def root(project: Path) -> Path:
+    """A lake in which two hours are published."""
+    root = project / "var" / "lake" / NAME
+    for hour in (NOON - HOUR, NOON):
+        publish_hour(root, Ledger.open(root), hour, SOURCES)
+    return root
+
+
+def _champion(root: Path, version: str) -> None:
+    Ledger.open(root).add_promotion({"model": MODEL, "alias": "champion", "to_version": version})
+
+
+def _score(root: Path, version: str) -> None:
+    """Scores of the hour, without a row, by this version of the model."""
+    ledger = Ledger.open(root)
+    pub = ledger.start(PREPARE.with_step("score"), "", "", None)
+    covers = {f"predictions/{MODEL}": (NOON, NOON + HOUR)}
+    publish(ledger, Publication(pub, "score", covers, {}, 1, frozenset(), f"{MODEL} version {version}"))
+
+
+def test_the_same_drops_again_are_nothing_to_do_and_that_is_written_down(root: Path) -> None:
+    """Also when they came as another version with the same bytes, and after a later hour."""
+    land(root, "weather", NOON, f"{NOON} weather".encode(), version=2)
+    publish_hour(root, Ledger.open(root), NOON + HOUR, SOURCES)
+    done = conclude_unchanged(PREPARE)
+    assert done is not None
+    assert (done.state, done.release, done.exit_code) == ("published", 2, 0)
+    row = Ledger.open(root).step_row("again", "prepare")
+    assert row is not None
+    assert (row["state"], row["pub"], row["why"]) == ("published", done.pub, done.why)
+    assert len(Ledger.open(root).releases()) == 3
+    after = conclude_unchanged(PREPARE.with_step("publish_and_score"))
+    assert after is not None
+    assert (after.state, after.pub, after.release) == ("published", done.pub, 2)
+
+
+def _earlier_hour_again(root: Path) -> None:
+    land(root, "weather", NOON - HOUR, b"corrected", version=2)
+    ledger = Ledger.open(root)
+    pub = ledger.start(Invocation(NAME, "prepare", NOON - HOUR, NOON, "late"), "", "", None)
+    covers = {"silver/weather": (NOON - HOUR, NOON)}
+    publish(ledger, Publication(pub, "hour", covers, {}, 2, frozenset()))
+
+
+def _edit(file: str, old: str, new: str) -> Callable[[Path], None]:
+    def edit(root: Path) -> None:
+        path = root.parents[2] / file
+        assert old in path.read_text()
+        path.write_text(path.read_text().replace(old, new, 1))
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda root: land(root, "weather", NOON, b"corrected", version=2),
+        lambda root: (root.parents[1] / f"landing/{NAME}/weather/2013-11-01/12.manifest.json").unlink(),
+        lambda root: (root.parents[1] / f"landing/{NAME}/weather/2013-11-01/12.manifest.json").write_text("{"),
+        _edit(f"conf/pipelines/{NAME}/tables.yaml", "lateness: 48h", "lateness: 47h"),
+        _edit(f"expectations/{NAME}/departures.yaml", "1440", "1441"),
+        _earlier_hour_again,
+        lambda root: Ledger.open(root).rollback(NAME, 1, "a test"),
+    ],
+    ids=["other bytes", "no drop", "a broken manifest", "another configuration", "another rule", "an earlier hour since",
+         "a rollback since"],
+)  # fmt: skip
+def test_whatever_a_run_could_see_is_something_to_do(root: Path, change: Callable[[Path], object]) -> None:
+    assert conclude_unchanged(replace(PREPARE, dag_run="before")) is not None
+    change(root)
+    assert conclude_unchanged(PREPARE) is None
+    assert Ledger.open(root).step_row("again", "prepare") is None
+
+
+@pytest.mark.parametrize("code", ["another", "0.1.0-dirty"])
+def test_other_code_is_something_to_do(root: Path, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unchanged, "code_version", lambda project: code)
+    assert conclude_unchanged(PREPARE) is None
+
+
+def test_a_rollback_that_was_undone_is_something_to_do(root: Path) -> None:
+    """Not needed, but never wrong: only what is seen at once is taken for unchanged."""
+    for to in (1, 2):
+        Ledger.open(root).rollback(NAME, to, "a test")
+    assert conclude_unchanged(PREPARE) is None
+
+
+def test_an_hour_that_the_champion_has_not_scored_is_something_to_do(root: Path) -> None:
+    """The first champion, its scores, the next champion."""
+    publishing = PREPARE.with_step("publish_and_score")
+    assert conclude_unchanged(publishing) is None  # its prepare has not run
+    assert conclude_unchanged(PREPARE) is not None
+    _champion(root, "1")
+    assert conclude_unchanged(publishing) is None
+    _score(root, "1")
+    assert conclude_unchanged(publishing) is not None
+    _champion(root, "2")
+    assert conclude_unchanged(publishing) is None
+
+
+def test_other_steps_and_wider_intervals_run(root: Path) -> None:
+    assert conclude_unchanged(PREPARE.with_step("training_set")) is None
+    assert conclude_unchanged(replace(PREPARE, start=NOON - HOUR)) is None  # two publications behind it
+    assert conclude_unchanged(replace(PREPARE, end=NOON + 2 * HOUR)) is None  # an hour was never published
+
+
+def test_the_command_starts_no_process_and_ends_with_0(root: Path) -> None:
+    words = ["backfill", NAME, "--from", format_hour(NOON), "--to", format_hour(NOON + HOUR), "--json"]
+    done = subprocess.run([sys.executable, "-c", NO_PROCESS, *words], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("nothing to do: release 2")) == (0, 2), done.stderr
+    assert [json.loads(line)["state"] for line in done.stdout.splitlines()] == ["published", "published"]
+    land(root, "weather", NOON, b"corrected", version=2)
+    again = subprocess.run([sys.executable, "-c", NO_PROCESS, *words], capture_output=True, text=True, check=False)
+    assert "a process" in again.stderr  # the control: it would have been noticed
