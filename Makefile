@@ -50,7 +50,7 @@ test: lint ## lint, then every test
 	@$(BIN)/pytest -n 2 --dist loadgroup
 
 test-long: setup ## what takes an hour: a million schedules, a driver killed at every failpoint on a real JVM
-	@$(BIN)/pytest -q -m long
+	@TIDEGATE_TEST_HEAP_MB=4096 $(BIN)/pytest -m long
 
 test-demo-kills: setup ## the demo killed once in each stage, started again, compared with the last make demo
 	@$(BIN)/python tests/faults/kill_demo.py

@@ -33,10 +33,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def spark() -> Iterator[object]:
-    """A local session set like a submitted one."""
+    """A local session set like a submitted one.
+
+    `make test-long` gives it more memory: a killed driver never hands back what it held of the JVM.
+    """
     from spark_jobs.lake.session import local_session
 
-    session = local_session()
+    session = local_session(memory_mb=int(os.environ.get("TIDEGATE_TEST_HEAP_MB", "1024")))
     yield session
     session.stop()
 

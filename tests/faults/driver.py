@@ -125,6 +125,7 @@ def attached_session() -> SparkSession:
     conf = SparkConf(_jvm=gateway.jvm, _jconf=context.getConf())
     session = SparkSession(SparkContext(gateway=gateway, jsc=context, conf=conf), inner)
     session.catalog.clearCache()
+    gateway.jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()
     return session
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
@@ -59,8 +58,8 @@ def test_N9_what_is_no_finite_number_is_quarantined_and_the_largest_one_stays(
     bad = ["NaN", "nan", "Infinity", "-Infinity", "inf", "1e400", "-1e400", "1.8e308"]
     good = ["1.7976931348623157e308", "-1e308", "0.5", "NA", ""]
     rows = silver(spark, tmp_path, [("2013-11-01T12:00:00Z", "1", x) for x in [*bad, *good]]).collect()
-    broken = {([*bad, *good][int(row.id)]): row.broken for row in rows}
-    assert broken == dict.fromkeys(bad, ["finite:x"]) | {x: [] for x in good}
+    broken = {[*bad, *good][int(row.id)]: row.broken for row in rows}
+    assert broken == {**{x: ["finite:x"] for x in bad}, **{x: [] for x in good}}
 
 
 def test_N7_a_value_beyond_its_columns_type_is_quarantined_and_never_wraps(spark: SparkSession, tmp_path: Path) -> None:
@@ -139,7 +138,7 @@ def test_N3_a_flipped_byte_in_parquet_raises_and_is_a_wrong_sum_without_the_sett
     file.with_name(f".{file.name}.crc").unlink()  # Hadoop's own, which an object store does not have
     key = "parquet.page.verify-checksum.enabled"
     assert spark.read.option(key, "false").parquet(folder).agg(F.sum("id")).first()[0] != 499_500
-    with pytest.raises(PySparkException, match=r"(?i)could not verify dictionary page checksum|crc|checksum"):
+    with pytest.raises(Exception, match="CRC checksum verification failed"):
         spark.read.parquet(folder).agg(F.sum("id")).collect()
 
 

@@ -30,6 +30,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 PIPELINE = CHECKOUT / "conf" / "pipelines" / "nycflights13"
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 TWICE = datetime(2013, 11, 3, 5, tzinfo=UTC)  # this hour and the next one are one o'clock in New York
+ASKED = "hour < '2013-11-01 02:00:00'"  # a reader's condition names no zone: it is meant in UTC
 
 
 def published(root: Path, clock: Callable[[], datetime]) -> dict[str, Any]:
@@ -46,6 +47,7 @@ def published(root: Path, clock: Callable[[], datetime]) -> dict[str, Any]:
         "cover": [(one.pub, str(one.start), str(one.end)) for one in folds.cover(line, SILVER)],
         "states": [(row["seq"], row["pub"], row["state"]) for row in ledger.intervals()],
         "rows": {table: [_text(row) for row in read_current(root, table, kind, line)] for table, kind in KINDS.items()},
+        "asked": [row["thing"] for row in read_current(root, SILVER, KINDS[SILVER], line, where=ASKED)],
         "files": _digests(root, "*.parquet", "ledger"),
     }
 
@@ -93,6 +95,7 @@ def test_T4_a_host_in_another_zone_delivers_publishes_and_reads_the_same(tmp_pat
     assert told[0] == told[1]
     rows, drops = told[0]
     assert [row["amount"] for row in rows["rows"][SILVER]] == ["2", "7"]
+    assert rows["asked"] == ["a"]
     assert len(drops["bytes"]) == 2 * 2 * 3
     assert set(drops["known"].values()) == {f"2013-11-03 0{hour}:00:00+00:00" for hour in (8, 9)}
 
