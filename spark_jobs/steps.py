@@ -5,8 +5,11 @@ The same function serves spark-submit, the command line and tests; Airflow only 
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
 
 import structlog
 from pyspark.sql import SparkSession
@@ -24,6 +27,7 @@ from spark_jobs.ledger import Ledger, Release
 from spark_jobs.quality.message import message
 from spark_jobs.result import Result
 from spark_jobs.runtime.places import code_version
+from spark_jobs.sources.drops import Drop
 from spark_jobs.stages import bronze, features, publish, score, silver, tiles, train, training_set
 from spark_jobs.stages.work import Work
 
@@ -43,6 +47,7 @@ class StepRun:
         transforms.load_modules(self.pipeline.settings.modules)
         self.ledger = Ledger.open(self.places.lake / self.pipeline.name, by=call.dag_run)
         self.desk = Desk(self.pipeline, self.environment, self.places, self.ledger)
+        self.drops: dict[str, dict[datetime, Drop]] = {}  # what the stages read, for an error that does not say it
         self.result = Result(
             call.pipeline, call.step, format_hour(call.start), format_hour(call.end), call.dag_run, "started"
         )
@@ -64,6 +69,9 @@ class StepRun:
              "training_set": self._training_set, "train": self._train}[step.name]()  # fmt: skip
         except TidegateError as fault:
             self._fault(fault)
+        except Exception as error:
+            self._broke(error)
+            raise
         self.result.seconds["total"] = round(time.monotonic() - began, 2)
         log.info(
             "step ended",
@@ -82,6 +90,15 @@ class StepRun:
         if refused:
             self.desk.blocked(self.call, str(fault))
 
+    def _broke(self, error: Exception) -> None:
+        """An unforeseen error: the ledger and the pipeline's channels hear of it before it ends the process."""
+        files = [drop.file for found in self.drops.values() for drop in found.values()]
+        where = f"; drops: {', '.join(files[:5])}{' …' if len(files) > 5 else ''}" if files else ""
+        why = f"{cause(error)}{where}"
+        with suppress(Exception):  # whatever is broken, the error itself must come through
+            self.ledger.record(self.call, "failed", self.result.pub, why=why)
+            self.desk.blocked(self.call, why)
+
     def _stage(self, name: str, run: Callable[[], object]) -> None:
         began = time.monotonic()
         failpoint(f"stage.{name}.before")
@@ -93,7 +110,7 @@ class StepRun:
     def _prepare(self, call: Invocation | None = None) -> None:
         call = call or self.call
         work = self.open_work(call, self.ledger.line())
-        self.result.pub = work.pub
+        self.result.pub, self.drops = work.pub, work.drops
         self._stage("bronze", lambda: bronze.run(work))
         self._stage("silver", lambda: silver.run(work))
         self._refuse_if_blocked(work)
@@ -164,6 +181,13 @@ class StepRun:
         self._stage("train", lambda: train.run(work))
         self.ledger.record(self.call, "published", work.pub)
         self.result.state = "published"
+
+
+def cause(error: Exception) -> str:
+    """The line of an error that names its cause, at most 300 characters: Spark's own first line seldom does."""
+    named = re.findall(r"(?m)^(?:: |Caused by: )?((?:[\w$]+\.)*[\w$]*(?:Error|Exception): .+)$", str(error))
+    told = named[-1] if named else str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {told}"[:300]
 
 
 def _names(call: Invocation) -> dict[str, str]:

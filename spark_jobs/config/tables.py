@@ -16,7 +16,10 @@ class Column(Section):
     """One typed column of a silver table."""
 
     source: str = Field(default="", alias="from", description="column of the source; the same name when left out")
-    type: ColumnType = Field(description="string, int, bigint, double, timestamp (UTC), date or boolean")
+    type: ColumnType = Field(
+        description="string, int, bigint, double, date (2013-11-01), boolean, or timestamp: a day, or a day with a time, such as"
+        " 2013-11-01T12:00:00Z, in UTC unless it says an offset such as +02:00; no names of zones"
+    )
     unit: str = Field(default="", description="unit of the values, for example min, mi, degF")
     required: bool = Field(default=False, description="a row without a value is quarantined")
     meaning: str = Field(min_length=1, description="one sentence on what the value says and what null means")

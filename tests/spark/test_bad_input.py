@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import re
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -14,6 +15,7 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+from spark_jobs.alerts.incidents import open_incidents
 from spark_jobs.config.sources import SourceConf
 from spark_jobs.config.tables import SilverTable
 from spark_jobs.invocation import HOUR
@@ -65,6 +67,9 @@ def test_N9_what_is_no_finite_number_is_quarantined_and_the_largest_one_stays(
 def test_N7_a_value_beyond_its_columns_type_is_quarantined_and_never_wraps(spark: SparkSession, tmp_path: Path) -> None:
     """A column that was int and comes as long, as a decimal or as text; those that fit stay."""
     bad = ["2147483648", "-2147483649", "9" * 30, "1.5", "1e3", "many", "0x10"]
+    no_doubles = ["1d", "1f", "0x1p3", "1e", "1 000"]  # of which Java reads the first three
+    odd = silver(spark, tmp_path, [("2013-11-01", "1", x) for x in no_doubles]).collect()
+    assert [row.broken for row in odd] == [["type:x"]] * len(no_doubles)
     good = ["2147483647", "-2147483648", "007", "NA"]
     rows = silver(spark, tmp_path, [("2013-11-01T12:00:00Z", n, "0.5") for n in [*bad, *good]]).collect()
     assert {[*bad, *good][int(row.id)]: (row.n, row.broken) for row in rows} == {
@@ -83,6 +88,10 @@ def test_T2_an_hour_that_never_was_on_some_wall_is_an_hour_of_its_own_in_utc(
         "2013-03-10T02:30:00",
         "2013-03-10T24:30:00",
         "half past 2",
+        "2013-03-10T02:30:00 America/New_York",
+        "02:30",
+        "2013",
+        "2013-03-10T04:30:00+02:00",
     ]
     rows = silver(spark, tmp_path, [(text, "1", "0.5") for text in texts])
     found = {
@@ -91,7 +100,7 @@ def test_T2_an_hour_that_never_was_on_some_wall_is_an_hour_of_its_own_in_utc(
     half_past_two = int(datetime(2013, 3, 10, 2, 30, tzinfo=UTC).timestamp())
     assert found == {
         "0": (half_past_two, []), "1": (half_past_two + 3600, []), "2": (half_past_two, []),
-        "3": (None, ["type:at"]), "4": (None, ["type:at"]),
+        **{str(number): (None, ["type:at"]) for number in range(3, 8)}, "8": (half_past_two, []),
     }  # fmt: skip
 
 
@@ -188,16 +197,23 @@ def poisoned(past: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 def test_N13_a_row_that_kills_a_transform_or_its_worker_publishes_nothing_and_the_next_hour_goes_on(
     poisoned: Any,
 ) -> None:
-    """The step ends with an error; readers keep what they saw; the worker's death does not outlive its job."""
+    """The step ends with an error, which the ledger and one incident keep with its cause and the drops; readers keep what
+    they saw; the worker's death does not outlive its job."""
     site, hour = poisoned, poisoned.ledger.line()[-1].covers[0][2]
-    before, releases = site.seen(), len(site.ledger.line())
+    before, releases, first = site.seen(), len(site.ledger.line()), ""
     lines = gzip.decompress(site.file_of("departures", hour).read_bytes()).decode().splitlines()
     for poison, told in (("1001", "poison"), ("1002", "crashed|exited unexpectedly")):
         row = f"{hour - timedelta(hours=1):%FT%TZ},ZZ,1,JFK,{poison}"
         site.hand_in("departures", hour, gzip.compress("\n".join([*lines, row, ""]).encode()), len(lines))
         with pytest.raises(Exception, match=told):
             site.run("prepare", hour, dag_run=f"poison_{poison}")
-        assert site.ledger.intervals()[-1]["state"] not in ("staged", "published")
+        failed = site.ledger.intervals()[-1]
+        assert failed["state"] == "failed"
+        assert re.search(told, failed["why"])
+        assert str(site.file_of("departures", hour).relative_to(site.landing)) in failed["why"]
+        assert len(failed["why"]) < 600
+        assert [row["body"] for row in open_incidents(site.ledger.incidents()).values()] == [first or failed["why"]]
+        first = first or failed["why"]
         assert site.run("publish_and_score", hour, dag_run=f"poison_{poison}").exit_code == 75
         assert (site.seen(), len(site.ledger.line())) == (before, releases)
     site.publish(hour + HOUR)
