@@ -7,6 +7,7 @@ import random
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,11 +25,20 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"seed of random schedules: TIDEGATE_SEED={os.environ['TIDEGATE_SEED']}"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Which tests stay together when several processes run them (`pytest -n 2 --dist loadgroup`)."""
-    for item in items:
-        folder = item.path.parent.name
-        item.add_marker(pytest.mark.xdist_group(folder if folder in ONE_PROCESS else item.path.stem))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Which tests stay together when several processes run them: those of a file, and those of the folders ONE_PROCESS."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFolder(LoadScopeScheduling):
+        """Marks (--dist loadgroup) are not heard by pytest-xdist 3.8 under pytest 9.2."""
+
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            folder = file.split("/")[1]
+            return folder if folder in ONE_PROCESS else file
+
+    return ByFolder(config, log)
 
 
 @pytest.fixture(scope="session")
