@@ -11,15 +11,16 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from datetime import date, timedelta
+from datetime import date
 
 from spark_jobs.failpoints import failpoint
 from spark_jobs.ledger import MAY_RELEASE_FOR, Ledger
 from spark_jobs.ledger.schemas import SCHEMAS
 from spark_jobs.storage import FileTable, day_of
 
-UNRELEASED_KEPT_FOR = 2 * MAY_RELEASE_FOR  # the clocks of two machines never differ by a day
-VACUUM_AFTER_HOURS = int(UNRELEASED_KEPT_FOR / timedelta(hours=1))  # also how long a reader may hold an old log
+UNRELEASED_KEPT_FOR = (
+    2 * MAY_RELEASE_FOR
+)  # the clocks of two machines never differ by a day; also how old a reader's log may be
 _TRIES = 20
 
 
@@ -93,8 +94,11 @@ def vacuum(ledger: Ledger, tables: Iterable[str]) -> dict[str, int]:
     failpoint("maintenance.vacuum.before")
     counts = {}
     for table in tables:
+        limit = (
+            ledger.storage.now() - UNRELEASED_KEPT_FOR
+        )  # before the fence: who opens the log after it has younger files
         _fence(ledger, table)
-        counts[table] = ledger.storage.vacuum(table, VACUUM_AFTER_HOURS)
+        counts[table] = ledger.storage.vacuum(table, limit)
     failpoint("maintenance.vacuum.after")
     return counts
 
@@ -104,8 +108,9 @@ def compact_ledger(ledger: Ledger) -> None:
     for table in SCHEMAS:
         if ledger.store.exists(table):
             ledger.store.compact(table)
+            limit = ledger.storage.now() - UNRELEASED_KEPT_FOR
             ledger.store.fence(table)
-            ledger.storage.vacuum(f"ledger/{table}", VACUUM_AFTER_HOURS)
+            ledger.storage.vacuum(f"ledger/{table}", limit)
 
 
 def _stop_naming(ledger: Ledger, table: str, unwanted: Callable[[str], bool]) -> int:

@@ -78,8 +78,8 @@ class Storage(Protocol):
     def merge_files(self, table: str, paths: Sequence[str], target: str) -> StagedFile:
         """Write the rows of `paths`, all of one day, into the one new file `target`; names nothing in the log."""
 
-    def vacuum(self, table: str, hours: int) -> int:
-        """Delete files that the log does not name and that are older than `hours`; how many."""
+    def vacuum(self, table: str, before: datetime) -> int:
+        """Delete files that the log does not name and that were written before `before`; how many."""
 
     def sha256(self, path: str) -> str | None:
         """Hash of a file's bytes; none when there is no such file. Paths are relative to the pipeline's folder."""

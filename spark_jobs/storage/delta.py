@@ -152,12 +152,20 @@ class DeltaStorage:
         part.rename(folder / target)
         return staged_file(folder, folder / target)
 
-    def vacuum(self, table: str, hours: int) -> int:
-        """Staged files of dead attempts and files that compaction replaced."""
+    def vacuum(self, table: str, before: datetime) -> int:
+        """Staged files of dead attempts and files that compaction replaced.
+
+        delta-rs lists what the log does not name; it would count an age from the moment at which it looks, and a machine
+        may have slept for days until then.
+        """
         delta = self._open(table)
         if delta is None:
             return 0
-        return len(delta.vacuum(hours, dry_run=False, enforce_retention_duration=False, full=True))
+        listed = [self.root / table / path for path in delta.vacuum(0, enforce_retention_duration=False, full=True)]
+        old = [path for path in listed if path.is_file() and path.stat().st_mtime < before.timestamp()]
+        for path in old:
+            path.unlink(missing_ok=True)
+        return len(old)
 
     def sha256(self, path: str) -> str | None:
         """Hash of the bytes on disk."""

@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from spark_jobs.storage import Row, StagedFile
@@ -116,14 +116,13 @@ class MemoryStorage:
         rows = [row for path in paths for row in self.read_rows(table, path)]
         return self.write_rows(table, target, rows)
 
-    def vacuum(self, table: str, hours: int) -> int:
+    def vacuum(self, table: str, before: datetime) -> int:
         self.moment()
         named = self.disk.logs[table][-1] if table in self.disk.logs else {}
-        old = self.disk.clock - timedelta(hours=hours)
         gone = [
             path
             for path, (_, at) in self.disk.objects.items()
-            if path.startswith(f"{table}/") and path.removeprefix(f"{table}/") not in named and at < old
+            if path.startswith(f"{table}/") and path.removeprefix(f"{table}/") not in named and at < before
         ]
         self.moment()  # listed, not yet deleted
         for path in gone:

@@ -20,7 +20,7 @@ from toy_pipeline import BEGAN, KEYS, Drop, at
 from spark_jobs.errors import RefusedError, RetryError, UsageError
 from spark_jobs.invocation import Invocation
 from spark_jobs.lake import maintenance
-from spark_jobs.ledger import Ledger, folds
+from spark_jobs.ledger import MAY_RELEASE_FOR, Ledger, folds
 from spark_jobs.verdict import Outcome
 
 TABLES = tuple(KEYS)
@@ -131,7 +131,9 @@ def runner(world: World, start: int, end: int, dag_run: str) -> Callable[[], Non
     def act() -> None:
         storage, ledger = world.storage(), world.ledger(dag_run)
         call = Invocation("toy", "prepare", at(start), at(end), dag_run)
-        for _ in range(ATTEMPTS):
+        tried = 0
+        while tried < ATTEMPTS:
+            began = storage.now()
             try:
                 row = ledger.step_row(dag_run, "prepare")
                 if row is None or row["state"] != "staged" or world.chance.random() < 0.3:
@@ -147,6 +149,7 @@ def runner(world: World, start: int, end: int, dag_run: str) -> Callable[[], Non
                 if "changed after" not in str(error):
                     return
                 ledger.record(call, "late", None)
+            tried += storage.now() - began < MAY_RELEASE_FOR  # no attempt can get through a pause of a day
         raise BrokenError(f"seed {world.seed}: {dag_run} did not get through in {ATTEMPTS} attempts")
 
     return act

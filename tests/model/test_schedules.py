@@ -9,9 +9,11 @@ import os
 
 import pytest
 from controls import CONTROLS, wrong
+from memory_storage import MemoryStorage
 from schedules import BrokenError, one
 
 from spark_jobs.errors import TidegateError
+from spark_jobs.lake.maintenance import UNRELEASED_KEPT_FOR
 
 FIRST = int(os.environ["TIDEGATE_SEED"])  # tests/conftest.py draws one and prints it
 SCHEDULES = int(os.environ.get("TIDEGATE_SCHEDULES", "20000"))
@@ -44,3 +46,22 @@ def test_control(name):
     """Each wrong variant of the protocol breaks a promise within a few schedules of fixed seeds."""
     with wrong(name):
         assert _broken(range(ENOUGH)) != []
+
+
+def test_control_of_a_race_that_one_schedule_in_a_hundred_thousand_runs_into(monkeypatch):
+    """A vacuum that counts ages from when it looks: the machine slept for days between its fence and its look."""
+    rare = range(600_089_369, 600_089_370)
+    assert _broken(rare) == []
+    vacuum = MemoryStorage.vacuum
+
+    def by_its_own_look(self, table, before):
+        moment, first = self.moment, [True]
+        moment()  # here the machine sleeps; the moment with which vacuum begins is this one
+        self.moment = lambda: None if first and first.pop() else moment()
+        try:
+            return vacuum(self, table, self.now() - UNRELEASED_KEPT_FOR)
+        finally:
+            self.moment = moment
+
+    monkeypatch.setattr(MemoryStorage, "vacuum", by_its_own_look)
+    assert _broken(rare) != []

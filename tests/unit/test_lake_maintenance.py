@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -69,7 +68,7 @@ def root(tmp_path: Path) -> Path:
     for staged in publication(root, ledger, 4, (27, 28), ("stray", 4)).staged.values():
         assert DeltaStorage(root).make_file_table(staged.table, SCHEMA).commit(staged.files, [], 4)
     stage(root, SILVER, 5, things(("never", 5, 27, 28, 5)))
-    long_ago = time.time() - 3 * 86_400
+    long_ago = BEGAN.timestamp()
     for path in root.rglob("*.parquet"):
         os.utime(path, (long_ago, long_ago))
     return root
