@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -152,7 +153,7 @@ def _append_without_asking(ledger: Any, staged: Any) -> None:
 @_control
 def remove_young_publications(patch: pytest.MonkeyPatch) -> None:
     """Maintenance takes a publication for dead as soon as it is not released."""
-    patch.setattr(maintenance, "UNRELEASED_KEPT_FOR", maintenance.timedelta(0))
+    patch.setattr(maintenance, "UNRELEASED_KEPT_FOR", timedelta(0))
     patch.setattr(publish, "_read_back", lambda storage, staged: None)
 
 
