@@ -300,8 +300,8 @@ def main() -> int:
         airflow = Airflow(demo.places.data, CHECKOUT, port=0, environment=airflow_environment())
         STARTED.append(airflow)
         demo.stage("Airflow: api-server, scheduler, dag-processor; an upstream over HTTP", lambda: start(airflow))
-        STARTED.append(Upstream())
         try:
+            STARTED.append(Upstream())
             demo.stage(f"hour {LIVE}: drops, gates, publication", lambda: good_hour(airflow, demo, LIVE))
             demo.stage(
                 f"hour {BROKEN}: a gate blocks; corrected; published. Then the next hour",

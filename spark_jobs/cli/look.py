@@ -12,7 +12,7 @@ from spark_jobs.config import ConfigError, list_pipelines, load_environment, loa
 from spark_jobs.config.faults import Fault
 from spark_jobs.config.load import check_channels, stray_pipelines
 from spark_jobs.errors import EXIT_OK, EXIT_USAGE, UsageError, nearest
-from spark_jobs.invocation import format_hour, parse_hour
+from spark_jobs.invocation import HOUR, format_hour, parse_hour
 
 
 def validate_all(pipeline: str | None, env: str, *, as_json: bool) -> None:
@@ -90,14 +90,10 @@ def show_status(pipeline: str | None, hour: str | None, env: str, *, as_json: bo
 
 
 def _account(root: Path, whole: Any, hour: datetime) -> list[dict[str, Any]]:  # a Pipeline
-    from spark_jobs.lake.kinds import table_kinds
-    from spark_jobs.lake.reading import read_current
     from spark_jobs.ledger import Ledger
+    from spark_jobs.stages.accounts import published_accounts
 
-    kind = table_kinds(whole)["accounts"]
-    return read_current(
-        root, "accounts", kind, Ledger.open(root).line(), where=f"hour = TIMESTAMPTZ '{hour.isoformat()}'"
-    )
+    return published_accounts(whole, root, Ledger.open(root).line(), hour, hour + HOUR)
 
 
 def _print_pipeline(facts: dict[str, Any]) -> None:

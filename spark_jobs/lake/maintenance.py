@@ -12,15 +12,16 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from datetime import date
+from functools import partial
 
 from spark_jobs.failpoints import failpoint
+from spark_jobs.lake.versions import pub_of
 from spark_jobs.ledger import MAY_RELEASE_FOR, Ledger
 from spark_jobs.ledger.schemas import SCHEMAS
 from spark_jobs.storage import FileTable, day_of
 
-UNRELEASED_KEPT_FOR = (
-    2 * MAY_RELEASE_FOR
-)  # the clocks of two machines never differ by a day; also how old a reader's log may be
+# The clocks of two machines never differ by a day. Also how old the log may be that a reader holds.
+UNRELEASED_KEPT_FOR = 2 * MAY_RELEASE_FOR
 _TRIES = 20
 
 
@@ -94,11 +95,7 @@ def vacuum(ledger: Ledger, tables: Iterable[str]) -> dict[str, int]:
     failpoint("maintenance.vacuum.before")
     counts = {}
     for table in tables:
-        limit = (
-            ledger.storage.now() - UNRELEASED_KEPT_FOR
-        )  # before the fence: who opens the log after it has younger files
-        _fence(ledger, table)
-        counts[table] = ledger.storage.vacuum(table, limit)
+        counts[table] = _delete_old(ledger, table, partial(_fence, ledger, table))
     failpoint("maintenance.vacuum.after")
     return counts
 
@@ -108,9 +105,14 @@ def compact_ledger(ledger: Ledger) -> None:
     for table in SCHEMAS:
         if ledger.store.exists(table):
             ledger.store.compact(table)
-            limit = ledger.storage.now() - UNRELEASED_KEPT_FOR
-            ledger.store.fence(table)
-            ledger.storage.vacuum(f"ledger/{table}", limit)
+            _delete_old(ledger, f"ledger/{table}", partial(ledger.store.fence, table))
+
+
+def _delete_old(ledger: Ledger, table: str, fence: Callable[[], None]) -> int:
+    """Delete what the log does not name and was old before the fence: who opens the log after it has younger files."""
+    limit = ledger.storage.now() - UNRELEASED_KEPT_FOR
+    fence()
+    return ledger.storage.vacuum(table, limit)
 
 
 def _stop_naming(ledger: Ledger, table: str, unwanted: Callable[[str], bool]) -> int:
@@ -135,9 +137,3 @@ def _until_won(ledger: Ledger, table: str, commit: Callable[[FileTable], int | N
         if count is not None:
             return count
     raise TimeoutError(f"{table}: {_TRIES} commits lost against other writers; maintenance may run again at any time")
-
-
-def pub_of(path: str) -> int | None:
-    """The publication that wrote a file, none for one that compaction wrote."""
-    head = path.partition("/")[0]
-    return int(head.removeprefix("pub-")) if head.startswith("pub-") else None

@@ -73,6 +73,11 @@ def may_hold(path: str, pubs: Collection[int]) -> bool:
 
     `pub-<n>/…` holds rows of publication n alone; any other, such as `compacted-<n>/…`, may hold rows of several.
     """
-    folder = path.partition("/")[0]
-    number = folder.removeprefix("pub-")
-    return number == folder or not number.isdecimal() or int(number) in pubs
+    pub = pub_of(path)
+    return pub is None or pub in pubs
+
+
+def pub_of(path: str) -> int | None:
+    """The publication that alone wrote the file at `path` below a table's folder; none for one that compaction wrote."""
+    prefix, _, number = path.partition("/")[0].partition("-")
+    return int(number) if prefix == "pub" and number.isdecimal() else None

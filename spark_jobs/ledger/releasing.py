@@ -42,16 +42,13 @@ def release(store: LedgerStore, draft: Release, unless_since: int | None, touche
         if written:
             raise _WrittenBeforeError
         require_young(store, draft.pub, began)
-        newer = [Release.of(row) for row in before(above={"release": unless_since or 0})]
+        since = unless_since or 0
+        newer = [Release.of(row) for row in before(above={"release": since})]
         blocking = [r.release for r in newer if r.kind == "rollback" or read & {t for t, _, _ in r.covers}]
         if blocking:
             raise StaleBaseError(blocking)
-        base = (
-            [Release.of(row) for row in before(where={"release": unless_since})]
-            if unless_since and not newer
-            else newer
-        )
-        written[:] = [_next(base, draft)]
+        last = newer or [Release.of(row) for row in before(where={"release": since})]
+        written[:] = [_next(last, draft)]
         return release_row(written[-1])
 
     with suppress(_WrittenBeforeError):

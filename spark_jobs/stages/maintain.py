@@ -12,14 +12,12 @@ from pathlib import Path
 from spark_jobs.config.environment import Places
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.failpoints import failpoint
-from spark_jobs.invocation import HOUR, parse_hour
+from spark_jobs.invocation import HOUR
 from spark_jobs.lake import maintenance
 from spark_jobs.lake.kinds import table_kinds
-from spark_jobs.lake.reading import read_current
 from spark_jobs.ledger import Ledger, Release, folds
 from spark_jobs.sources.spent import remove_spent
-
-_ALL = 10**9  # rows
+from spark_jobs.stages.accounts import drops_taken, published_accounts
 
 
 def maintain(pipeline: Pipeline, places: Places, ledger: Ledger) -> dict[str, int]:
@@ -88,9 +86,8 @@ def _training_sets(pipeline: Pipeline, root: Path, ledger: Ledger, age: timedelt
 def _landing(pipeline: Pipeline, places: Places, line: list[Release], age: timedelta) -> int:
     """Drops whose bytes are those behind the published accounts of their hour."""
     before, root = _end(line) - age, places.lake / pipeline.name
-    old = f"hour < TIMESTAMPTZ '{before.isoformat()}'"
-    accounts = read_current(root, "accounts", table_kinds(pipeline)["accounts"], line, where=old, limit=_ALL)
-    taken = {(row["source"], parse_hour(row["hour"])): row["drop_sha256"] for row in accounts}
+    first = min(start for release in line for _, start, _ in release.covers)
+    taken = drops_taken(published_accounts(pipeline, root, line, first, before))
     hours = sorted({hour for _, hour in taken})
     return remove_spent(pipeline.sources, places.landing / pipeline.name, hours, taken)
 

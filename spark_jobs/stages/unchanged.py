@@ -14,15 +14,12 @@ from spark_jobs.alerts.incidents import Desk
 from spark_jobs.config.load import load_environment, load_pipeline
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.errors import TidegateError
-from spark_jobs.invocation import Invocation, format_hour, hours_between, parse_hour
-from spark_jobs.lake.kinds import table_kinds
-from spark_jobs.lake.reading import read_current
+from spark_jobs.invocation import Invocation, format_hour, hours_between
 from spark_jobs.ledger import Ledger, Release, folds
 from spark_jobs.result import Result
 from spark_jobs.runtime.places import code_version
 from spark_jobs.sources.drops import find_drops
-
-_ALL = 10**9  # rows
+from spark_jobs.stages.accounts import drops_taken, published_accounts
 
 
 def conclude_unchanged(call: Invocation) -> Result | None:
@@ -63,9 +60,7 @@ def _same_rows(
 ) -> Release | None:
     """The one release behind all published rows of these hours, if a run would make them again."""
     wanted = list(hours_between(call.start, call.end))
-    hours = f"hour >= TIMESTAMPTZ '{call.start.isoformat()}' AND hour < TIMESTAMPTZ '{call.end.isoformat()}'"
-    kind = table_kinds(pipeline)["accounts"]
-    accounts = read_current(root, "accounts", kind, line, where=hours, limit=_ALL)
+    accounts = published_accounts(pipeline, root, line, call.start, call.end)
     pubs = {row["pub"] for row in accounts}
     behind = [release for release in line if release.pub in pubs]
     if len(behind) != 1 or not _sees_the_same(line, behind[0], call):
@@ -79,7 +74,7 @@ def _same_rows(
         or started[0]["config_hash"] != pipeline.config_hash
     ):
         return None
-    taken = {(row["source"], parse_hour(row["hour"])): row["drop_sha256"] for row in accounts}
+    taken = drops_taken(accounts)
     for source in pipeline.sources.sources:
         found = find_drops(pipeline.sources, landing, source, wanted)
         if {hour: drop.sha256 for hour, drop in found.items()} != {hour: taken.get((source, hour)) for hour in wanted}:
