@@ -15,7 +15,7 @@ LOCKED = $$(cat uv.lock pyproject.toml | python3 -c 'import hashlib, sys; print(
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-setup: ## Python packages, Java, Delta jars, start-up cache; nothing to do when they match the locks
+setup: ## Python packages, Java, jars, start-up cache; nothing to do when they match the locks
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo "setup: python3 is $$(python3 --version 2>&1); needed: Python 3.11 or later on PATH" >&2; exit 64; }
 	@if [ "$$(cat $(STAMP) 2>/dev/null)" != "$(LOCKED) $(CURDIR)" ] || ! $(BIN)/python -c '' 2>/dev/null; then \

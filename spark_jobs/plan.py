@@ -26,6 +26,8 @@ class Step:
 STEPS: Final[dict[str, Step]] = {
     step.name: step
     for step in (
+        Step("query", "hourly", ("query",), (),
+             "ask the databases of sources of kind jdbc for the rows of the hours, and land them as drops"),
         Step("prepare", "hourly", ("bronze", "silver", "tiles", "features"), ("silver", "features"),
              "read the drops, type and judge them, compute features; all staged, nothing readable yet"),
         Step("publish_and_score", "hourly", ("publish", "score"), (),
@@ -54,6 +56,7 @@ def tables_read(pipeline: Pipeline, step_name: str) -> list[str]:
     tiles = [f"tiles/{group.table}" for group in pipeline.features.windows.values()]
     silver = [f"silver/{name}" for name in pipeline.silver]
     return {
+        "query": [],
         "prepare": [*silver, *tiles],
         "publish_and_score": [*silver, *pipeline.feature_tables],
         "training_set": [*silver, *pipeline.feature_tables],
@@ -71,6 +74,7 @@ def tables_written(pipeline: Pipeline, step_name: str) -> list[str]:
         *pipeline.feature_tables, "quarantine", "accounts",
     ]  # fmt: skip
     return {
+        "query": [],
         "prepare": staged,
         "publish_and_score": [*staged, *(f"predictions/{name}" for name in models)],
         "training_set": [f"training_sets/{name}" for name in models],

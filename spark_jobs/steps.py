@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 
 import structlog
 from pyspark.sql import SparkSession
@@ -28,7 +28,7 @@ from spark_jobs.quality.message import message
 from spark_jobs.result import Result
 from spark_jobs.runtime.places import code_version
 from spark_jobs.sources.drops import Drop
-from spark_jobs.stages import bronze, features, publish, score, silver, tiles, train, training_set
+from spark_jobs.stages import bronze, features, publish, query, score, silver, tiles, train, training_set
 from spark_jobs.stages.work import Work
 
 log = structlog.get_logger()
@@ -65,7 +65,7 @@ class StepRun:
         step, began = plan.step(self.call.step), time.monotonic()
         log.info("step started", step=step.name, stages=",".join(step.stages), **_names(self.call))
         try:
-            {"prepare": self._prepare, "publish_and_score": self._publish_and_score,
+            {"query": self._query, "prepare": self._prepare, "publish_and_score": self._publish_and_score,
              "training_set": self._training_set, "train": self._train}[step.name]()  # fmt: skip
         except TidegateError as fault:
             self._fault(fault)
@@ -106,6 +106,15 @@ class StepRun:
         failpoint(f"stage.{name}.after")
         self.result.seconds[name] = round(time.monotonic() - began, 2)
         log.info("stage ended", stage=name, seconds=self.result.seconds[name], **_names(self.call))
+
+    def _query(self) -> None:
+        now = datetime.now(UTC)  # what is landed says when it was asked for; no table knows another clock
+
+        def run() -> None:
+            self.result.rows = query.run(self._open_session(), self.pipeline, self.places, self.call, now)
+
+        self._stage("query", run)
+        self.result.state = "landed"
 
     def _prepare(self, call: Invocation | None = None) -> None:
         call = call or self.call

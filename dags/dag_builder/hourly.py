@@ -66,6 +66,9 @@ def hourly_dag(name: str) -> DAG:
             for source, settings in pipeline.sources.sources.items()
             if settings.kind == "http"
         ]
+        asked = []
+        if any(settings.kind == "jdbc" for settings in pipeline.sources.sources.values()):
+            asked = [SparkStep(task_id="query", pipeline=name, step="query", pool=name)]
         drops_ready = DropsReady(
             task_id="drops_ready", pipeline=name, poke_interval=LOOK_EVERY, timeout=hourly.wait, pool="default_pool",
             trigger_rule="all_done",  # a failed fetch may have landed its drop before; what is missing makes the hour late
@@ -75,5 +78,5 @@ def hourly_dag(name: str) -> DAG:
         features = Gate(task_id="gate_features", pipeline=name, step="prepare", scope="features", after=["silver"])
         publish = SparkStep(task_id="publish_and_score", pipeline=name, step="publish_and_score", pool=name)
         announce = Announce(task_id="announce", pipeline=name, step="publish_and_score", outlets=[hour_asset(name)])
-        fetched >> drops_ready >> prepare >> [silver, features] >> publish >> announce
+        [*fetched, *asked] >> drops_ready >> prepare >> [silver, features] >> publish >> announce
     return dag

@@ -36,7 +36,7 @@ def run_step(pipeline: str, step: str, start: str, end: str, dag_run: str, env: 
     """Run one step; its exit code. The result line goes to stdout, progress to stderr."""
     call = _call(pipeline, step, start, end, dag_run, env)
     code, result = submit(call)
-    _show(result, as_json)
+    show_result(result, as_json)
     return code
 
 
@@ -46,7 +46,7 @@ def run_backfill(pipeline: str, start: str, end: str, dag_run: str, env: str, *,
         call = _call(pipeline, step, start, end, dag_run, env)
         note(f"{step}: {call.hours} hours from {format_hour(call.start)} to {format_hour(call.end)}")
         code, result = submit(call)
-        _show(result, as_json)
+        show_result(result, as_json)
         if code != EXIT_OK:
             return code
     return EXIT_OK
@@ -58,10 +58,11 @@ def _call(pipeline: str, step: str, start: str, end: str, dag_run: str, env: str
     return Invocation(pipeline, step, low, high, dag_run or f"manual__{format_hour(low)}__{format_hour(high)}", env)
 
 
-def submit(call: Invocation) -> tuple[int, dict[str, object]]:
+def submit(call: Invocation, *, again: bool = False) -> tuple[int, dict[str, object]]:
     """Run `call` by spark-submit in a process group of its own; returns exit code and result line.
 
     The driver's stderr goes to a log file; its stage lines are shown as progress. Ctrl-C and TERM end the whole group.
+    `again`: also when what it would do is there already.
     """
     from spark_jobs.runtime import process_environment, spark_conf, submit_command
     from spark_jobs.runtime.parent import die_with_parent
@@ -69,7 +70,7 @@ def submit(call: Invocation) -> tuple[int, dict[str, object]]:
 
     load_pipeline(call.pipeline)
     check_channels(call.pipeline, call.env)  # all faults of conf/ before any Spark starts
-    done = conclude_unchanged(call)
+    done = None if again else conclude_unchanged(call)
     if done:
         note(f"  {done.why}")
         return EXIT_OK, asdict(done)
@@ -102,33 +103,39 @@ def submit(call: Invocation) -> tuple[int, dict[str, object]]:
 
 
 def _follow(process: subprocess.Popen[str], sink: TextIO) -> tuple[deque[str], dict[str, object]]:
-    """Show progress while the process runs; its last lines and its result line."""
+    """Show progress while the process runs; its last lines and its result line.
+
+    spark-submit sends what the Python driver says on stderr to stdout, too; stderr itself has the JVM's lines.
+    """
     last: deque[str] = deque(maxlen=LAST_LINES)
+    result: dict[str, object] = {}
     began = time.monotonic()
 
-    def errors() -> None:
-        for line in process.stderr or ():
+    def read(stream: TextIO) -> None:
+        for line in stream:
+            if line.startswith('{"pipeline"'):
+                result.update(json.loads(line))
+                continue
             sink.write(line)
             sink.flush()
-            if not line.startswith(("{", "WARNING:", "\tat ")):
-                last.append(line.rstrip())
             if "event='stage ended'" in line:
-                words = dict(part.split("=", 1) for part in line.split() if "=" in part)
-                note(
-                    f"  {time.monotonic() - began:6.1f} s  {words.get('stage', '?').strip(chr(39)):<13} {words.get('seconds')} s"
-                )
+                note(f"  {time.monotonic() - began:6.1f} s  {_stage_ended(line)}")
+            elif not line.startswith(("{", "WARNING:", "\tat ", "event=")):
+                last.append(line.rstrip())
 
-    reader = threading.Thread(target=errors, daemon=True)
-    reader.start()
-    result: dict[str, object] = {}
-    for line in process.stdout or ():
-        if line.startswith('{"pipeline"'):
-            result = json.loads(line)
-        else:
-            sink.write(line)
+    streams = [stream for stream in (process.stdout, process.stderr) if stream]
+    readers = [threading.Thread(target=read, args=[stream], daemon=True) for stream in streams]
+    for reader in readers:
+        reader.start()
     process.wait()
-    reader.join(timeout=5)
+    for reader in readers:
+        reader.join(timeout=5)
     return last, result
+
+
+def _stage_ended(line: str) -> str:
+    words = dict(part.split("=", 1) for part in line.split() if "=" in part)
+    return f"{words.get('stage', '?').strip(chr(39)):<13} {words.get('seconds')} s"
 
 
 @contextmanager
@@ -147,23 +154,25 @@ def _ends_with_us(process: subprocess.Popen[str]) -> Iterator[None]:
 
 
 def _explain(call: Invocation, code: int, last: deque[str], log: Path) -> None:
-    told = [line for line in last if not line.startswith("event=")]
-    for line in told[-LAST_LINES:]:
+    for line in last:
         note(line)
     note(f"exit {code}; the whole log: {log}")
     note(f"to repeat it: {call.command()} --dag-run {call.dag_run}")
 
 
-def _show(result: dict[str, object], as_json: bool) -> None:
+def show_result(result: dict[str, object], as_json: bool) -> None:
+    """Print the result line of a step, for people or as JSON."""
     if as_json:
         show_json(result)
     elif result:
         rows = result.get("rows") or {}
         total = sum(rows.values()) if isinstance(rows, dict) else 0
-        released = f", release {result['release']}" if result.get("release") else ""
-        print(
-            f"{result['step']}: {result['state']}{released}, publication {result['pub']}, {total} rows, {result['seconds']}"
+        named = "".join(
+            f", {what} {result[key]}"
+            for what, key in (("release", "release"), ("publication", "pub"))
+            if result.get(key)
         )
+        print(f"{result['step']}: {result['state']}{named}, {total} rows, {result['seconds']}")
 
 
 def replay_history(
@@ -171,6 +180,7 @@ def replay_history(
     *, as_json: bool,
 ) -> None:  # fmt: skip
     """Deliver drops for [start, end), badly as `faults` say."""
+    from spark_jobs.sources.database import databases
     from spark_jobs.sources.replay import replay
 
     whole = load_pipeline(pipeline)
@@ -180,9 +190,11 @@ def replay_history(
     low, high = parse_hour(start, "--from"), parse_hour(end, "--to")
     faults.check(history)
     faults.require_replayed(only or list(history.sources), low, high)
+    tables = databases(whole.sources.sources, places.data)
+    faults.require_files(tables)
     report = replay(
         history, places.landing / pipeline, low, high, only=only or None, scale=factors, correction=correction,
-        faults=faults, progress=_progress() if sys.stderr.isatty() else None,
+        faults=faults, databases=tables, progress=_progress() if sys.stderr.isatty() else None,
     )  # fmt: skip
     if as_json:
         show_json({"hours": report.hours, "drops": report.drops, "rows": report.rows, "written": report.written})

@@ -48,7 +48,9 @@ Env = Annotated[str, typer.Option("--env", help="Environment: a file in conf/env
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else there.")]
 From = Annotated[str, typer.Option("--from", help="First hour, UTC, such as 2013-11-01T12:00:00.")]
 To = Annotated[str, typer.Option("--to", help="Hour before which the interval ends, UTC.")]
-StepName = Annotated[str, typer.Argument(help="prepare, publish_and_score, training_set or train.", metavar="STEP")]
+StepName = Annotated[
+    str, typer.Argument(help="query, prepare, publish_and_score, training_set or train.", metavar="STEP")
+]
 RunId = Annotated[str, typer.Option("--dag-run", help="Run id; steps of one run find each other by it.")]
 AsKnown = Annotated[
     str | None,
@@ -193,10 +195,10 @@ def fetch(
     source: Annotated[list[str] | None, typer.Option("--source", help="Only this source; may be repeated.")] = None,
     env: Env = "local", json: Json = False,
 ) -> None:  # fmt: skip
-    """Ask the upstreams of kind http for the rows of [from, to) and land them as drops; starts no JVM."""
+    """Ask upstreams over HTTP (no JVM) and databases (by Spark) for the rows of [from, to), and land them as drops."""
     from spark_jobs.cli.fetch import fetch_drops
 
-    fetch_drops(pipeline, from_hour, to_hour, source or [], env, as_json=json)
+    raise typer.Exit(fetch_drops(pipeline, from_hour, to_hour, source or [], env, as_json=json))
 
 
 @app.command()

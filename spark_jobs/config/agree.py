@@ -21,6 +21,7 @@ from spark_jobs.config.columns import (
     training_columns,
     window_label,
 )  # fmt: skip
+from spark_jobs.config.features import AsOfGroup, LookUpGroup
 from spark_jobs.config.sources import RESERVED
 from spark_jobs.config.tables import SilverTable
 from spark_jobs.config.whole import Pipeline
@@ -75,6 +76,12 @@ def _table(
     yield from unknown_name(file, (*at, "source"), table.source, pipeline.sources.sources, "source")
     yield from unknown_names(file, (*at, "key"), table.key, table.columns, "column")
     yield from wrong_call(file, (*at, "event_at"), table.event_at, list(table.columns), known)
+    if table.valid_from:
+        yield from unknown_name(file, (*at, "valid_from"), table.valid_from, table.columns, "column")
+        held = table.columns.get(table.valid_from)
+        if held and (held.type != "timestamp" or not held.required or table.valid_from in table.key):
+            yield Clash(file, (*at, "valid_from"), f"'{table.valid_from}' cannot say from when a row holds",
+                        "a column of type timestamp, required: true, that is not in the key")  # fmt: skip
     source = pipeline.sources.sources.get(table.source)
     for name, column in table.columns.items():
         place = (*at, "columns", name)
@@ -106,8 +113,8 @@ def _features(pipeline: Pipeline, known: dict[str, registered.Signature]) -> Ite
         for entity, columns in spine.entities.items():
             yield from unknown_names(file, ("spine", "entities", entity), columns, table.columns, "column")
     yield from _windows(file, pipeline, known)
-    for name, joined in pipeline.features.as_of.items():
-        at, legal = ("as_of", name), silver_columns(pipeline, joined.table)
+    for section, name, joined in _joined(pipeline):
+        at, legal = (section, name), silver_columns(pipeline, joined.table)
         yield from unknown_name(file, (*at, "table"), joined.table, pipeline.silver, "table")
         yield from unknown_name(file, (*at, "entity"), joined.entity, spine.entities, "entity")
         if joined.table in pipeline.silver:
@@ -115,15 +122,25 @@ def _features(pipeline: Pipeline, known: dict[str, registered.Signature]) -> Ite
             yield from _entity_columns(
                 file, (*at, "entity"), spine.entities.get(joined.entity, []), legal, joined.table
             )
-        if not _whole_hours(joined.staleness):
+        if isinstance(joined, AsOfGroup) and not _whole_hours(joined.staleness):
             yield Clash(file, (*at, "staleness"), "is not a number of whole hours", "1h or more")
-        if name in pipeline.features.windows:
-            yield Clash(file, at, f"'{name}' is a window group too", "one group for each table features/<name>")
+        table = pipeline.silver.get(joined.table)
+        if table and isinstance(joined, LookUpGroup) and table.valid_from is None:
+            legal = [name for name, one in pipeline.silver.items() if one.valid_from]
+            todo = nearest(joined.table, legal) if legal else "a table with valid_from in tables.yaml"
+            yield Clash(file, (*at, "table"), f"{joined.table} is no slowly changing table", todo)
+        if name in pipeline.features.windows or (section == "look_ups" and name in pipeline.features.as_of):
+            yield Clash(file, at, f"'{name}' is another group too", "one group for each table features/<name>")
     doubled = sorted(column for column, times in Counter(training_columns(pipeline)).items() if times > 1)
     if doubled:
         yield Clash(
             file, (), f"columns that a training set would have twice: {', '.join(doubled)}", "rename one of each"
         )
+
+
+def _joined(pipeline: Pipeline) -> Iterator[tuple[str, str, AsOfGroup | LookUpGroup]]:
+    yield from (("as_of", name, group) for name, group in pipeline.features.as_of.items())
+    yield from (("look_ups", name, group) for name, group in pipeline.features.look_ups.items())
 
 
 def _windows(file: str, pipeline: Pipeline, known: dict[str, registered.Signature]) -> Iterator[Clash]:
@@ -171,14 +188,19 @@ def _replay(pipeline: Pipeline) -> Iterator[Clash]:
         if name not in declared:
             continue
         source = declared[name]
+        if source.jdbc and (source.jdbc.table is None or source.jdbc.changed_at != replayed.stamp):
+            allowed = "jdbc.table in sources.yaml, and stamp: the column of its jdbc.changed_at"
+            yield Clash(file, at, f"source '{name}' asks no table by the hour that the replay writes", allowed)
         if replayed.format != source.format:
             yield Clash(
                 file, (*at, "format"), f"'{replayed.format}' is not the source's format", f"write {source.format}"
             )
         for column in replayed.columns:
             yield from unknown_name(file, (*at, "columns", column), column, source.columns, f"column of source {name}")
+        if replayed.stamp:
+            yield from unknown_name(file, (*at, "stamp"), replayed.stamp, source.columns, f"column of source {name}")
         for column in source.columns:
-            if column not in replayed.columns:
+            if column not in (*replayed.columns, replayed.stamp):
                 yield Clash(
                     file, (*at, "columns"), f"column '{column}' of source {name} is not made", "one entry a column"
                 )

@@ -43,7 +43,7 @@ def feature_columns(pipeline: Pipeline, group: str) -> list[str]:
     """Value columns of features/<group>, in order."""
     windows = pipeline.features.windows.get(group)
     if windows is None:
-        return list(pipeline.features.as_of[group].columns)
+        return list(pipeline.features.joined[group].columns)
     return [
         f"{a.name}_{window_label(int(w.total_seconds() // 3600))}"
         for a in windows.aggregations
@@ -61,7 +61,7 @@ def training_columns(pipeline: Pipeline) -> list[str]:
         for entity in group.entities
         for value in feature_columns(pipeline, name)
     ]
-    joined = [value for group in features.as_of.values() for value in group.columns]
+    joined = [value for group in features.joined.values() for value in group.columns]
     return [*(spine.columns if spine else []), *windows, *joined]
 
 

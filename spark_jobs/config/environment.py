@@ -11,7 +11,7 @@ from pydantic import Field
 from spark_jobs.config.section import Name, Section, not_yet
 
 StepName = Literal[
-    "prepare", "publish_and_score", "training_set", "train"
+    "query", "prepare", "publish_and_score", "training_set", "train"
 ]  # those of plan.py, which a test holds equal
 BULK_FROM_HOURS = 25  # an interval of more than a day is worth the optimising compiler and more memory
 

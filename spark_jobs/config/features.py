@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from spark_jobs.config.section import Duration, Name, Section, TransformCall, not_yet
+from spark_jobs.config.section import Duration, Name, Section, TransformCall
 
 
 class Spine(Section):
@@ -51,10 +51,23 @@ class AsOfGroup(Section):
     )
 
 
+class LookUpGroup(Section):
+    """What a slowly changing table said of one entity at as_of, as it was known then; null where it knew nothing."""
+
+    table: Name = Field(description="silver table with valid_from; example: products")
+    entity: Name = Field(description="entity of the spine; the table has its columns; example: product")
+    columns: list[Name] = Field(min_length=1, description="columns taken over as features; example: [weight_kg]")
+
+
 class FeaturesFile(Section):
     """The whole of features.yaml; each group is a table features/<name>."""
 
     spine: Spine
     windows: dict[Name, WindowGroup] = Field(default={}, description="window groups by name")
     as_of: dict[Name, AsOfGroup] = Field(default={}, description="as-of joins by name")
-    look_ups: str | None = not_yet("issue on sources", "features from slowly changing tables")
+    look_ups: dict[Name, LookUpGroup] = Field(default={}, description="look-ups in slowly changing tables by name")
+
+    @property
+    def joined(self) -> dict[str, AsOfGroup | LookUpGroup]:
+        """The groups that take over columns of a silver table for one entity, by name."""
+        return {**self.as_of, **self.look_ups}

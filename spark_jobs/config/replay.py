@@ -64,7 +64,10 @@ class HourOf(Section):
 
 
 class ReplaySource(Section):
-    """One source of the pipeline, made from one file of the history; a row of the file is a row of one drop."""
+    """One source of the pipeline, made from one file of the history; a row of the file is a row of one drop.
+
+    Of kind jdbc the rows go into the table that the source asks.
+    """
 
     file: Annotated[RelativePath, AfterValidator(_packed_csv)] = Field(
         description="csv or csv.zip in the package's data folder; example: orders.csv.zip"
@@ -75,14 +78,21 @@ class ReplaySource(Section):
         description="delivered name: column of the history, or {instant: column, plus_minutes: column}; nothing else is"
         " delivered; example: {order_id: id, placed_at: {instant: opened_at}}",
     )
-    hour: HourOf = Field(description="which hour's drop holds a row; example: {of: opened_at, shift: -24h}")
+    hour: HourOf | None = Field(
+        default=None,
+        description="which hour's drop holds a row; left out: all are in the first hour's; example: {of: opened_at, shift: -24h}",
+    )
+    stamp: str | None = Field(
+        default=None,
+        description="delivered column with the start of the hour whose drop holds the row; example: changed_at",
+    )
     nulls: list[str] = Field(
         default=["", "NA"], description='texts of the history that mean "no value"; example: ["", "NA"]'
     )
 
     @model_validator(mode="after")
     def _names(self) -> ReplaySource:
-        _columns(list(self.columns))
+        _columns([*self.columns, *([self.stamp] if self.stamp else [])])
         return self
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from spark_jobs.config.http_source import HttpConf
+from spark_jobs.config.jdbc_source import JdbcConf
 from spark_jobs.config.section import Duration, Name, Section
 
 RESERVED = frozenset(
@@ -23,14 +24,7 @@ RESERVED = frozenset(
     }
 )
 _COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
-_NOT_YET_KINDS = ("jdbc",)
 _NOT_YET_FORMATS = ("parquet", "avro", "orc", "xml", "json", "delta", "iceberg", "excel")
-
-
-def _kind(value: object) -> object:
-    if value in _NOT_YET_KINDS:
-        raise ValueError(f"not yet: sources of kind '{value}'; legal: files, http")
-    return value
 
 
 def _format(value: object) -> object:
@@ -82,13 +76,14 @@ DropFormat = Annotated[Literal["csv", "jsonl"], BeforeValidator(_format)]
 
 
 class SourceConf(Section):
-    """One upstream, with one drop an hour: a file and a manifest, the manifest last. `http` belongs to kind http."""
+    """One upstream, with one drop an hour: a file and a manifest, the manifest last."""
 
-    kind: Annotated[Literal["files", "http"], BeforeValidator(_kind)] = Field(
-        description="who lands the drops: files (the upstream) or http (`tidegate fetch` asks the upstream for the rows);"
-        " jdbc: not yet; example: files"
+    kind: Literal["files", "http", "jdbc"] = Field(
+        description="who lands the drops: files (the upstream), http (`tidegate fetch` asks the upstream for the rows) or"
+        " jdbc (step `query` asks a database); example: files"
     )
     http: HttpConf | None = Field(default=None)
+    jdbc: JdbcConf | None = Field(default=None)
     manifests: ManifestPath = Field(
         description="path of an hour's manifest below landing/<pipeline>; {day} is YYYY-MM-DD, {hour} is HH, both UTC;"
         " a correction adds .2, .3 … after {hour}; the data file lies beside it, named by the manifest;"
@@ -96,7 +91,7 @@ class SourceConf(Section):
     )
     format: DropFormat = Field(
         description="csv (a header line, comma, one record a line) or jsonl (one object a line); a file that ends in"
-        " .gz is unpacked; UTF-8; of kind http: csv pages stay csv, JSON pages become jsonl; example: csv"
+        " .gz is unpacked; UTF-8; of kind http: csv pages stay csv, JSON pages become jsonl; of kind jdbc: jsonl; example: csv"
     )
     grace: Duration = Field(
         default=timedelta(minutes=15),
@@ -112,13 +107,21 @@ class SourceConf(Section):
     )
 
     @model_validator(mode="after")
-    def _http_belongs_to_its_kind(self) -> SourceConf:
-        if self.kind == "http" and self.http is None:
-            raise ValueError("kind: http needs a section http with a url, such as http: {url: https://…}")
-        if self.kind != "http" and self.http is not None:
-            raise ValueError(f"http: belongs to kind http, this source is of kind {self.kind}")
+    def _sections_belong_to_their_kind(self) -> SourceConf:
+        for kind, section, example in (
+            ("http", self.http, "{url: https://…}"),
+            ("jdbc", self.jdbc, "{url: …, table: …}"),
+        ):
+            if self.kind == kind and section is None:
+                raise ValueError(f"kind: {kind} needs a section {kind}, such as {kind}: {example}")
+            if self.kind != kind and section is not None:
+                raise ValueError(f"{kind}: belongs to kind {kind}, this source is of kind {self.kind}")
         if self.http and self.http.rows and self.format == "csv":
             raise ValueError("http.rows: names a place in a JSON page; leave it out, or write format: jsonl")
+        if self.jdbc and self.format != "jsonl":
+            raise ValueError(f"format: {self.format} is not what a database gives; of kind jdbc write format: jsonl")
+        if self.jdbc and self.jdbc.changed_at and self.jdbc.changed_at not in self.columns:
+            raise ValueError(f"jdbc.changed_at: '{self.jdbc.changed_at}' is none of columns; add it there")
         return self
 
 

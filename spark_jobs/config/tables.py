@@ -54,7 +54,16 @@ class SilverTable(Section):
     event_within: EventWithin = EventWithin()
     columns: dict[Name, Column] = Field(min_length=1, description="typed columns by name")
     lookups: dict[Name, LookUp] = Field(default={}, description="columns fetched from other silver tables, by name")
-    valid_from: str | None = not_yet("issue on sources", "slowly changing tables")
+    valid_from: Name | None = Field(
+        default=None,
+        description="makes it a slowly changing table: required column with the instant from which a row's facts hold; a key"
+        " has one row an instant, readers see valid_to beside it, the instant of the key's next row; example: changed_at",
+    )
+
+    @property
+    def version_key(self) -> list[str]:
+        """Columns that name one row: the key, and the instant from which it holds in a slowly changing table."""
+        return [*self.key, self.valid_from] if self.valid_from else self.key
 
 
 class TablesFile(Section):

@@ -59,4 +59,4 @@ class Pipeline(Section):
     @property
     def feature_tables(self) -> list[str]:
         """Tables of features, as features/<group>."""
-        return [f"features/{name}" for name in (*self.features.windows, *self.features.as_of)]
+        return [f"features/{name}" for name in (*self.features.windows, *self.features.joined)]

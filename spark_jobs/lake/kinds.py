@@ -9,7 +9,8 @@ from spark_jobs.lake.versions import TableKind
 def table_kinds(pipeline: Pipeline) -> dict[str, TableKind]:
     """Every lake table of `pipeline` that steps append to, with how its current rows are chosen."""
     kinds = {f"bronze/{name}": TableKind((), True) for name in pipeline.sources.sources}
-    kinds |= {f"silver/{name}": TableKind(tuple(table.key), True) for name, table in pipeline.silver.items()}
+    for name, table in pipeline.silver.items():
+        kinds[f"silver/{name}"] = TableKind(tuple(table.version_key), True, table.valid_from or "")
     kinds["quarantine"] = TableKind((), True)
     kinds["accounts"] = TableKind((), True)
     tiled = {group.table for group in pipeline.features.windows.values()}

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from spark_jobs.errors import RetryError
 from spark_jobs.lake.condition import check_condition, not_a_condition
-from spark_jobs.lake.versions import TableKind, covering_rows, current_sql, known_cover_sql, may_hold
+from spark_jobs.lake.versions import TableKind, covering_rows, current_sql, known_cover_sql, may_hold, shown_sql
 from spark_jobs.ledger import Release, folds
 from spark_jobs.storage.damage import open_log
 
@@ -65,7 +65,7 @@ def register_current(
     columns = columns_of(connection, rows)
     asked = f"(SELECT *, TIMESTAMPTZ '{known_by.isoformat()}' AS known_by FROM {rows})" if known_by else rows
     body = current_sql(kind, columns, as_known=known_by is not None).format(rows=asked, chosen=chosen)
-    connection.execute(f'CREATE OR REPLACE VIEW "{view}" AS {body}')
+    connection.execute(f'CREATE OR REPLACE VIEW "{view}" AS {shown_sql(kind, body)}')
     return True
 
 

@@ -19,11 +19,13 @@ class TableKind:
 
     `covered` (bronze, silver, quarantine, accounts): for each hour the rows of the newest live publication that covers
     it, then for each key the newest. Otherwise (tiles, features, predictions): for each key the newest live row,
-    whatever its hour. An empty key keeps every row.
+    whatever its hour. An empty key keeps every row. `valid_from`: the column of the key that orders the rows of a
+    slowly changing table; the others name what changes.
     """
 
     key: tuple[str, ...]
     covered: bool
+    valid_from: str = ""
 
 
 def current_sql(kind: TableKind, columns: Sequence[str], *, as_known: bool = False) -> str:
@@ -43,6 +45,18 @@ def current_sql(kind: TableKind, columns: Sequence[str], *, as_known: bool = Fal
         return picked
     newest = f"row_number() OVER (PARTITION BY {', '.join(kind.key)} ORDER BY known_at DESC, pub DESC)"
     return f"SELECT {listed} FROM (SELECT {listed}, {newest} AS version FROM ({picked}) p) v WHERE version = 1"
+
+
+def shown_sql(kind: TableKind, body: str) -> str:
+    """Query `body`, of rows that count, as readers see them: a slowly changing table has valid_to beside valid_from.
+
+    valid_to is the instant from which the key's next row holds; null: none does yet.
+    """
+    if not kind.valid_from:
+        return body
+    same = ", ".join(name for name in kind.key if name != kind.valid_from)
+    following = f"lead({kind.valid_from}) OVER (PARTITION BY {same} ORDER BY {kind.valid_from})"
+    return f"SELECT *, {following} AS valid_to FROM ({body}) s"
 
 
 def known_cover_sql() -> str:

@@ -16,7 +16,7 @@ import pyarrow as pa
 from spark_jobs.config import load_environment, load_pipeline
 from spark_jobs.errors import UsageError
 from spark_jobs.lake.reading import connect, kept, register_current, with_fresh_log
-from spark_jobs.lake.versions import TableKind
+from spark_jobs.lake.versions import TableKind, shown_sql
 from spark_jobs.ledger import Ledger, Release
 from spark_jobs.storage.damage import open_log
 
@@ -68,8 +68,9 @@ def register_views(
     names = []
     for table in lake.kinds:
         if open_log(root / table) is not None:
-            rows = lake.current(table, known_by=instant)
-            rows.drop("day").createOrReplaceTempView(view_name(table))
+            rows = lake.current(table, known_by=instant).drop("day")
+            shown = spark.sql(shown_sql(lake.kinds[table], "SELECT * FROM {rows}"), rows=rows)
+            shown.createOrReplaceTempView(view_name(table))
             names.append(view_name(table))
     return names
 

@@ -1,6 +1,6 @@
 """`python -m spark_jobs.runtime.install`: the part of `make setup` that comes after the Python packages.
 
-Java home, Delta jars, start-up cache; each is compared by content first, so that a second call does nothing.
+Java home, jars, start-up cache; each is compared by content first, so that a second call does nothing.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def install() -> None:
     if jars.faults(folder, locked):
         started = time.monotonic()
         jars.resolve(locked, folder, {**os.environ, **spark.process_environment()})
-        _say(f"{len(locked)} Delta jars fetched and checked in {time.monotonic() - started:.0f} s", folder)
+        _say(f"{len(locked)} jars fetched and checked in {time.monotonic() - started:.0f} s", folder)
     _build_startup_cache()
 
 

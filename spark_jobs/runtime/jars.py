@@ -1,4 +1,4 @@
-"""The Delta jars: what jars.lock names, whether the cache holds exactly that, and how Spark's Ivy fetches them once.
+"""The jars that Spark lacks: what jars.lock names, whether the cache holds exactly that, and how Spark's Ivy fetches them once.
 
 A run never resolves anything: it is handed the cached files, whose sha256 was checked when they came in.
 """
@@ -49,6 +49,7 @@ class LockedJar:
 
     coordinate: str
     sha256: str
+    asked: bool = False  # by us; the others are what those need
 
     @property
     def file_name(self) -> str:
@@ -61,7 +62,7 @@ def read_lock(lock: Path) -> list[LockedJar]:
     """The locked jars in class-path order.
 
     Raises:
-        UsageError: the file is missing, or a line is not `group:artifact:version sha256`.
+        UsageError: the file is missing, or a line is not `group:artifact:version sha256 [asked]`.
     """
     if not lock.is_file():
         raise UsageError(
@@ -72,9 +73,10 @@ def read_lock(lock: Path) -> list[LockedJar]:
         words = line.split("#")[0].split()
         if not words:
             continue
-        if len(words) != 2 or words[0].count(":") != 2 or len(words[1]) != 64:
-            raise UsageError(f"{lock}:{number}", f"'{line}'", "group:artifact:version sha256", f"git checkout {lock}")
-        jars.append(LockedJar(*words))
+        if words[2:] not in ([], ["asked"]) or words[0].count(":") != 2 or len(words[1:2] and words[1]) != 64:
+            allowed = "group:artifact:version sha256 [asked]"
+            raise UsageError(f"{lock}:{number}", f"'{line}'", allowed, f"git checkout {lock}")
+        jars.append(LockedJar(words[0], words[1], len(words) == 3))
     return jars
 
 
@@ -114,7 +116,7 @@ def resolve(locked: list[LockedJar], folder: Path, environment: dict[str, str]) 
     """Fetch the locked jars with Spark's own Ivy, check them, and only then put them into `folder`.
 
     Args:
-        locked: what must come; the first is asked for, the others are what it needs.
+        locked: what must come; those marked so are asked for, the others are what they need.
         folder: gets `artifact-version.jar` files, each by rename, so that a half-copied one never has its name.
         environment: of the spark-submit process (JAVA_HOME, PYSPARK_PYTHON …).
 
@@ -125,7 +127,7 @@ def resolve(locked: list[LockedJar], folder: Path, environment: dict[str, str]) 
         fetched = _fetch(locked, Path(scratch), environment)
         wrong = faults(fetched, locked)
         extra = sorted({path.name for path in fetched.iterdir()} - {jar.file_name for jar in locked})
-        wrong += [f"{name} is needed by Delta, but jars.lock does not name it" for name in extra]
+        wrong += [f"{name} is needed by one of them, but jars.lock does not name it" for name in extra]
         if wrong:
             todo = (
                 "do not run with these jars; if the lock is out of date, correct it: coordinate sha256 (sha256sum FILE)"
@@ -144,8 +146,8 @@ def _fetch(locked: list[LockedJar], scratch: Path, environment: dict[str, str]) 
     nothing = scratch / "nothing.py"
     nothing.write_text("", encoding="utf-8")
     command = [str(places.spark_home() / "bin" / "spark-submit"), "--master", "local[1]"]
-    # The first only: named by itself, a jar of its needs brings what Delta's own pom excludes.
-    command += ["--packages", locked[0].coordinate]
+    # Only those: named by itself, a jar that Delta needs brings what Delta's own pom excludes.
+    command += ["--packages", ",".join(jar.coordinate for jar in locked if jar.asked)]
     command += ["--exclude-packages", ",".join(_SHIPPED_BY_SPARK)]
     command += ["--conf", f"spark.jars.ivySettings={os.environ.get('TIDEGATE_IVY_SETTINGS') or settings}"]
     command += ["--conf", f"spark.jars.ivy={scratch / 'ivy'}", str(nothing)]

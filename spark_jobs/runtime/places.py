@@ -1,4 +1,4 @@
-"""Where this machine keeps what a run needs: the checkout, its cache, Java, Spark and the Delta jars.
+"""Where this machine keeps what a run needs: the checkout, its cache, Java, Spark and the jars.
 
 Everything is found from this file and three environment variables; nothing is imported from what is found.
 """

@@ -6,7 +6,7 @@ Each choice is a hash of seed, source, hour and row, so that it does not depend 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache, lru_cache
@@ -91,6 +91,17 @@ class Faults:
                 found = f"{source}@{format_hour(hour)}" if hour else source
                 raise UsageError(f"--{fault}", f"{found} is not replayed by this call", allowed)
 
+    def require_files(self, tables: Collection[str]) -> None:
+        """Nothing, when no fault of a drop names one of `tables`, sources whose rows go into a database.
+
+        Raises:
+            UsageError: one does.
+        """
+        for fault, source, hour in self._named():
+            if hour and source in tables:
+                raise UsageError(f"--{fault}", f"{source} is a table of a database", "a source of kind files",
+                                 f"--late-rows, --repeat-rows and --correct-rows concern {source}, too")  # fmt: skip
+
     def spoilt(self, source: str, hour: datetime, data: bytes) -> bytes:
         """What lies on the disk of a file that should hold `data`."""
         if (source, hour) in self.flip and data:
@@ -103,10 +114,13 @@ class FaultyText:
     """The drops of one source under the faults.
 
     `make(higher, backwards)` gives all its lines, with 1 added to the column `higher`, or with the columns in reverse.
+    `stamp`: a column more, with the start of the hour in whose drop a line comes.
     """
 
-    def __init__(self, source: str, faults: Faults, make: Callable[[str | None, bool], HourlyText]) -> None:
-        self._source, self._faults, self._text = source, faults, cache(make)
+    def __init__(
+        self, source: str, faults: Faults, make: Callable[[str | None, bool], HourlyText], stamp: str | None = None
+    ) -> None:
+        self._source, self._faults, self._text, self._stamp = source, faults, cache(make), stamp
         self._again = faults.correct_rows.get(source)
         self._lines = lru_cache(maxsize=16)(self._lines_of_hour)
         for higher in (None, self._again[0]) if self._again else (None,):
@@ -114,17 +128,22 @@ class FaultyText:
 
     def of_hour(self, hour: datetime) -> tuple[bytes, int]:
         """Bytes of the hour's drop, header included, and its number of rows."""
+        header, lines, count = self._drop(hour)
+        return (stamped(header, lines, self._stamp, hour) if self._stamp else header + lines), count
+
+    def _drop(self, hour: datetime) -> tuple[bytes, bytes, int]:
+        """Header, lines and number of lines of the hour's drop."""
         backwards = (self._source, hour) in self._faults.reorder
         text, again = self._text(None, backwards), self._again
         if not (self._faults.late_rows or self._faults.repeat_rows or again):
-            return text.of_hour(_number(hour))
+            return text.header, *text.of_hour(_number(hour))
         lines: list[bytes] = []
         for origin, row in self._first_come(_number(hour)):
             twice = self._chosen("repeat", origin, row, self._faults.repeat_rows)
             lines += [self._lines(origin, None, backwards)[row]] * (2 if twice else 1)
         if again:
             lines += self._corrections(_number(hour) - again[1].hours, *again, backwards)
-        return text.header + b"".join(lines), len(lines)
+        return text.header, b"".join(lines), len(lines)
 
     def _lines_of_hour(self, hour: int, higher: str | None, backwards: bool) -> list[bytes]:
         return self._text(higher, backwards).lines_of_hour(hour)
@@ -146,6 +165,14 @@ class FaultyText:
 
     def _chosen(self, fault: str, hour: int, row: int, share: float) -> bool:
         return share > 0 and _hash(self._faults.seed, fault, self._source, hour, row) < share * 2**64
+
+
+def stamped(header: bytes, lines: bytes, column: str, hour: datetime) -> bytes:
+    """The drop with one column more, the same instant in every line: CSV when it has a header, JSON lines when not."""
+    instant = f"{format_hour(hour)}Z"
+    if header:
+        return header.replace(b"\n", f",{column}\n".encode()) + lines.replace(b"\n", f",{instant}\n".encode())
+    return lines.replace(b"}\n", f',"{column}":"{instant}"}}\n'.encode())
 
 
 def parse_faults(seed: int, late: str, repeat: str, correct: list[str], drops: Mapping[str, list[str]]) -> Faults:

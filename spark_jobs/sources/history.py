@@ -11,6 +11,7 @@ import sys
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv as pa_csv
 
-from spark_jobs.config.replay import InstantOf, ReplayConf, ReplaySource
+from spark_jobs.config.replay import HourOf, InstantOf, ReplayConf, ReplaySource
 from spark_jobs.errors import UsageError, nearest
 
 HOUR_SECONDS = 3600
@@ -39,9 +40,9 @@ class HourlyText:
     hours: npt.NDArray[np.int64]
 
     def of_hour(self, hour: int) -> tuple[bytes, int]:
-        """Bytes of the drop of `hour` (hours since 1970), header included, and its number of rows."""
+        """Lines of the drop of `hour` (hours since 1970), without the header, and their number."""
         first, last = (int(at) for at in np.searchsorted(self.hours, [hour, hour + 1]))
-        return self.header + bytes(self.data[int(self.ends[first]) : int(self.ends[last])]), last - first
+        return bytes(self.data[int(self.ends[first]) : int(self.ends[last])]), last - first
 
     def lines_of_hour(self, hour: int) -> list[bytes]:
         """The same rows one by one, without the header, each with its line end."""
@@ -66,10 +67,11 @@ def data_folder(conf: ReplayConf) -> Path:
 
 def source_columns(source: ReplaySource) -> list[str]:
     """The columns of the history that the source needs, each once."""
-    specs: list[str | InstantOf] = [*source.columns.values(), source.hour.of]
+    hour = source.hour
+    specs: list[str | InstantOf] = [*source.columns.values(), *([hour.of] if hour else [])]
     names = [spec if isinstance(spec, str) else spec.instant for spec in specs]
     names += [spec.plus_minutes for spec in specs if isinstance(spec, InstantOf) and spec.plus_minutes]
-    return list(dict.fromkeys([*names, *([source.hour.plus_minutes] if source.hour.plus_minutes else [])]))
+    return list(dict.fromkeys([*names, *([hour.plus_minutes] if hour and hour.plus_minutes else [])]))
 
 
 def read_history(path: Path, columns: list[str], nulls: list[str]) -> pa.Table:
@@ -103,19 +105,20 @@ def hourly_text(
     history: pa.Table,
     source: ReplaySource,
     scale: Mapping[str, float],
+    first: datetime,
     *,
     higher: str | None = None,
     backwards: bool = False,
 ) -> HourlyText:
     """Every row of the history once, as the line of a drop; `scale` multiplies a delivered column of numbers.
 
-    `higher`: a delivered column of numbers to which 1 is added then. `backwards`: columns in reverse order.
+    `first`: the hour of all rows of a source that does not say which. `higher`: a delivered column of numbers to which 1
+    is added then. `backwards`: columns in reverse order.
 
     Raises:
         UsageError: a column that is scaled or made higher does not hold numbers, or they become too large.
     """
-    seconds = _seconds(history, source.hour.of) + _minutes(history, source.hour.plus_minutes) * 60
-    hours = np.floor_divide(seconds + int(source.hour.shift.total_seconds()), HOUR_SECONDS)
+    hours = _hours(history, source.hour, first)
     order = np.argsort(hours, kind="stable")
     texts = {name: _delivered(history, spec) for name, spec in source.columns.items()}
     for name, factor in scale.items():
@@ -132,6 +135,14 @@ def hourly_text(
     _, offsets, data = lines.buffers()
     ends = np.frombuffer(offsets, dtype=np.int64)[lines.offset : lines.offset + len(lines) + 1]
     return HourlyText(header, memoryview(data or b""), ends, hours[order])
+
+
+def _hours(history: pa.Table, hour: HourOf | None, first: datetime) -> npt.NDArray[np.int64]:
+    """The hour of each row, hours since 1970, int64[n]."""
+    if hour is None:
+        return np.full(len(history), int(first.timestamp()) // HOUR_SECONDS, dtype=np.int64)
+    seconds = _seconds(history, hour.of) + _minutes(history, hour.plus_minutes) * 60
+    return np.asarray(np.floor_divide(seconds + int(hour.shift.total_seconds()), HOUR_SECONDS), dtype=np.int64)
 
 
 def _seconds(history: pa.Table, spec: InstantOf) -> npt.NDArray[np.int64]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from spark_jobs.config.replay import ReplayConf
 from spark_jobs.errors import UsageError, nearest
 from spark_jobs.invocation import HOUR, format_hour, hours_between
+from spark_jobs.sources.database import Database
 from spark_jobs.sources.faults import Faults, FaultyText
 from spark_jobs.sources.history import HourlyText, data_folder, hourly_text, read_history, source_columns
 from spark_jobs.sources.manifest import Manifest, read_manifest, write_whole
@@ -41,13 +42,14 @@ class ReplayReport:
 def replay(
     conf: ReplayConf, landing: Path, start: datetime, end: datetime, *, only: list[str] | None = None,
     scale: Mapping[str, float] | None = None, correction: bool = False, arrived_minutes: float = ARRIVED_MINUTES,
-    faults: Faults | None = None, progress: Progress | None = None,
+    faults: Faults | None = None, databases: Mapping[str, Database] | None = None, progress: Progress | None = None,
 ) -> ReplayReport:  # fmt: skip
     """Put the drops of [start, end) below `landing`, the pipeline's own landing folder, oldest hour first.
 
     `only`: these sources. `scale`: factor by "source.column", such as {"orders.amount": 100}: a change of unit at the
     upstream. `correction`: deliver the next version of each drop whose newest version has other bytes, 9 minutes later.
-    `arrived_minutes`: minutes from the end of the hour to the arrival. `faults`: what is delivered badly; those of drops
+    `arrived_minutes`: minutes from the end of the hour to the arrival. `databases`: where the rows of a source go instead,
+    which has no drops then. `faults`: what is delivered badly; those of drops
     that this call does not deliver are left alone. `progress(done, all)` counts drops, skipped ones too.
 
     Raises:
@@ -61,6 +63,11 @@ def replay(
     hours = list(hours_between(start, end))
     folders: dict[Path, _Folder] = {}
     drops = rows = written = 0
+    for name, table in (databases or {}).items():
+        if name in names:
+            changed, count = table.deliver({hour: texts[name].of_hour(hour)[0] for hour in hours})
+            written, rows = written + changed, rows + count
+    names = [name for name in names if name not in (databases or {})]
     for done, (name, hour) in enumerate(((name, hour) for name in names for hour in hours), start=1):
         if (name, hour) not in faults.skip:
             data, count = texts[name].of_hour(hour)
@@ -189,6 +196,6 @@ def _texts(
     def text(name: str, corrected: str | None, backwards: bool) -> HourlyText:
         source = conf.sources[name]
         history = histories[(source.file, tuple(source.nulls))]
-        return hourly_text(history, source, scales.get(name, {}), higher=corrected, backwards=backwards)
+        return hourly_text(history, source, scales.get(name, {}), conf.start, higher=corrected, backwards=backwards)
 
-    return {name: FaultyText(name, faults, partial(text, name)) for name in names}
+    return {name: FaultyText(name, faults, partial(text, name), conf.sources[name].stamp) for name in names}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from spark_jobs.config.features import AsOfGroup, WindowGroup
+from spark_jobs.config.features import AsOfGroup, LookUpGroup, WindowGroup
 from spark_jobs.invocation import HOUR
 from spark_jobs.lake.tables import hours_that_may_hold
 from spark_jobs.stages import gate, spine
@@ -29,6 +29,9 @@ def run(work: Work) -> None:
     for name, joined in groups.as_of.items():
         asked = spine.demands(work, rows, [joined.entity])
         _stage(work, f"features/{name}", _as_of_cells(work, joined, asked))
+    for name, looked in groups.look_ups.items():
+        asked = spine.demands(work, rows, [looked.entity])
+        _stage(work, f"features/{name}", _look_up_cells(work, looked, asked))
     rows.unpersist()
 
 
@@ -53,8 +56,21 @@ def _as_of_cells(work: Work, group: AsOfGroup, asked: DataFrame) -> DataFrame:
     within = work.pipeline.silver[group.table].event_within
     first = work.call.start + HOUR - group.staleness
     start, _ = hours_that_may_hold(first, work.call.end, within.lateness, within.ahead)
-    seen = work.lake.versions(f"silver/{group.table}", start=start)
-    keyed = seen.withColumn("key", entity_key(work.pipeline.features.spine.entities[group.entity]))
-    observations = keyed.withColumn("entity", F.lit(group.entity))
+    observations = _observations(work, group, work.lake.versions(f"silver/{group.table}", start=start))
     cells = as_of_join(observations, asked, columns=group.columns, staleness=hours(group.staleness))
     return cells.drop("age_h")
+
+
+def _look_up_cells(work: Work, group: LookUpGroup, asked: DataFrame) -> DataFrame:
+    """What held at as_of: of the rows known then the one of newest valid_from <= as_of, however old that is."""
+    rows = work.lake.versions(f"silver/{group.table}")
+    # the join takes what lies before as_of; a row holds from its very instant on
+    held = F.col(str(work.pipeline.silver[group.table].valid_from)) - F.expr("INTERVAL 1 MICROSECOND")
+    observations = _observations(work, group, rows.withColumn("event_at", held))
+    cells = as_of_join(observations, asked, columns=group.columns, staleness=None)
+    return cells.drop("age_h")
+
+
+def _observations(work: Work, group: AsOfGroup | LookUpGroup, rows: DataFrame) -> DataFrame:
+    keyed = rows.withColumn("key", entity_key(work.pipeline.features.spine.entities[group.entity]))
+    return keyed.withColumn("entity", F.lit(group.entity))

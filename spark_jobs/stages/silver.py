@@ -48,11 +48,11 @@ def _table(work: Work, name: str, table: SilverTable) -> list[tuple[object, ...]
     rows = rows.withColumn("event_at", transforms.apply(table.event_at, columns, f"tables.yaml: {name}.event_at"))
     required = [column for column, settings in table.columns.items() if settings.required]
     built = built_ins(
-        rows, key=table.key, required=required, event_at="event_at",
+        rows, key=table.version_key, required=required, event_at="event_at",
         lateness=table.event_within.lateness, ahead=table.event_within.ahead,
     )  # fmt: skip
-    judged = gate.split(work, f"silver/{name}", rows, table.key, faults, built)
-    work.held.append(gate.held_rows(judged.split, f"silver/{name}", table.key))
+    judged = gate.split(work, f"silver/{name}", rows, table.version_key, faults, built)
+    work.held.append(gate.held_rows(judged.split, f"silver/{name}", table.version_key))
     accounts = _accounts(work, table.source, judged.tallies)
     totals = {field: sum(getattr(account, field) for account in accounts) for field in _TOTALS}
     work.accounts[name] = totals

@@ -68,7 +68,7 @@ def _groups(work: Work) -> dict[str, list[str]]:
     """Entities of each feature group."""
     features = work.pipeline.features
     return {name: group.entities for name, group in features.windows.items()} | {
-        name: [joined.entity] for name, joined in features.as_of.items()
+        name: [joined.entity] for name, joined in features.joined.items()
     }
 
 

@@ -67,7 +67,7 @@ def _one(work: Work, name: str, model: Model, pub: int) -> dict[str, float]:
 
 
 def _groups(work: Work) -> list[str]:
-    return [*work.pipeline.features.windows, *work.pipeline.features.as_of]
+    return [*work.pipeline.features.windows, *work.pipeline.features.joined]
 
 
 def _columns(work: Work, group: str) -> list[str]:

@@ -25,13 +25,17 @@ from spark_jobs.stages.accounts import drops_taken, published_accounts
 def conclude_unchanged(call: Invocation) -> Result | None:
     """The result of `prepare` or `publish_and_score` when there is nothing to do, written down; none when there is.
 
+    Step `query` has nothing to do when every drop that it lands is there: what an hour was is asked once.
+
     Raises:
         UsageError: conf/ has faults.
     """
-    if call.step not in ("prepare", "publish_and_score"):
+    if call.step not in ("query", "prepare", "publish_and_score"):
         return None
     pipeline = load_pipeline(call.pipeline)
     environment, places = load_environment(call.env)
+    if call.step == "query":
+        return _landed(pipeline, places.landing / pipeline.name, call)
     root, landing = places.lake / pipeline.name, places.landing / pipeline.name
     ledger = Ledger.open(root, by=call.dag_run)
     line = ledger.line()
@@ -53,6 +57,17 @@ def conclude_unchanged(call: Invocation) -> Result | None:
         call.pipeline, call.step, format_hour(call.start), format_hour(call.end), call.dag_run, "published", release.pub,
         release.release, release.rows, why=why,
     )  # fmt: skip
+
+
+def _landed(pipeline: Pipeline, landing: Path, call: Invocation) -> Result | None:
+    wanted = list(hours_between(call.start, call.end))
+    asked = [name for name, source in pipeline.sources.sources.items() if source.kind == "jdbc"]
+    if not asked or any(len(find_drops(pipeline.sources, landing, name, wanted)) < len(wanted) for name in asked):
+        return None
+    why = f"nothing to do: the drops of {', '.join(asked)} have landed; tidegate fetch asks again"
+    return Result(
+        call.pipeline, call.step, format_hour(call.start), format_hour(call.end), call.dag_run, "landed", why=why
+    )
 
 
 def _same_rows(

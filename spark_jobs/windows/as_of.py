@@ -14,7 +14,7 @@ from spark_jobs.errors import UsageError, nearest
 
 
 def as_of_join(
-    observations: DataFrame, demands: DataFrame, *, columns: Sequence[str], staleness: int, prefix: str = ""
+    observations: DataFrame, demands: DataFrame, *, columns: Sequence[str], staleness: int | None, prefix: str = ""
 ) -> DataFrame:
     """The demands with the newest observation of event_at in [as_of - staleness, as_of) and known_at <= as_of.
 
@@ -29,7 +29,7 @@ def as_of_join(
 
     Args:
         columns: columns of the observations to carry over; of orderable types.
-        staleness: hours, at least 1.
+        staleness: hours, at least 1; none: an observation counts however old it is.
 
     Raises:
         UsageError: a staleness below 1, a column that is not there, no columns, or two columns of one name.
@@ -48,10 +48,11 @@ def as_of_join(
     # at the same instant observations come first: known_at <= as_of
     so_far = Window.partitionBy("entity", "key").orderBy("as_of", "demanded").rowsBetween(Window.unboundedPreceding, 0)
     answered = readable.unionByName(asked).withColumn("newest", F.max("newest").over(so_far)).where("demanded = 1")
-    oldest = F.col("as_of") - F.expr(f"INTERVAL {staleness} HOURS")
-    fresh = answered.withColumn("newest", F.when(F.col("newest")["event_at"] >= oldest, F.col("newest")))
+    if staleness is not None:
+        oldest = F.col("as_of") - F.expr(f"INTERVAL {staleness} HOURS")
+        answered = answered.withColumn("newest", F.when(F.col("newest")["event_at"] >= oldest, F.col("newest")))
     age_us = F.unix_micros("as_of") - F.unix_micros(F.col("newest")["event_at"])
-    return fresh.select(
+    return answered.select(
         "entity",
         "key",
         "as_of",
@@ -60,9 +61,9 @@ def as_of_join(
     )
 
 
-def _check(observations: DataFrame, columns: Sequence[str], staleness: int, prefix: str) -> None:
+def _check(observations: DataFrame, columns: Sequence[str], staleness: int | None, prefix: str) -> None:
     """Refuse what cannot be joined."""
-    if staleness < 1:
+    if staleness is not None and staleness < 1:
         raise UsageError("as-of join", f"staleness of {staleness} hours", "1 hour or more")
     names = ["entity", "key", "as_of", *[prefix + name for name in columns], f"{prefix}age_h"]
     if not columns or len(set(names)) < len(names):

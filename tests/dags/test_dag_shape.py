@@ -17,6 +17,7 @@ HOURLY = {
     "fetch_weather": {"drops_ready"},
     "drops_ready": {"prepare"},
     "prepare": {"gate_silver", "gate_features"},
+    "query": {"drops_ready"},
     "gate_silver": {"publish_and_score"},
     "gate_features": {"publish_and_score"},
     "publish_and_score": {"announce"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shutil
@@ -22,7 +23,7 @@ from spark_jobs.lake.kinds import table_kinds
 from spark_jobs.lake.reading import connect, register_current
 from spark_jobs.ledger import Ledger
 from spark_jobs.result import Result
-from spark_jobs.sources.replay import _Folder, replay
+from spark_jobs.sources.replay import _Folder, clean_texts, replay
 from spark_jobs.steps import StepRun
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -97,6 +98,14 @@ class Site:
         folder.deliver(source, hour, suffix, data, rows, hour + HOUR * (1 + minutes / 60), True)
         return self.file_of(source, hour)
 
+    def register(self, hour: datetime, *, every: int = 1, more_seats: int = 0) -> None:
+        """The register of aircraft as a drop of `hour`: every so many of them, with other numbers of seats."""
+        conf = self.pipeline.replay
+        lines, _ = clean_texts(conf, ["planes"])["planes"].of_hour(conf.start)
+        rows = [json.loads(line) | {"changed_at": f"{format_hour(hour)}Z"} for line in lines.splitlines()[::every]]
+        text = "".join(json.dumps({**row, "seats": row["seats"] + more_seats}) + "\n" for row in rows)
+        self.hand_in("planes", hour, gzip.compress(text.encode(), mtime=0), len(rows))
+
     def file_of(self, source: str, hour: datetime) -> Path:
         """The file of the newest drop."""
         path = self.manifest_of(source, hour)
@@ -146,6 +155,9 @@ def past(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Site:
     """Three days published as one publication; the drops of three hours more have landed. Copy it, never write to it."""
     site = Site(CHECKOUT, tmp_path_factory.mktemp("past") / "data", spark)
     site.deliver(PAST, 72 + 3)
+    site.register(PAST)
+    site.register(PAST + 30 * HOUR, every=3, more_seats=5)
+    site.register(NOW + HOUR, every=2, more_seats=9)
     site.publish(PAST, 72, "backfill")
     return site
 

@@ -27,13 +27,13 @@ def alerts(morning: Any) -> list[dict[str, str]]:
 
 
 def test_every_row_of_every_hour_is_accounted_for(morning: Any) -> None:
-    """Manifest rows = silver + quarantined + duplicates + discarded, for 75 hours and 3 sources, empty drops too."""
+    """Manifest rows = silver + quarantined + duplicates + discarded, for 75 hours and 4 sources, empty drops too."""
     booked = morning.site.ask(
         "SELECT source, hour, manifest, silver, quarantined + duplicates + discarded AS held FROM accounts"
     )
-    assert len(booked) == 75 * 3
+    assert len(booked) == 75 * 4
     assert all(manifest == silver + held for _, _, manifest, silver, held in booked)
-    for source in ("schedules", "departures", "weather"):
+    for source in ("schedules", "departures", "weather", "planes"):
         rows = sum(row[3] for row in booked if row[0] == source)
         assert morning.site.ask(f"SELECT count(*) FROM silver_{source}") == [(rows,)]
     delivered = sum(json.loads(path.read_text())["rows"] for path in _newest_manifests(morning.site))

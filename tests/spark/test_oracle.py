@@ -112,6 +112,23 @@ def weather(history: duckdb.DuckDBPyConnection, as_of: str = "as_of") -> list[tu
     ).fetchall()
 
 
+def register(hourly: Any, as_of: str = "as_of") -> list[tuple[Any, ...]]:
+    """What the registers that were there at `as_of` say of each aircraft of the spine; they come when their hour is over."""
+    files = [str(path) for path in hourly.landing.glob("planes/*/*.jsonl.gz")]
+    c = hourly.reader()
+    c.execute(
+        """CREATE TABLE rows AS SELECT tailnum AS key, changed_at::TIMESTAMPTZ + INTERVAL 1 HOUR AS known_at, year, engines, seats
+           FROM read_json($files, format = 'newline_delimited', columns = {tailnum: 'VARCHAR', changed_at: 'VARCHAR',
+                year: 'INT', engines: 'INT', seats: 'INT'})""",
+        {"files": files},
+    )
+    return c.execute(
+        f"""SELECT entity, s.key, as_of, r.year, r.engines, r.seats
+            FROM (SELECT entity, key, as_of FROM features_departures WHERE entity = 'plane') s
+            ASOF LEFT JOIN rows r ON s.key = r.key AND r.known_at <= {as_of} ORDER BY ALL"""
+    ).fetchall()
+
+
 def published_windows(hourly: Any) -> list[tuple[Any, ...]]:
     names = [f"{name}_{label}" for name in ("departures", "mean_delay_min", "share_late") for label in WINDOWS]
     return hourly.ask(f"SELECT entity, key, as_of, {', '.join(names)} FROM features_departures ORDER BY ALL")
@@ -132,6 +149,26 @@ def test_every_published_weather_equals_the_oracle(hourly: Any, history: duckdb.
     found = published_weather(hourly)
     assert found == weather(history)
     assert sum(row[3] is not None for row in found) > 100
+
+
+def test_every_published_look_up_equals_the_oracle(hourly: Any) -> None:
+    """Two changes after the first register; the last one came in an hour that was run by itself."""
+    found = hourly.ask("SELECT entity, key, as_of, built_year, engines, seats FROM features_planes ORDER BY ALL")
+    assert found == register(hourly)
+    seats: dict[str, set[int]] = {}
+    for _, key, _, _, _, number in found:
+        seats.setdefault(key, set()).add(number)
+    assert sum(len(numbers) > 1 for numbers in seats.values()) > 50
+    assert found != register(hourly, as_of="as_of + INTERVAL 1 HOUR")  # an oracle that sees an hour of the future
+    assert found != register(hourly, as_of="as_of - INTERVAL 1 HOUR")
+
+
+def test_a_slowly_changing_table_shows_until_when_each_row_holds(hourly: Any) -> None:
+    """An aircraft of all three registers: two rows that end where the next begins, and one that still holds."""
+    asked = "SELECT changed_at, valid_to, seats FROM silver_planes WHERE tail_number = 'N10156' ORDER BY 1"
+    first, second, third = hourly.ask(asked)
+    assert (first[1], second[1], third[1]) == (second[0], third[0], None)
+    assert (second[2] - first[2], third[2] - first[2]) == (5, 9)
 
 
 def test_the_hours_run_one_by_one_are_among_the_compared(hourly: Any) -> None:

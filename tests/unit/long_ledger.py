@@ -11,8 +11,12 @@ from typing import Any
 import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
 from deltalake.transaction import AddAction
+from lake_rows import stage, things
 
-from spark_jobs.invocation import HOUR, format_hour
+from spark_jobs.invocation import HOUR, Invocation, format_hour
+from spark_jobs.lake import staging
+from spark_jobs.lake.publish import Publication, publish
+from spark_jobs.ledger import Ledger
 from spark_jobs.ledger.schemas import SCHEMAS
 
 FIRST = datetime(2013, 1, 1, tzinfo=UTC)
@@ -63,6 +67,23 @@ def write_logs(root: Path, tables: Iterable[str], files: int, schema: pa.Schema)
             "append", log.schema(), ["day"],
         )  # fmt: skip
         DeltaTable(root / table).create_checkpoint()
+
+
+def stage_hour(root: Path, number: int, tables: list[str]) -> int:
+    """The `number`-th hour from `FIRST` staged under the publication that is returned: one row in each of `tables`."""
+    ledger, start = Ledger.open(root), FIRST + number * HOUR
+    pub = ledger.start(Invocation(root.name, "prepare", start, start + HOUR, f"by_key__{number}"), "", "", number)
+    staging.save_manifest(ledger.storage, pub, [stage(root, t, pub, things(("a", 1, 1, 2, pub))) for t in tables])
+    return pub
+
+
+def publish_hour(root: Path, number: int, pub: int) -> int:
+    """Publish what `stage_hour` staged; the number of its release."""
+    ledger, start = Ledger.open(root), FIRST + number * HOUR
+    staged = staging.load_manifest(ledger.storage, pub) or {}
+    covers = dict.fromkeys(staged, (start, start + HOUR))
+    read = frozenset(list(staged)[:1])
+    return publish(ledger, Publication(pub, "hour", covers, staged, number, read)).release
 
 
 def _verdict(table: str) -> str:

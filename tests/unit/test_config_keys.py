@@ -213,7 +213,7 @@ def test_planned_fields_are_known_in_six_sections_at_least() -> None:
 @pytest.mark.parametrize(
     ("file", "old", "new"),
     [
-        ("conf/pipelines/nycflights13/sources.yaml", "kind: files", "kind: jdbc"),
+        ("conf/pipelines/nycflights13/sources.yaml", "jdbc:sqlite:", "jdbc:postgresql:"),
         ("conf/pipelines/nycflights13/sources.yaml", "format: csv", "format: parquet"),
         ("conf/environments/local.yaml", "grouping: fused", "grouping: split"),
         ("conf/environments/local.yaml", "kind: file,", "kind: email,"),
@@ -248,32 +248,63 @@ HTTP = """  weather:
 """
 
 
-def _with_http(project: Path, old: str = "", new: str = "") -> str:
-    """The text of sources.yaml when its last source has every key of kind http, with one change among those."""
+JDBC = """  planes:
+    kind: jdbc
+    jdbc:
+      url: "jdbc:sqlite:{data}/planes.db"
+      table: planes
+      changed_at: changed_at
+      arrived: changed
+      partition:
+        column: seats
+        lower: 0
+        upper: 400
+        count: 2
+      user_env: PLANES_USER
+      password_env: PLANES_PASSWORD
+      fetch_rows: 100
+      timeout_s: 60
+      max_rows: 10000
+"""
+
+
+def _with_source(project: Path, section: str, old: str = "", new: str = "") -> str:
+    """The text of sources.yaml when its last source has every key of its kind, with one change among those."""
     path = project / "conf/pipelines/nycflights13/sources.yaml"
     declared = yaml.safe_load((CHECKOUT / path.relative_to(project)).read_text())["sources"]
-    others = {name: source for name, source in declared.items() if name != "weather"}
-    rest = {key: declared["weather"][key] for key in ("manifests", "format", "columns")}
-    assert not old or HTTP.count(old) == 1
-    text = yaml.safe_dump({"sources": others}) + (HTTP.replace(old, new) if old else HTTP)
+    last = section.partition(":")[0].strip()
+    others = {name: source for name, source in declared.items() if name != last}
+    rest = {key: declared[last][key] for key in ("manifests", "format", "columns")}
+    assert not old or section.count(old) == 1
+    text = yaml.safe_dump({"sources": others}) + (section.replace(old, new) if old else section)
     path.write_text(text + indent(yaml.safe_dump(rest), "    "))
     return path.read_text()
 
 
-def test_a_source_of_kind_http_is_taken(project: Path) -> None:
-    """The shipped project with one; what the refusals below start from."""
-    _with_http(project)
+@pytest.mark.parametrize("section", [HTTP, JDBC], ids=["http", "jdbc"])
+def test_a_source_of_each_kind_is_taken(section: str, project: Path) -> None:
+    """The shipped project with every key of one; what the refusals below start from."""
+    _with_source(project, section)
     assert _faults("conf/pipelines/nycflights13/sources.yaml", project) == []
 
 
 @pytest.mark.parametrize(
-    "key",
-    ["http", "url", "pages", "cursor", "field", "parameter", "rows", "token_env", "arrived", "timeout", "max_bytes"],
-)
-def test_a_misspelt_key_of_kind_http_is_refused_with_the_key_that_was_meant(key: str, project: Path) -> None:
+    ("section", "key"),
+    [
+        (section, key)
+        for section, keys in (
+            (HTTP, "http url pages cursor field parameter rows token_env arrived timeout max_bytes"),
+            (JDBC, "jdbc url table changed_at arrived partition column lower upper count user_env password_env fetch_rows"
+             " timeout_s max_rows"),
+        )
+        for key in keys.split()
+    ],
+    ids=lambda value: value if len(value) < 20 else "",
+)  # fmt: skip
+def test_a_misspelt_key_of_a_kind_is_refused_with_the_key_that_was_meant(section: str, key: str, project: Path) -> None:
     """No shipped file has all of them, so they are tried here."""
     for slip in _slips(key):
-        text = _with_http(project, f" {key}:", f" {slip}:")
+        text = _with_source(project, section, f" {key}:", f" {slip}:")
         line = text[: text.index(f" {slip}:")].count("\n") + 1
         told = [fault for fault in _faults("sources.yaml", project) if f"unknown key '{slip}'" in fault.found]
         assert [fault.place.split(":")[1] for fault in told] == [str(line)]
@@ -281,19 +312,26 @@ def test_a_misspelt_key_of_kind_http_is_refused_with_the_key_that_was_meant(key:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "key", "said"),
+    ("section", "old", "new", "key", "said"),
     [
-        ("https:", "http:", "url", "write https"),
-        ("pages: cursor", "pages: link", "cursor", "belongs to pages cursor"),
-        ("      rows: /data\n", "", "pages", "write rows"),
-        ("kind: http", "kind: files", "http", "belongs to kind http"),
-        ("rows: /data", "rows: data", "rows", "not a JSON pointer"),
-        (HTTP[HTTP.index("    http:") :], "", "kind", "needs a section http"),
+        (JDBC, "jdbc:sqlite:{data}/planes.db", "jdbc:postgresql://db/planes", "url", "not yet"),
+        (JDBC, "table: planes", "query: DELETE FROM planes", "query", "begin with SELECT"),
+        (JDBC, "lower: 0", "lower: 400", "partition", "not below upper"),
+        (JDBC, "kind: jdbc", "kind: files", "jdbc", "belongs to kind jdbc"),
+        (JDBC, JDBC[JDBC.index("    jdbc:") :], "", "kind", "needs a section jdbc"),
+        (HTTP, "https:", "http:", "url", "write https"),
+        (HTTP, "pages: cursor", "pages: link", "cursor", "belongs to pages cursor"),
+        (HTTP, "      rows: /data\n", "", "pages", "write rows"),
+        (HTTP, "kind: http", "kind: files", "http", "belongs to kind http"),
+        (HTTP, "rows: /data", "rows: data", "rows", "not a JSON pointer"),
+        (HTTP, HTTP[HTTP.index("    http:") :], "", "kind", "needs a section http"),
     ],
 )
-def test_a_fault_of_kind_http_is_told_at_its_line(old: str, new: str, key: str, said: str, project: Path) -> None:
+def test_a_fault_of_a_kind_is_told_at_its_line(
+    section: str, old: str, new: str, key: str, said: str, project: Path
+) -> None:
     """Also what two keys disagree about stands at one of them."""
-    text = _with_http(project, old, new)
+    text = _with_source(project, section, old, new)
     [fault] = _faults("sources.yaml", project)
     lines = text.splitlines()
     line = int(fault.place.split(":")[1])

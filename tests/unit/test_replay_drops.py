@@ -52,7 +52,8 @@ def small(history: list[dict[str, str]], tmp_path_factory: pytest.TempPathFactor
     writer.writerows(history)
     with zipfile.ZipFile(data / "flights.csv.zip", "w") as archive:
         archive.writestr("flights.csv", text.getvalue())
-    (data / "weather.csv").write_bytes((data_folder(CONF) / "weather.csv").read_bytes())
+    for name in ("weather.csv", "planes.csv"):
+        (data / name).write_bytes((data_folder(CONF) / name).read_bytes())
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(root)
         yield CONF.model_copy(update={"package": "small_history"})
@@ -79,7 +80,7 @@ def test_every_row_of_the_history_is_in_exactly_one_drop(name: str) -> None:
     """The hours of replay.yaml hold all of it: as many lines as rows, none outside, none twice."""
     source = CONF.sources[name]
     table = read_history(data_folder(CONF) / source.file, source_columns(source), source.nulls)
-    text = hourly_text(table, source, {})
+    text = hourly_text(table, source, {}, FALL_BACK)
     first, end = (int(at.timestamp()) // HOUR_SECONDS for at in (CONF.start, CONF.end))
     drops = [text.of_hour(hour) for hour in range(first, end)]
     lines = b"".join(data.removeprefix(text.header) for data, _ in drops)
@@ -129,7 +130,7 @@ def test_T3_a_departure_at_2400_or_past_midnight_lies_in_the_hour_of_the_next_da
         rows = list(csv.DictReader(io.StringIO(archive.read("flights.csv").decode())))
     source = CONF.sources["departures"]
     names = source_columns(source)
-    text = hourly_text(read_history(data_folder(CONF) / source.file, names, source.nulls), source, {})
+    text = hourly_text(read_history(data_folder(CONF) / source.file, names, source.nulls), source, {}, FALL_BACK)
     drops: dict[int, set[bytes]] = {}
     found = Counter({"2400": 0, "past midnight": 0})
     for row in rows:
@@ -185,9 +186,9 @@ def test_no_arrival_column_is_ever_delivered() -> None:
 def test_each_hour_gets_a_checked_drop_of_each_source_also_an_empty_one(tmp_path: Path, small: ReplayConf) -> None:
     """At 08 UTC nothing leaves: a header, a manifest of 0 rows, on time."""
     report = replay(small, tmp_path, FALL_BACK, FALL_BACK + 24 * HOUR)
-    assert (report.hours, report.drops, report.written) == (24, 72, 72)
+    assert (report.hours, report.drops, report.written) == (24, 96, 96)
     drops = [drop for name in CONF.sources for drop in drops_of(tmp_path, name, FALL_BACK, 24)]
-    assert len(drops) == 72
+    assert len(drops) == 96
     assert sum(drop.rows for drop in drops) == report.rows
     for drop in drops:
         check_drop(drop, sleep=lambda _: None)
@@ -214,7 +215,7 @@ def test_a_second_replay_writes_nothing_and_two_folders_get_the_same_bytes(tmp_p
     stamps = [path.stat().st_mtime_ns for path in files]
     assert replay(small, tmp_path / "a", H12, H12 + 3 * HOUR).written == 0
     assert [path.stat().st_mtime_ns for path in files] == stamps
-    assert len(files) == 18
+    assert len(files) == 24
     for path in files:
         assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes()
 
@@ -266,7 +267,7 @@ def test_progress_counts_every_drop(tmp_path: Path, small: ReplayConf) -> None:
     """The last call says that all are done."""
     seen: list[tuple[int, int]] = []
     replay(small, tmp_path, H12, H12 + 2 * HOUR, progress=lambda done, of: seen.append((done, of)))
-    assert seen == [(at, 6) for at in range(1, 7)]
+    assert seen == [(at, 8) for at in range(1, 9)]
 
 
 def test_what_the_history_does_not_have_is_a_usage_error(tmp_path: Path, small: ReplayConf) -> None:

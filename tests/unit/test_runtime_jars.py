@@ -1,4 +1,4 @@
-"""The Delta jars against jars.lock, and the bundled Java home."""
+"""The locked jars against jars.lock, and the bundled Java home."""
 
 import hashlib
 import os
@@ -11,21 +11,25 @@ from spark_jobs.errors import UsageError
 from spark_jobs.runtime import jars, java, places
 
 GOOD = hashlib.sha256(b"good").hexdigest()
-LOCKED = [jars.LockedJar("org.example:one:1.0", GOOD)]
+LOCKED = [jars.LockedJar("org.example:one:1.0", GOOD, asked=True)]
 
 
 def test_the_lock_lists_jars_in_class_path_order(tmp_path):
     """Comments and empty lines say nothing."""
     lock = tmp_path / "jars.lock"
-    lock.write_text(f"# why\n\norg.example:one:1.0 {GOOD}\norg.example:two:2.0 {GOOD}\n")
-    assert [jar.file_name for jar in jars.read_lock(lock)] == ["one-1.0.jar", "two-2.0.jar"]
+    lock.write_text(f"# why\n\norg.example:one:1.0 {GOOD} asked\norg.example:two:2.0 {GOOD}\n")
+    assert [(jar.file_name, jar.asked) for jar in jars.read_lock(lock)] == [
+        ("one-1.0.jar", True),
+        ("two-2.0.jar", False),
+    ]
 
 
-def test_a_line_of_the_lock_without_its_sha256_is_refused(tmp_path):
+@pytest.mark.parametrize("rest", ["", f" {GOOD} needed", f" {GOOD} asked asked", " asked"])
+def test_a_line_of_the_lock_that_says_anything_else_is_refused(tmp_path, rest):
     """The message names file and line."""
     lock = tmp_path / "jars.lock"
-    lock.write_text("# why\norg.example:one:1.0\n")
-    with pytest.raises(UsageError, match=r"jars\.lock:2: 'org\.example:one:1\.0'"):
+    lock.write_text(f"# why\norg.example:one:1.0{rest}\n")
+    with pytest.raises(UsageError, match=r"jars\.lock:2: 'org\.example:one:1\.0"):
         jars.read_lock(lock)
 
 

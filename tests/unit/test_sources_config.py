@@ -27,7 +27,7 @@ def test_the_shipped_example_delivers_exactly_the_columns_that_its_sources_decla
     sources = SourcesConf.model_validate(yaml.safe_load((CONF / "sources.yaml").read_text())).sources
     replayed = ReplayConf.model_validate(yaml.safe_load((CONF / "replay.yaml").read_text())).sources
     assert {name: (s.format, set(s.columns)) for name, s in sources.items()} == {
-        name: (s.format, set(s.columns)) for name, s in replayed.items()
+        name: (s.format, {*s.columns, *([s.stamp] if s.stamp else [])}) for name, s in replayed.items()
     }
 
 
@@ -63,8 +63,8 @@ def test_N15_a_manifest_path_that_may_lead_out_of_the_landing_folder_is_refused(
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"kind": "jdbc"}, "not yet: sources of kind 'jdbc'"),
-        ({"kind": "htp"}, "'files' or 'http'"),
+        ({"kind": "jdbc"}, "needs a section jdbc"),
+        ({"kind": "htp"}, "'files', 'http' or 'jdbc'"),
         ({"format": "parquet"}, "not yet: format 'parquet'"),
         ({"format": "cvs"}, "csv"),
         ({"columns": []}, "at least 1"),
@@ -168,6 +168,80 @@ def test_what_kind_http_may_not_say(section: dict[str, Any], changes: dict[str, 
     """Each field with a value that is refused, and what does not go together."""
     with pytest.raises(ValidationError, match=said):
         _http(section, **changes)
+
+
+TABLE = {"url": "jdbc:sqlite:{data}/orders.db", "table": "orders"}
+QUERY = {"url": "jdbc:sqlite:{data}/orders.db", "query": "SELECT id FROM orders"}
+
+
+def _jdbc(section: dict[str, Any], **changes: Any) -> SourceConf:
+    source = {"kind": "jdbc", "manifests": "o/{day}/{hour}.json", "format": "jsonl", "columns": ["id", "at"]}
+    return SourceConf.model_validate(source | {"jdbc": section} | changes)
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        TABLE,
+        QUERY,
+        QUERY | {"query": "with some as (select 1 as id) select * from some"},
+        TABLE | {"url": "jdbc:sqlite:/srv/shop/orders.db"},
+        TABLE | {"table": "main.orders"},
+        TABLE | {"changed_at": "at", "arrived": "changed"},
+        TABLE | {"changed_at": "at", "arrived": "fetched"},
+        TABLE | {"partition": {"column": "id", "lower": 0, "upper": 10, "count": 2}},
+        TABLE | {"user_env": "SHOP_USER", "password_env": "SHOP_PASSWORD"},
+        TABLE | {"fetch_rows": 1, "timeout_s": 1, "max_rows": 1},
+    ],
+)
+def test_what_kind_jdbc_may_say(section: dict[str, Any]) -> None:
+    """Each field with a value that is taken."""
+    jdbc = _jdbc(section).jdbc
+    assert jdbc is not None
+    told = jdbc.model_dump(mode="json")
+    assert {name: told[name] for name in section} == section
+
+
+@pytest.mark.parametrize(
+    ("section", "changes", "said"),
+    [
+        (TABLE | {"url": "jdbc:postgresql://db/shop"}, {}, "not yet"),
+        (TABLE | {"url": "sqlite:orders.db"}, {}, "is not jdbc:sqlite:"),
+        (TABLE | {"url": "jdbc:sqlite:{data}/../orders.db"}, {}, "is not jdbc:sqlite:"),
+        (TABLE | {"url": "jdbc:sqlite:orders.db?password=x"}, {}, "is not jdbc:sqlite:"),
+        (TABLE | {"url": "jdbc:sqlite:{hour}/orders.db"}, {}, "is not jdbc:sqlite:"),
+        ({"url": TABLE["url"]}, {}, "a table or a query"),
+        (TABLE | QUERY, {}, "a table or a query"),
+        (TABLE | {"table": "orders; DROP TABLE orders"}, {}, "not a name of the database"),
+        (TABLE | {"table": "a.b.c"}, {}, "not a name of the database"),
+        (QUERY | {"query": "DELETE FROM orders"}, {}, "must begin with SELECT"),
+        (QUERY | {"query": "SELECT 1; DELETE FROM orders"}, {}, "holds a ';'"),
+        (TABLE | {"changed_at": "at) OR (1=1"}, {}, "not a name of the database"),
+        (TABLE | {"changed_at": "written_at"}, {}, "none of columns"),
+        (TABLE | {"arrived": "changed"}, {}, "needs changed_at"),
+        (TABLE | {"arrived": "later"}, {}, "'fetched' or 'changed'"),
+        (TABLE | {"partition": {"column": "id", "lower": 9, "upper": 9, "count": 2}}, {}, "not below upper"),
+        (TABLE | {"partition": {"column": "id", "lower": 0, "upper": 9, "count": 1}}, {}, "greater than or equal to 2"),
+        (
+            TABLE | {"partition": {"column": "i d", "lower": 0, "upper": 9, "count": 2}},
+            {},
+            "not a name of the database",
+        ),
+        (TABLE | {"password_env": "s3cret"}, {}, "not the name of a variable"),
+        (TABLE | {"user_env": "me"}, {}, "not the name of a variable"),
+        (TABLE | {"fetch_rows": 0}, {}, "greater than or equal to 1"),
+        (TABLE | {"timeout_s": 0}, {}, "greater than or equal to 1"),
+        (TABLE | {"max_rows": 0}, {}, "greater than or equal to 1"),
+        (TABLE | {"password": "x"}, {}, "Extra inputs"),
+        (TABLE, {"format": "csv"}, "write format: jsonl"),
+        (TABLE, {"kind": "files"}, "belongs to kind jdbc"),
+        (TABLE, {"jdbc": None}, "needs a section jdbc"),
+    ],
+)
+def test_what_kind_jdbc_may_not_say(section: dict[str, Any], changes: dict[str, Any], said: str) -> None:
+    """Each field with a value that is refused, and what does not go together."""
+    with pytest.raises(ValidationError, match=said):
+        _jdbc(section, **changes)
 
 
 def test_an_hour_may_be_shifted_back_and_a_plain_name_is_an_instant() -> None:

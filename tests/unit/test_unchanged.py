@@ -18,7 +18,7 @@ from spark_jobs.stages import unchanged
 from spark_jobs.stages.unchanged import conclude_unchanged
 
 NOON = datetime(2013, 11, 1, 12, tzinfo=UTC)
-SOURCES = ("departures", "schedules", "weather")
+SOURCES = ("departures", "schedules", "weather", "planes")
 PREPARE = Invocation(NAME, "prepare", NOON, NOON + HOUR, "again")
 NO_PROCESS = """
 import subprocess, sys
@@ -51,6 +51,15 @@ def _score(root: Path, version: str) -> None:
     pub = ledger.start(PREPARE.with_step("score"), "", "", None)
     covers = {f"predictions/{MODEL}": (NOON, NOON + HOUR)}
     publish(ledger, Publication(pub, "score", covers, {}, 1, frozenset(), f"{MODEL} version {version}"))
+
+
+def test_databases_are_asked_once_an_hour(root: Path) -> None:
+    """Unless somebody asks again on purpose: `tidegate fetch`."""
+    asked = replace(PREPARE, step="query")
+    done = conclude_unchanged(asked)
+    assert done is not None
+    assert (done.state, done.exit_code, done.pub) == ("landed", 0, None)
+    assert conclude_unchanged(replace(asked, end=NOON + 2 * HOUR)) is None
 
 
 def test_the_same_drops_again_are_nothing_to_do_and_that_is_written_down(root: Path) -> None:

@@ -1,0 +1,78 @@
+"""A table of a SQLite file that a replayed source's rows are written into, as an upstream with a database would.
+
+Rows of an hour are known by the instant in one column. A second delivery changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+
+from spark_jobs.config.sources import SourceConf
+from spark_jobs.errors import UsageError
+from spark_jobs.invocation import format_hour
+
+Value = str | int | float | bool | None
+_TYPES = {int: "INTEGER", float: "REAL"}
+
+
+class Database:
+    """The table that a source of kind jdbc asks by changed_at; the file and the table are made when they are missing."""
+
+    def __init__(self, file: Path, table: str, changed_at: str, columns: list[str]) -> None:
+        self.file, self.table, self.changed_at, self.columns = file, table, changed_at, columns
+
+    def deliver(self, drops: Mapping[datetime, bytes]) -> tuple[int, int]:
+        """Make the rows of each hour those of its JSON lines; in how many hours that changed the table, and all rows."""
+        rows = {f"{format_hour(hour)}Z": self._rows(lines) for hour, lines in drops.items()}
+        listed = ", ".join(f'"{name}"' for name in self.columns)
+        connection = self._open([row for some in rows.values() for row in some])
+        there: dict[str, list[tuple[Value, ...]]] = {}
+        at = self.columns.index(self.changed_at)
+        for row in connection.execute(f'SELECT {listed} FROM "{self.table}"'):
+            there.setdefault(row[at], []).append(row)
+        other = [
+            instant for instant in rows if sorted(rows[instant], key=repr) != sorted(there.get(instant, []), key=repr)
+        ]
+        with connection:  # one transaction
+            for instant in other:
+                connection.execute(f'DELETE FROM "{self.table}" WHERE "{self.changed_at}" = ?', [instant])
+                places = ", ".join("?" * len(self.columns))
+                connection.executemany(f'INSERT INTO "{self.table}" ({listed}) VALUES ({places})', rows[instant])
+        connection.close()
+        return len(other), sum(map(len, rows.values()))
+
+    def _rows(self, lines: bytes) -> list[tuple[Value, ...]]:
+        return [tuple(json.loads(line)[name] for name in self.columns) for line in lines.splitlines()]
+
+    def _open(self, rows: list[tuple[Value, ...]]) -> sqlite3.Connection:
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(self.file)
+        kinds = [
+            next((_TYPES.get(type(row[at]), "TEXT") for row in rows if row[at] is not None), "TEXT")
+            for at in range(len(self.columns))
+        ]
+        columns = ", ".join(f'"{name}" {kind}' for name, kind in zip(self.columns, kinds, strict=True))
+        connection.execute(f'CREATE TABLE IF NOT EXISTS "{self.table}" ({columns})')
+        return connection
+
+
+def databases(sources: Mapping[str, SourceConf], data: Path) -> dict[str, Database]:
+    """The tables behind the sources of kind jdbc, by source; `data` is the data folder.
+
+    Raises:
+        UsageError: one asks by a query, or by no instant.
+    """
+    found = {}
+    for name, source in sources.items():
+        if source.jdbc is None:
+            continue
+        if source.jdbc.table is None or source.jdbc.changed_at is None:
+            raise UsageError(
+                f"sources.yaml: {name}", "a query or a snapshot", "a table with jdbc.changed_at to replay into"
+            )
+        found[name] = Database(source.jdbc.file(data), source.jdbc.table, source.jdbc.changed_at, list(source.columns))
+    return found
