@@ -193,7 +193,7 @@ def fetch(
     source: Annotated[list[str] | None, typer.Option("--source", help="Only this source; may be repeated.")] = None,
     env: Env = "local", json: Json = False,
 ) -> None:  # fmt: skip
-    """Ask the upstreams of kind http for the rows of [from, to) and land them as drops; starts no JVM."""
+    """Land the drops of [from, to): ask upstreams of kind http, take whole files without a manifest; starts no JVM."""
     from spark_jobs.cli.fetch import fetch_drops
 
     fetch_drops(pipeline, from_hour, to_hour, source or [], env, as_json=json)

@@ -68,8 +68,8 @@ def _verdict(broken: Any, run: int, table: str) -> Verdict:
         (0, "schedules", "schedules/2013-06-14/09.csv.gz", "bytes: ", "the manifest says"),
         (0, "departures", "departures/2013-06-14/09.csv.gz", "sha256: ", "the manifest says"),
         (0, "weather", "weather/2013-06-14/09.2.jsonl.gz", "rows: 0 found", "the manifest says 3"),
-        (1, "schedules", "schedules/2013-06-14/10.2.csv.gz", "header: missing distance", "declared columns"),
-        (1, "departures", "departures/2013-06-14/10.2.csv.gz", "header: new remark", "declared columns"),
+        (1, "schedules", "schedules/2013-06-14/10.2.csv.gz", "header: missing column distance", "declared columns"),
+        (1, "departures", "departures/2013-06-14/10.2.csv.gz", "header: new column remark", "declared columns"),
         (1, "weather", "weather/2013-06-14/10.2.jsonl.gz", "rows: 4 found", "the manifest says 3"),
     ],
 )

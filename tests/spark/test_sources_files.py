@@ -121,8 +121,8 @@ def test_N4_reordered_columns_are_taken_by_name_and_missing_or_new_ones_refuse_t
     ]
     assert by_hour(read_drops(spark, drops, CONF).collect()) == {
         0: CLEAN_ROWS,
-        1: [(None, None, 0, None, "header: missing n")],
-        2: [(None, None, 0, None, "header: new m")],
+        1: [(None, None, 0, None, "header: missing column n")],
+        2: [(None, None, 0, None, "header: new column m")],
     }
 
 
