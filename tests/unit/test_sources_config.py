@@ -120,8 +120,14 @@ def test_what_a_source_of_kind_files_may_say(change: dict[str, Any]) -> None:
         ({"by": "stable"} | DATA, "by: stable needs for: as well"),
         ({"by": "stable", "for": "10m"}, "by: stable needs data: as well"),
         (DATA, "data: does not belong to by: manifest"),
-        ({"by": "marker", "marker": "orders/{day}/{hour}.done", "for": "1m"} | DATA, "for: does not belong to by: marker"),
-        ({"by": "stable", "marker": "orders/{day}/{hour}.done", "for": "1m"} | DATA, "marker: does not belong to by: stable"),
+        (
+            {"by": "marker", "marker": "orders/{day}/{hour}.done", "for": "1m"} | DATA,
+            "for: does not belong to by: marker",
+        ),
+        (
+            {"by": "stable", "marker": "orders/{day}/{hour}.done", "for": "1m"} | DATA,
+            "marker: does not belong to by: stable",
+        ),
         ({"by": "stable", "for": "0m"} | DATA, "no time at all"),
         ({"by": "stable", "for": "15m"} | DATA, "not less than grace"),
         ({"by": "stable", "for": "10 min"} | DATA, "not a duration"),

@@ -158,6 +158,15 @@ def test_a_line_that_is_not_an_object_with_the_declared_keys_is_kept_with_its_re
     assert str(rows[1]["fault"]).startswith(fault)
 
 
+def test_N7_a_new_or_missing_key_of_json_is_the_fault_of_its_line_and_the_other_lines_are_read() -> None:
+    """Each line has its own keys, in any order: the same three outcomes as a header's, one line at a time."""
+    rows = parsed(b'{"n":2,"id":1}\n{"id":1}\n{"id":1,"n":2,"m":3}\n{"id":1,"m":2}\n', 4, JSONL)
+    assert [(row["id"], row["fault"]) for row in rows] == [
+        ("1", None), (None, "keys: missing column n"), (None, "keys: new column m"),
+        (None, "keys: missing column n; new column m"),
+    ]  # fmt: skip
+
+
 texts = st.lists(st.sampled_from([b"a", b"1", b",", b"\n", b'"', b"\r", b" ", b"\x00", b"\xff", b"NA", b"\xc3\xa9"]))
 
 
