@@ -217,6 +217,24 @@ def test_an_archive_bomb_stops_at_the_cap(table: pa.Table) -> None:
     assert len(parsed(written(table), table.num_rows, conf_of("x"))) == table.num_rows
 
 
+def test_what_is_too_large_by_its_metadata_is_not_read() -> None:
+    """Its broken page is never come to."""
+    assert refused(parsed(numbers(True), 1000, conf_of("x"), limit=4000)) == "size: more than 4000 bytes when unpacked"
+
+
+def test_a_long_text_that_stands_many_times_is_counted_before_it_is_written_out() -> None:
+    """A gigabyte in a few kilobytes takes a few megabytes."""
+    many = pa.DictionaryArray.from_arrays(pa.array([0] * 10_000, pa.int32()), ["a" * 100_000])
+    data = written(pa.table({"x": many}), store_schema=False)  # the file speaks of plain texts
+    former, pool = pa.default_memory_pool(), pa.proxy_memory_pool(pa.default_memory_pool())
+    pa.set_memory_pool(pool)
+    try:
+        assert refused(parsed(data, 10_000, conf_of("x"), limit=100 << 20)).startswith("size: more than")
+    finally:
+        pa.set_memory_pool(former)
+    assert 0 < pool.max_memory() < 20 << 20
+
+
 def test_N1_a_file_cut_anywhere_is_refused() -> None:
     """Not one of its beginnings is a file, nor can its rows be counted."""
     data = written(pa.table({"x": [1, 2]}))
