@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, BaseSensorOperator, Context
@@ -18,6 +19,7 @@ from spark_jobs.errors import RefusedError, RetryError
 from spark_jobs.invocation import HOUR, format_hour, hours_between
 
 if TYPE_CHECKING:
+    from spark_jobs.config.sources import SourceConf
     from spark_jobs.invocation import Invocation
     from spark_jobs.ledger import Ledger
     from spark_jobs.verdict import Verdict
@@ -53,24 +55,49 @@ class DropsReady(BaseSensorOperator):
         call = invocation(context, self.pipeline, "drops_ready")
         _, places = load_environment(environment_name())
         sources, folder = load_pipeline(self.pipeline).sources, places.landing / self.pipeline
+        now, notes = datetime.now(UTC), dict[datetime, str]()
         try:
             for name, source in sources.sources.items():
                 hours = list(hours_between(call.start, call.end))
+                notes = not_whole(name, source, folder, hours, now)
                 found = find_drops(sources, folder, name, hours)
-                require_drops(found, source, name, hours, datetime.now(UTC))
+                found = {hour: drop for hour, drop in found.items() if hour not in notes}
+                require_drops(found, source, name, hours, now)
                 for drop in found.values():
                     check_drop(drop)
                     self.log.info("%s: %s rows in %s", name, drop.rows, drop.file)
         except RetryError as error:
+            told = "\n".join([str(error), *notes.values()])
             if not error.found.startswith("late"):
-                self.log.info("%s", error)
+                self.log.info("%s", told)
                 return False
-            not_ready(call, open_ledger(self.pipeline, "drops_ready"), "late", str(error))
-            raise AirflowFailException(str(error)) from None
+            not_ready(call, open_ledger(self.pipeline, "drops_ready"), "late", told)
+            raise AirflowFailException(told) from None
         except RefusedError as error:
             not_ready(call, open_ledger(self.pipeline, "drops_ready"), "refused", str(error))
             raise AirflowFailException(str(error)) from None
         return True
+
+
+def not_whole(
+    name: str, source: SourceConf, landing: Path, hours: Iterable[datetime], now: datetime
+) -> dict[datetime, str]:
+    """Make drops of the files that are whole at `now`, where the upstream writes no manifests; why the others are not.
+
+    Raises:
+        RefusedError: a file cannot be a drop.
+    """
+    if source.complete.by == "manifest":
+        return {}
+    from spark_jobs.sources.adopt import adopt_drop
+
+    notes = {}
+    for hour in hours:
+        try:
+            adopt_drop(name, source, landing, hour, now)
+        except RetryError as error:
+            notes[hour] = f"{error.where}: {error.found}"
+    return notes
 
 
 class Gate(BaseOperator):

@@ -36,7 +36,7 @@ def run_step(pipeline: str, step: str, start: str, end: str, dag_run: str, env: 
     """Run one step; its exit code. The result line goes to stdout, progress to stderr."""
     call = _call(pipeline, step, start, end, dag_run, env)
     code, result = submit(call)
-    show_result(result, as_json)
+    show_result(result, as_json=as_json)
     return code
 
 
@@ -46,7 +46,7 @@ def run_backfill(pipeline: str, start: str, end: str, dag_run: str, env: str, *,
         call = _call(pipeline, step, start, end, dag_run, env)
         note(f"{step}: {call.hours} hours from {format_hour(call.start)} to {format_hour(call.end)}")
         code, result = submit(call)
-        show_result(result, as_json)
+        show_result(result, as_json=as_json)
         if code != EXIT_OK:
             return code
     return EXIT_OK
@@ -160,7 +160,7 @@ def _explain(call: Invocation, code: int, last: deque[str], log: Path) -> None:
     note(f"to repeat it: {call.command()} --dag-run {call.dag_run}")
 
 
-def show_result(result: dict[str, object], as_json: bool) -> None:
+def show_result(result: dict[str, object], *, as_json: bool) -> None:
     """Print the result line of a step, for people or as JSON."""
     if as_json:
         show_json(result)

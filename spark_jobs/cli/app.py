@@ -195,7 +195,7 @@ def fetch(
     source: Annotated[list[str] | None, typer.Option("--source", help="Only this source; may be repeated.")] = None,
     env: Env = "local", json: Json = False,
 ) -> None:  # fmt: skip
-    """Ask upstreams over HTTP (no JVM) and databases (by Spark) for the rows of [from, to), and land them as drops."""
+    """Land the drops of [from, to): ask over HTTP, take whole files without a manifest (no JVM), ask databases (by Spark)."""
     from spark_jobs.cli.fetch import fetch_drops
 
     raise typer.Exit(fetch_drops(pipeline, from_hour, to_hour, source or [], env, as_json=json))

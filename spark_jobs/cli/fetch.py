@@ -1,6 +1,10 @@
-"""`tidegate fetch`: lands the drops of sources of kind http and jdbc, as an upstream of kind files does by itself."""
+"""`tidegate fetch`: lands the drops that no upstream lands whole with a manifest: all but those of files by manifest."""
 
 from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from spark_jobs.cli.act import show_result, submit
 from spark_jobs.cli.output import show_json, show_table
@@ -10,6 +14,10 @@ from spark_jobs.config.whole import Pipeline
 from spark_jobs.errors import EXIT_OK, UsageError, nearest
 from spark_jobs.invocation import Invocation, format_hour, hours_between, parse_hour
 
+if TYPE_CHECKING:
+    from spark_jobs.sources.http import Fetched
+    from spark_jobs.sources.landing import Landed
+
 
 def fetch_drops(pipeline: str, start: str, end: str, only: list[str], env: str, *, as_json: bool) -> int:
     """Land the drops of [start, end), the oldest hour first; the first fault ends it, what has landed before stays.
@@ -18,60 +26,66 @@ def fetch_drops(pipeline: str, start: str, end: str, only: list[str], env: str, 
     """
     low, high = parse_hour(start, "--from"), parse_hour(end, "--to")
     call = Invocation(pipeline, "query", low, high, f"fetch__{format_hour(low)}__{format_hour(high)}", env)
-    sources = _asked(load_pipeline(pipeline), only)
-    over_http = {name: source for name, source in sources.items() if source.kind == "http"}
-    if over_http:
-        _over_http(call, over_http, as_json=as_json)
-    if len(over_http) == len(sources):
-        return EXIT_OK
-    code, result = submit(call, again=True)
-    show_result(result, as_json)
+    sources = _fetched_sources(load_pipeline(pipeline), only)
+    light = {name: source for name, source in sources.items() if source.kind != "jdbc"}
+    drops = _land_all(call, light)
+    if drops and not as_json:
+        _show_drops(drops)
+    code, result = submit(call, again=True) if len(light) < len(sources) else (EXIT_OK, {})
+    if as_json:
+        show_json({"drops": drops, **({"query": result} if result else {})})
+    elif result:
+        show_result(result, as_json=False)
     return code
 
 
-def _over_http(call: Invocation, sources: dict[str, SourceConf], *, as_json: bool) -> None:
-    from spark_jobs.sources.http import fetch_drop
-
+def _land_all(call: Invocation, sources: dict[str, SourceConf]) -> list[dict[str, Any]]:
     _, places = load_environment(call.env)
-    done = [
-        fetch_drop(name, source, places.landing / call.pipeline, hour)
+    return [
+        _land(name, source, places.landing / call.pipeline, hour)
         for hour in hours_between(call.start, call.end)
         for name, source in sources.items()
     ]
-    if as_json:
-        facts = ("source", "hour", "manifest", "version", "rows", "bytes", "pages", "written")
-        show_json({"drops": [{name: getattr(one, name) for name in facts} for one in done]})
+
+
+def _show_drops(drops: list[dict[str, Any]]) -> None:
+    columns = ["source", "hour", "version", "rows", "bytes", "pages", "written"]
+    told = [one | {"hour": format_hour(one["hour"]), "written": "yes" if one["written"] else "no"} for one in drops]
+    show_table("", columns, [tuple(one[name] for name in columns) for one in told])
+
+
+def _land(name: str, source: SourceConf, landing: Path, hour: datetime) -> dict[str, Any]:
+    """Land the drop of one hour; its facts, of which `pages` is 0 for a file that lay there."""
+    done: Fetched | Landed
+    if source.kind == "http":
+        from spark_jobs.sources.http import fetch_drop
+
+        done = fetch_drop(name, source, landing, hour)
     else:
-        rows = [
-            (
-                one.source,
-                format_hour(one.hour),
-                one.version,
-                one.rows,
-                one.bytes,
-                one.pages,
-                "yes" if one.written else "no",
-            )
-            for one in done
-        ]
-        show_table("", ["source", "hour", "version", "rows", "bytes", "pages", "written"], rows)
+        from spark_jobs.sources.adopt import adopt_drop
+
+        done = adopt_drop(name, source, landing, hour, datetime.now(UTC))
+    facts = ("manifest", "version", "rows", "bytes")
+    told = {fact: getattr(done, fact) for fact in facts}
+    return {"source": name, "hour": hour, **told, "pages": getattr(done, "pages", 0), "written": done.written}
 
 
-def _asked(pipeline: Pipeline, only: list[str]) -> dict[str, SourceConf]:
-    """Sources that are asked for their rows, those of `only` when it names any.
+def _fetched_sources(pipeline: Pipeline, only: list[str]) -> dict[str, SourceConf]:
+    """Sources whose drops are landed by this command, those of `only` when it names any.
 
     Raises:
         UsageError: there is none, or one of `only` is none.
     """
     declared = pipeline.sources.sources
-    legal = {name: source for name, source in declared.items() if source.kind != "files"}
+    kinds = "of kind http or jdbc, or of kind files with complete.by marker or stable"
+    legal = {name: one for name, one in declared.items() if one.kind != "files" or one.complete.by != "manifest"}
     for name in only:
         if name not in legal:
-            found = f"source '{name}' is of kind {declared[name].kind}" if name in declared else f"no source '{name}'"
-            raise UsageError(
-                "--source", found, f"of kind http or jdbc: {nearest(name, list(legal))}", "name one of those"
-            )
+            found = f"no source '{name}'"
+            if name in declared:
+                found = f"source '{name}' is of kind {declared[name].kind}, its upstream writes manifests"
+            raise UsageError("--source", found, f"{kinds}: {nearest(name, list(legal))}", "name one of those")
     if not legal:
-        todo = f"write kind: http or jdbc in conf/pipelines/{pipeline.name}/sources.yaml; of kind files, the upstream lands drops"
-        raise UsageError(pipeline.name, "no source of kind http or jdbc", "a pipeline with one", todo)
+        todo = f"write one into conf/pipelines/{pipeline.name}/sources.yaml; else the upstream lands drops by itself"
+        raise UsageError(pipeline.name, "no source of kind http or jdbc, and none without manifests", kinds, todo)
     return {name: source for name, source in legal.items() if not only or name in only}

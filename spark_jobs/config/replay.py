@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import PurePosixPath
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
 
+from spark_jobs.config.drop_files import RelativePath
 from spark_jobs.config.section import Name, Section, UtcHour, _duration, _duration_text
-from spark_jobs.config.sources import DropFormat, RelativePath, _columns
+from spark_jobs.config.sources import _columns
 
 
 def _signed(value: object) -> timedelta:
@@ -72,7 +73,7 @@ class ReplaySource(Section):
     file: Annotated[RelativePath, AfterValidator(_packed_csv)] = Field(
         description="csv or csv.zip in the package's data folder; example: orders.csv.zip"
     )
-    format: DropFormat = Field(description="format of the drops: csv or jsonl, both gzip; example: csv")
+    format: Literal["csv", "jsonl"] = Field(description="format of the drops, both gzip; example: csv")
     columns: dict[str, str | InstantOf] = Field(
         min_length=1,
         description="delivered name: column of the history, or {instant: column, plus_minutes: column}; nothing else is"

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from spark_jobs.config.drop_files import CompleteConf, DropFormat, HourPath
 from spark_jobs.config.http_source import HttpConf
 from spark_jobs.config.jdbc_source import JdbcConf
 from spark_jobs.config.section import Duration, Name, Section
@@ -24,36 +24,6 @@ RESERVED = frozenset(
     }
 )
 _COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
-_NOT_YET_FORMATS = ("parquet", "avro", "orc", "xml", "json", "delta", "iceberg", "excel")
-
-
-def _format(value: object) -> object:
-    if value in _NOT_YET_FORMATS:
-        raise ValueError(f"not yet: format '{value}'; legal: csv, jsonl")
-    return value
-
-
-def _inside(value: str) -> str:
-    """A relative path that names nothing outside its root, whatever {day} and {hour} become."""
-    parts = value.split("/")
-    if not value or value.startswith(("/", "~")) or "\\" in value or ":" in value or "\0" in value:
-        raise ValueError(f"'{value}' is not a relative path; write one below the landing folder, with /")
-    if any(part in ("", ".", "..") for part in parts):
-        raise ValueError(f"'{value}' may not hold '..', '.' or an empty part")
-    return value
-
-
-def _template(value: str) -> str:
-    _inside(value)
-    if value.count("{day}") != 1 or value.count("{hour}") != 1:
-        raise ValueError(
-            f"'{value}' must hold {{day}} and {{hour}} once each, such as orders/{{day}}/{{hour}}.manifest.json"
-        )
-    if set(re.findall(r"[{}*?\[\]]", value.replace("{day}", "").replace("{hour}", ""))):
-        raise ValueError(f"'{value}' may hold no other braces and no wildcards")
-    if "{hour}" not in PurePosixPath(value).name:
-        raise ValueError(f"'{value}' must hold {{hour}} in its last part, where a correction is marked (12.2)")
-    return value
 
 
 def _columns(value: list[str]) -> list[str]:
@@ -70,11 +40,6 @@ def _columns(value: list[str]) -> list[str]:
     return value
 
 
-RelativePath = Annotated[str, AfterValidator(_inside)]
-ManifestPath = Annotated[str, AfterValidator(_template)]
-DropFormat = Annotated[Literal["csv", "jsonl"], BeforeValidator(_format)]
-
-
 class SourceConf(Section):
     """One upstream, with one drop an hour: a file and a manifest, the manifest last."""
 
@@ -84,14 +49,17 @@ class SourceConf(Section):
     )
     http: HttpConf | None = Field(default=None)
     jdbc: JdbcConf | None = Field(default=None)
-    manifests: ManifestPath = Field(
+    manifests: HourPath = Field(
         description="path of an hour's manifest below landing/<pipeline>; {day} is YYYY-MM-DD, {hour} is HH, both UTC;"
         " a correction adds .2, .3 … after {hour}; the data file lies beside it, named by the manifest;"
         " example: orders/{day}/{hour}.manifest.json"
     )
+    complete: CompleteConf = CompleteConf()
     format: DropFormat = Field(
-        description="csv (a header line, comma, one record a line) or jsonl (one object a line); a file that ends in"
-        " .gz is unpacked; UTF-8; of kind http: csv pages stay csv, JSON pages become jsonl; of kind jdbc: jsonl; example: csv"
+        description="csv (a header line, comma, one record a line), jsonl (one object a line) or, of kind files, parquet"
+        " (one file, values become the text that reads back as the same value, naive timestamps are UTC, no nested and no"
+        " binary column); a csv or jsonl file that ends in .gz is unpacked; UTF-8; of kind http: csv pages stay csv, JSON"
+        " pages become jsonl; of kind jdbc: jsonl; example: csv"
     )
     grace: Duration = Field(
         default=timedelta(minutes=15),
@@ -102,8 +70,14 @@ class SourceConf(Section):
     )
     columns: Annotated[list[str], AfterValidator(_columns)] = Field(
         min_length=1,
-        description="names that the upstream delivers, in any order; one missing or one more refuses the drop;"
-        " example: [order_id, placed_at, amount]",
+        description="names that the upstream delivers, in any order; a missing or a new column refuses the drop (jsonl:"
+        " quarantines the line, since each line has its own keys); example: [order_id, placed_at, amount]",
+    )
+    drift: Literal["quarantine", "refuse"] = Field(
+        default="quarantine",
+        description="a value that is not of its column's type in tables.yaml, as after a change of type: quarantine (the row;"
+        " too many refuse the hour) or refuse (one such value refuses the hour, by the rule type_drift); it is never read"
+        " as null; example: refuse",
     )
 
     @model_validator(mode="after")
@@ -122,6 +96,15 @@ class SourceConf(Section):
             raise ValueError(f"format: {self.format} is not what a database gives; of kind jdbc write format: jsonl")
         if self.jdbc and self.jdbc.changed_at and self.jdbc.changed_at not in self.columns:
             raise ValueError(f"jdbc.changed_at: '{self.jdbc.changed_at}' is none of columns; add it there")
+        return self
+
+    @model_validator(mode="after")
+    def _files_belong_to_their_kind(self) -> SourceConf:
+        if self.kind != "files" and self.complete.by != "manifest":
+            raise ValueError(f"complete: belongs to kind files, this source is of kind {self.kind}")
+        if self.kind == "http" and self.format == "parquet":
+            raise ValueError("format: pages of kind http are csv or JSON; write csv or jsonl")
+        self.complete.check_beside(self.manifests, self.grace)
         return self
 
 

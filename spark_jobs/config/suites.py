@@ -17,7 +17,16 @@ from spark_jobs.config.section import Name, Section
 from spark_jobs.errors import nearest
 
 # Rules that every table has anyway.
-RESERVED = ("rows_add_up", "row_count", "key_unique", "key_null", "event_within", "parse", "drop_readable")
+RESERVED = (
+    "rows_add_up",
+    "row_count",
+    "key_unique",
+    "key_null",
+    "event_within",
+    "parse",
+    "drop_readable",
+    "type_drift",
+)
 _TABLE = re.compile(r"(features/)?[a-z][a-z0-9_]{0,62}")
 _COLUMNS = {"column": "column: one name", "pair": "columns: [a, b]", "columns": "columns: two names or more"}
 

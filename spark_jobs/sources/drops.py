@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from spark_jobs.config.drop_files import manifest_names
 from spark_jobs.config.sources import SourceConf, SourcesConf
 from spark_jobs.errors import RefusedError, RetryError, UsageError, nearest
 from spark_jobs.invocation import HOUR, format_hour
@@ -84,11 +84,8 @@ def drops_of(conf: SourcesConf, landing: Path, source: str, hours: Iterable[date
 
 def _manifests_of_day(root: Path, template: str, day: str) -> dict[tuple[str, str], list[tuple[int, str]]]:
     """(day, HH) -> [(version, path)] of the manifests in the folder that the template gives for `day`."""
-    parent, _, name = template.replace("{day}", day).rpartition("/")
-    before, _, after = name.partition("{hour}")
-    pattern = re.compile(re.escape(before) + r"(\d\d)(?:\.([1-9]\d{0,5}))?" + re.escape(after))
-    folder = root / parent
-    _must_lie_below(folder, root)
+    folder, pattern = root / template.replace("{day}", day).rpartition("/")[0], manifest_names(template, day)
+    must_lie_below(folder, root)
     manifests: dict[tuple[str, str], list[tuple[int, str]]] = {}
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
@@ -102,18 +99,23 @@ def _manifests_of_day(root: Path, template: str, day: str) -> dict[tuple[str, st
 
 def _drop(root: Path, manifest_path: str, source: str, hour: datetime, version: int) -> Drop:
     if os.path.islink(manifest_path):
-        _must_lie_below(Path(manifest_path), root)
+        must_lie_below(Path(manifest_path), root)
     facts = read_manifest(manifest_path, source, hour)
     path = os.path.join(os.path.dirname(manifest_path), facts.file)
     if os.path.islink(path):
-        _must_lie_below(Path(path), root)
+        must_lie_below(Path(path), root)
     file = os.path.relpath(path, root)
     return Drop(
         source, hour, path, file, manifest_path, version, facts.rows, facts.bytes, facts.sha256, facts.arrived_at
     )  # fmt: skip
 
 
-def _must_lie_below(path: Path, root: Path) -> None:
+def must_lie_below(path: Path, root: Path) -> None:
+    """Nothing, when `path`, its links followed, is `root` or below it; `root` has no links.
+
+    Raises:
+        RefusedError: it leads elsewhere.
+    """
     real = Path(os.path.realpath(path))
     if not real.is_relative_to(root):
         raise RefusedError(
@@ -148,9 +150,18 @@ def require_drops(
     raise RetryError(
         f"{source} {format_hour(missing[0])}",
         f"{state}: no drop of {len(missing)} hour(s): {names}",
-        f"a manifest {conf.manifests} by {format_hour(due)}Z",
+        f"{_awaited(conf)} by {format_hour(due)}Z",
         "ask the upstream for it; the same command goes on when it has landed",
     )
+
+
+def _awaited(conf: SourceConf) -> str:
+    """What has to lie there for an hour to have its drop, for people."""
+    complete = conf.complete
+    if complete.by == "manifest":
+        return f"a manifest {conf.manifests}"
+    whole = f"its marker {complete.marker}" if complete.marker else "nobody writing to it any more"
+    return f"{complete.data} with {whole}, of which drops_ready or `tidegate fetch` makes a manifest,"
 
 
 def check_drop(drop: Drop, *, wait_seconds: float = 2.0, sleep: Callable[[float], None] = time.sleep) -> None:

@@ -15,7 +15,8 @@ from pyspark.sql.types import LongType, StringType, StructField, StructType, Tim
 
 from spark_jobs.config.sources import SourceConf
 from spark_jobs.sources.drops import Drop, known_at
-from spark_jobs.sources.parse import drop_schema, file_fault, parse_drop
+from spark_jobs.sources.parse import parse_drop
+from spark_jobs.sources.shape import drop_schema, file_fault
 
 SMALL_DROPS, SMALL_BYTES = 64, 16 << 20  # up to here one task is faster than starting several workers
 _BATCH_ROWS = 20_000  # rows that a worker hands to the JVM at once; one batch a file costs more than parsing

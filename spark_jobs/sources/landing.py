@@ -1,6 +1,6 @@
 """Puts a drop into the landing folder as an upstream does: the data file, then the manifest that makes it count.
 
-Nothing that a manifest names is ever written over with other bytes: other bytes are the hour's next version.
+Nothing that a manifest names is ever written over with other bytes by us: other bytes are the hour's next version.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from spark_jobs.config.sources import SourceConf, SourcesConf
 from spark_jobs.failpoints import failpoint
-from spark_jobs.sources.drops import find_drops
+from spark_jobs.sources.drops import Drop, drops_of
 from spark_jobs.sources.manifest import Manifest, write_whole
 
 
@@ -27,7 +27,62 @@ class Landed:
     manifest: Path
     file: Path
     version: int
+    rows: int
+    bytes: int
     written: bool
+
+    @staticmethod
+    def of(drop: Drop, *, written: bool) -> Landed:
+        """The drop, which was there already."""
+        return Landed(Path(drop.manifest), Path(drop.path), drop.version, drop.rows, drop.bytes, written)
+
+
+@dataclass(frozen=True)
+class NextVersion:
+    """Where the next version of an hour goes, and those that are there, the newest last."""
+
+    source: str
+    hour: datetime
+    there: list[Drop]
+    number: int
+    path: Path  # of its manifest
+
+    @property
+    def newest(self) -> Drop | None:
+        """The drop that counts so far."""
+        return self.there[-1] if self.there else None
+
+    def state(self, file: str, data: bytes, rows: int, arrived_at: datetime) -> Landed:
+        """Write the manifest of `data`, of `rows` rows, that lies in `file` beside it: from now on the drop counts.
+
+        It arrives no earlier than the newest one, so that it is the newest.
+        """
+        manifest = Manifest(
+            schema_version=1, source=self.source, hour=self.hour, file=file, rows=rows, bytes=len(data),
+            sha256=hashlib.sha256(data).hexdigest(),
+            arrived_at=max(arrived_at, self.newest.arrived_at) if self.newest else arrived_at,
+        )  # fmt: skip
+        write_whole(self.path, manifest.text().encode())
+        return Landed(self.path, self.path.with_name(file), self.number, rows, len(data), True)
+
+
+@contextmanager
+def next_version(name: str, source: SourceConf, landing: Path, hour: datetime) -> Iterator[NextVersion]:
+    """The next version of `hour` below `landing`; callers of this machine, in whatever process, go one after the other.
+
+    Raises:
+        RefusedError: a manifest of the hour is malformed, or its folder leads out of `landing`.
+    """
+    landing.mkdir(parents=True, exist_ok=True)
+    conf = SourcesConf(sources={name: source})
+    drops_of(conf, landing, name, [hour])  # refuses a folder that leads elsewhere before anything is made in it
+    folder = (landing / manifest_path(source.manifests, hour, 1)).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder):
+        there = drops_of(conf, landing, name, [hour]).get(hour, [])
+        number = max((drop.version for drop in there), default=0) + 1
+        path = landing / manifest_path(source.manifests, hour, number)
+        yield NextVersion(name, hour, there, number, path)
 
 
 def land(
@@ -36,43 +91,34 @@ def land(
     """Make `data`, of `rows` rows, the newest drop of `hour` below `landing`, the pipeline's own landing folder.
 
     The same bytes as the newest drop's change nothing, but a data file that is gone or cut is written again. Callers
-    at the same time, in whatever process of this machine, go one after the other.
+    at the same time go one after the other.
 
     Raises:
         RefusedError: a manifest of the hour is malformed, or its folder leads out of `landing`.
     """
-    landing.mkdir(parents=True, exist_ok=True)
-    conf = SourcesConf(sources={name: source})
-    find_drops(conf, landing, name, [hour])  # refuses a folder that leads elsewhere before anything is made in it
-    first = landing / _manifest(source.manifests, hour, 1)
-    first.parent.mkdir(parents=True, exist_ok=True)
-    sha256 = hashlib.sha256(data).hexdigest()
-    with _alone(first.parent):
-        newest = find_drops(conf, landing, name, [hour]).get(hour)
-        if newest and newest.sha256 == sha256:
+    with next_version(name, source, landing, hour) as following:
+        newest = following.newest
+        if newest and newest.sha256 == hashlib.sha256(data).hexdigest():
             file = Path(newest.path)
             written = not file.exists() or file.read_bytes() != data
             if written:
                 write_whole(file, data)
-            return Landed(Path(newest.manifest), file, newest.version, written)
-        version = 1
-        while (path := landing / _manifest(source.manifests, hour, version)).exists():
-            version += 1
+            return Landed.of(newest, written=written)
+        path = following.path
         file = path.with_name(f"{path.name.removesuffix('.json').removesuffix('.manifest')}.{source.format}")
-        manifest = Manifest(
-            schema_version=1, source=name, hour=hour, file=file.name, rows=rows, bytes=len(data), sha256=sha256,
-            arrived_at=max(arrived_at, newest.arrived_at) if newest else arrived_at,
-        )  # fmt: skip
         write_whole(file, data)
         failpoint("fetch.manifest.before")
-        write_whole(path, manifest.text().encode())
-        return Landed(path, file, version, True)
+        return following.state(file.name, data, rows, arrived_at)
 
 
-def _manifest(template: str, hour: datetime, version: int) -> str:
+def manifest_path(template: str, hour: datetime, version: int) -> str:
     """Path of the manifest of one version of an hour, below the landing folder."""
-    mark = f"{hour:%H}" if version == 1 else f"{hour:%H}.{version}"
-    return template.replace("{day}", f"{hour:%Y-%m-%d}").replace("{hour}", mark)
+    return hour_path(template, hour, "" if version == 1 else f".{version}")
+
+
+def hour_path(template: str, hour: datetime, mark: str = "") -> str:
+    """The path that a template with {day} and {hour} gives for `hour`, `mark` set after the hour."""
+    return template.replace("{day}", f"{hour:%Y-%m-%d}").replace("{hour}", f"{hour:%H}{mark}")
 
 
 @contextmanager

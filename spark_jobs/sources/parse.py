@@ -19,22 +19,23 @@ import pyarrow.compute as pc
 from pyarrow import csv as pa_csv
 
 from spark_jobs.config.sources import SourceConf
+from spark_jobs.sources.parquet_rows import parquet_count, parquet_rows
+from spark_jobs.sources.shape import (
+    MAX_RAW,
+    MAX_UNPACKED,
+    FileFault,
+    check_names,
+    check_rows,
+    differing_names,
+    drop_schema,
+    drop_table,
+    file_fault,
+    short,
+)
 
-MAX_UNPACKED = 1 << 30  # bytes of text of one drop: an archive bomb stops here
-MAX_RAW = 1 << 16  # characters of a broken line that are kept
 SMALL_BODY = 1 << 14  # bytes: up to here starting Arrow's reader costs more than splitting line by line
 _BOM = b"\xef\xbb\xbf"
 Split = tuple[list[str] | None, str | None]  # the values of a line, or None and the reason
-
-
-class _FileFault(Exception):
-    """The drop as a whole is not what its manifest or its source says; the text is the reason."""
-
-
-def drop_schema(conf: SourceConf) -> pa.Schema:
-    """The source's columns as text in their declared order, then line (int64), raw and fault (text)."""
-    own = [pa.field("line", pa.int64()), pa.field("raw", pa.string()), pa.field("fault", pa.string())]
-    return pa.schema([*(pa.field(name, pa.string()) for name in conf.columns), *own])
 
 
 def parse_drop(
@@ -48,21 +49,36 @@ def parse_drop(
     """
     try:
         if len(data) != size:
-            raise _FileFault(f"bytes: {len(data)} found, the manifest says {size}")
+            raise FileFault(f"bytes: {len(data)} found, the manifest says {size}")
         if (found := hashlib.sha256(data).hexdigest()) != sha256:
-            raise _FileFault(f"sha256: {found} found, the manifest says {sha256}")
-        text = data if not file.endswith(".gz") or (not data and rows == 0) else _unpacked(data, max_unpacked)
-        if len(text) > max_unpacked:
-            raise _FileFault(f"size: more than {max_unpacked} bytes")
-        text = text.removeprefix(_BOM)
+            raise FileFault(f"sha256: {found} found, the manifest says {sha256}")
+        if not data and rows == 0:
+            return drop_table([], [], conf)
+        if conf.format == "parquet":
+            return parquet_rows(data, rows, conf, max_unpacked)
+        text = _drop_text(data, file, max_unpacked)
         return _csv_rows(text, rows, conf) if conf.format == "csv" else _json_rows(text, rows, conf)
-    except _FileFault as fault:
+    except FileFault as fault:
         return file_fault(str(fault), conf)
 
 
-def file_fault(reason: str, conf: SourceConf) -> pa.Table:
-    """The one row (line 0) that stands for a drop of which nothing may be used."""
-    return _table([], [(0, None, reason)], conf)
+def count_rows(data: bytes, file: str, conf: SourceConf, max_unpacked: int = MAX_UNPACKED) -> int:
+    """The rows that `parse_drop` will find in the drop, for a manifest; no value is looked at.
+
+    Raises:
+        FileFault: the drop cannot be unpacked, is too large, or is no file of its format.
+    """
+    if conf.format == "parquet":
+        return parquet_count(data)
+    text = _drop_text(data, file, max_unpacked)
+    return _count_lines(text.partition(b"\n")[2] if conf.format == "csv" else text)
+
+
+def _drop_text(data: bytes, file: str, limit: int) -> bytes:
+    text = _unpacked(data, limit) if file.endswith(".gz") else data
+    if len(text) > limit:
+        raise FileFault(f"size: more than {limit} bytes")
+    return text.removeprefix(_BOM)
 
 
 def _unpacked(data: bytes, limit: int) -> bytes:
@@ -70,13 +86,13 @@ def _unpacked(data: bytes, limit: int) -> bytes:
         with gzip.GzipFile(fileobj=io.BytesIO(data)) as stream:
             text = stream.read(limit + 1)
     except EOFError as error:
-        raise _FileFault(f"gzip: cut short ({len(data)} bytes)") from error
+        raise FileFault(f"gzip: cut short ({len(data)} bytes)") from error
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise _FileFault(f"gzip: {error}") from error
+        raise FileFault(f"gzip: {error}") from error
     if not data:
-        raise _FileFault("gzip: the file is empty")
+        raise FileFault("gzip: the file is empty")
     if len(text) > limit:
-        raise _FileFault(f"size: more than {limit} bytes when unpacked")
+        raise FileFault(f"size: more than {limit} bytes when unpacked")
     return text
 
 
@@ -85,18 +101,17 @@ def _lines(text: bytes) -> list[bytes]:
     return lines if lines[-1] else lines[:-1]
 
 
-def _check_rows(found: int, rows: int) -> None:
-    if found != rows:
-        raise _FileFault(f"rows: {found} found, the manifest says {rows}")
+def _count_lines(body: bytes) -> int:
+    return body.count(b"\n") + (bool(body) and not body.endswith(b"\n"))
 
 
 def _csv_rows(text: bytes, rows: int, conf: SourceConf) -> pa.Table:
     if not text and rows == 0:
-        return _table([], [], conf)
+        return drop_table([], [], conf)
     head, _, body = text.partition(b"\n")
     header = _header(head, conf)
-    found = body.count(b"\n") + (not body.endswith(b"\n") and bool(body))
-    _check_rows(found, rows)
+    found = _count_lines(body)
+    check_rows(found, rows)
     table = plain_rows(body, header, found, conf) if len(body) > SMALL_BODY else None
     return exact_rows(body, header, conf) if table is None else table
 
@@ -104,17 +119,11 @@ def _csv_rows(text: bytes, rows: int, conf: SourceConf) -> pa.Table:
 def _header(line: bytes, conf: SourceConf) -> list[str]:
     """Names in the file's order; the same names as declared, in any order."""
     if not line:
-        raise _FileFault("header: the file has none")
+        raise FileFault("header: the file has none")
     names, reason = _split_csv(line)
     if names is None:
-        raise _FileFault(f"header: {reason}")
-    missing = [name for name in conf.columns if name not in names]
-    new = [name for name in names if name not in conf.columns]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    lists = (("missing", missing), ("new", new), ("twice", twice))
-    parts = [f"{word} {', '.join(which)}" for word, which in lists if which]
-    if parts:
-        raise _FileFault(_short(f"header: {'; '.join(parts)}", 1000))
+        raise FileFault(f"header: {reason}")
+    check_names("header", names, conf)
     return names
 
 
@@ -122,7 +131,7 @@ def plain_rows(body: bytes, header: list[str], found: int, conf: SourceConf) -> 
     """The rows when every line is a plain record, else None. Quotes, NUL, lone carriage returns and blank lines are
     left to `exact_rows`: Arrow joins lines in quotes, ends one at a carriage return, reads a blank one as nulls."""
     if not body:
-        return _table([], [], conf)
+        return drop_table([], [], conf)
     if b'"' in body or b"\0" in body or body.count(b"\r") != body.count(b"\r\n"):
         return None
     if body.startswith((b"\n", b"\r\n")) or b"\n\n" in body or b"\n\r\n" in body:
@@ -174,7 +183,7 @@ def _split_csv(line: bytes) -> Split:
 
 def _json_rows(text: bytes, rows: int, conf: SourceConf) -> pa.Table:
     lines = _lines(text)
-    _check_rows(len(lines), rows)
+    check_rows(len(lines), rows)
     names = frozenset(conf.columns)
     decoder = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=str, object_pairs_hook=_object)
 
@@ -185,7 +194,7 @@ def _json_rows(text: bytes, rows: int, conf: SourceConf) -> pa.Table:
         try:
             found = decoder.decode(text)
         except (ValueError, RecursionError) as error:
-            return None, _short(f"json: {error}", 300)
+            return None, short(f"json: {error}", 300)
         return _fields(found, names, conf)
 
     return _split_rows(lines, 1, split, conf)
@@ -203,8 +212,7 @@ def _fields(found: object, names: frozenset[str], conf: SourceConf) -> Split:
     if not isinstance(found, dict):
         return None, "json: not an object"
     if found.keys() != names:
-        lists = (("missing", sorted(names - found.keys())), ("new", sorted(found.keys() - names)))
-        return None, _short("keys: " + "; ".join(f"{word} {', '.join(which)}" for word, which in lists if which), 300)
+        return None, short(f"keys: {differing_names(list(found), conf)}", 300)
     values = []
     for name in conf.columns:
         value = found[name]
@@ -240,25 +248,8 @@ def _split_rows(lines: Sequence[bytes], first: int, split: Callable[[bytes], Spl
         if values is None:
             records.append(broken)
             raw = line.removesuffix(b"\r").decode("utf-8", "backslashreplace").replace("\0", "\\x00")
-            notes.append((number, _short(raw, MAX_RAW), reason))
+            notes.append((number, short(raw, MAX_RAW), reason))
         else:
             records.append([None if value in nulls else value for value in values])
             notes.append((number, None, None))
-    return _table(records, notes, conf)
-
-
-def _short(text: str, limit: int) -> str:
-    return text if len(text) <= limit else f"{text[:limit]}… ({len(text)} characters)"
-
-
-def _table(
-    records: Sequence[Sequence[str | None]], notes: Sequence[tuple[int, str | None, str | None]], conf: SourceConf
-) -> pa.Table:
-    """One row a note (line, raw, fault); `records` may be empty: all columns null."""
-    schema = drop_schema(conf)
-    width = len(conf.columns)
-    columns = [[record[at] for record in records] or [None] * len(notes) for at in range(width)]
-    own = [[note[at] for note in notes] for at in range(3)]
-    return pa.Table.from_arrays(
-        [pa.array(values, field.type) for values, field in zip([*columns, *own], schema, strict=True)], schema=schema
-    )
+    return drop_table(records, notes, conf)

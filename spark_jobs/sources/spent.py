@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 
-from spark_jobs.config.sources import SourcesConf
+from spark_jobs.config.sources import SourceConf, SourcesConf
 from spark_jobs.failpoints import failpoint
-from spark_jobs.sources.drops import drops_of
+from spark_jobs.sources.drops import drops_of, must_lie_below
+from spark_jobs.sources.landing import hour_path
 
 
 def remove_spent(
@@ -30,11 +31,21 @@ def remove_spent(
             if versions[-1].sha256 != published.get((source, hour)):
                 continue
             for drop in versions:
-                for path in (drop.path, drop.manifest):
+                for path in (*_marker(conf.sources[source], landing, hour), drop.path, drop.manifest):
                     removed += _remove(path)
                     failpoint("maintenance.landing.removed")
             _remove_empty(Path(versions[-1].manifest).parent)
     return removed
+
+
+def _marker(source: SourceConf, landing: Path, hour: datetime) -> list[str]:
+    """The marker of an hour, where the source has markers: it goes first, else it would speak of a file that is gone."""
+    if source.complete.marker is None:
+        return []
+    root = Path(os.path.realpath(landing))
+    path = root / hour_path(source.complete.marker, hour)
+    must_lie_below(path.parent, root)
+    return [str(path)]
 
 
 def _remove(path: str) -> int:

@@ -13,7 +13,8 @@ from spark_jobs.config.agree import silver_order
 from spark_jobs.config.tables import SilverTable
 from spark_jobs.invocation import hours_between
 from spark_jobs.quality.decide import Account, HourTally, account_results
-from spark_jobs.quality.split import built_ins
+from spark_jobs.quality.split import built_ins, examples
+from spark_jobs.quality.words import examples_text
 from spark_jobs.stages import gate
 from spark_jobs.stages.work import Work
 from spark_jobs.transforms.columns import typed
@@ -57,7 +58,8 @@ def _table(work: Work, name: str, table: SilverTable) -> list[tuple[object, ...]
     totals = {field: sum(getattr(account, field) for account in accounts) for field in _TOTALS}
     work.accounts[name] = totals
     slim = gate.Judged(**{**judged.__dict__, "split": judged.split.drop(*_only_bronze(table), "raw", "fault")})
-    gate.judge(work, slim, "silver", [_drop_readable(bronze, len(accounts)), *account_results(accounts)])
+    drifted = _type_drift(judged) if work.pipeline.sources.sources[table.source].drift == "refuse" else []
+    gate.judge(work, slim, "silver", [_drop_readable(bronze, len(accounts)), *account_results(accounts), *drifted])
     return [_booked(work, name, table.source, account) for account in accounts]
 
 
@@ -125,3 +127,22 @@ def _drop_readable(bronze: DataFrame, hours: int) -> RuleResult:
         "whole files with the declared columns; have a broken one delivered again, then re-run the hour",
         len(broken), hours, tuple(f"{file}: {fault}"[:120] for file, fault in broken), "a rule that every table has",
     )  # fmt: skip
+
+
+def _type_drift(judged: gate.Judged) -> list[RuleResult]:
+    """`type_drift`: whether every value is of its column's type, without a budget, for a source of drift: refuse."""
+    rules = [rule for rule in judged.built if rule.startswith("type:")]
+    counts = {rule: sum(tally.broken.get(rule, 0) for tally in judged.tallies) for rule in rules}
+    drifted = {rule.partition(":")[2]: count for rule, count in counts.items() if count}
+    limit = 3 if len(drifted) == 1 else 1
+    seen = examples(judged.split, {f"type:{name}": [f"_{name}"] for name in drifted}, limit)
+    shown = [f"{rule.partition(':')[2]}: {value}" for rule, values in seen.items() for value in values]
+    observed = "; ".join(f"{name}: {count} values of another type" for name, count in drifted.items())
+    return [
+        RuleResult(
+            "type_drift", Outcome.FAIL if drifted else Outcome.PASS, ", ".join(drifted), observed or "no value of another type",
+            "values of the declared types (drift: refuse in sources.yaml); have the upstream mend it, or change tables.yaml",
+            sum(drifted.values()), sum(tally.rows for tally in judged.tallies), examples_text(shown, 3),
+            "the source says that a change of type refuses the hour",
+        )
+    ]  # fmt: skip

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import gzip
+import os
+from datetime import UTC, datetime, timedelta
 
 import pytest
+import yaml
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
-from dag_builder.gates import Announce, Gate, missing_hours, open_ledger
+from dag_builder.gates import Announce, DropsReady, Gate, missing_hours, not_whole, open_ledger
 from dag_builder.partition import invocation
 
-from spark_jobs.invocation import format_hour
+from spark_jobs.alerts.incidents import open_incidents
+from spark_jobs.config.load import load_pipeline
+from spark_jobs.invocation import HOUR, format_hour
 from spark_jobs.ledger import Ledger, Release
+from spark_jobs.sources.replay import replay
 from spark_jobs.verdict import Outcome, RuleResult, Verdict
 
 KEY = "2013-11-01T13:00:00"
@@ -103,3 +109,82 @@ def test_hours_missing_in_any_table_are_missing_from_the_week(project, run_of):
     ledger.release(Release(0, 0, None, "hour", covers, frozenset(), {}, "", now), None, [])
     missing = missing_hours(ledger, ["silver/a", "silver/b"], hours[0], hours[5])
     assert [format_hour(hour)[11:13] for hour in missing] == ["00", "03", "04"]
+
+
+NOON = datetime(2013, 11, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def unstated(project):
+    """The folder of a day's departures, whose upstream writes a marker and no manifest; the other drops are there."""
+    path = project / "conf/pipelines/nycflights13/sources.yaml"
+    sources = yaml.safe_load(path.read_text())["sources"]
+    del sources["weather"]["http"]
+    sources["weather"]["kind"] = "files"
+    complete = {"by": "marker", "data": "departures/{day}/{hour}.csv.gz", "marker": "departures/{day}/{hour}.done"}
+    sources["departures"]["complete"] = complete
+    path.write_text(yaml.safe_dump({"sources": sources}))
+    landing = project / "var/landing/nycflights13"
+    replay(load_pipeline("nycflights13").replay, landing, NOON, NOON + HOUR)
+    (landing / "departures/2013-11-01/12.manifest.json").unlink()
+    return landing / "departures/2013-11-01"
+
+
+def mark(folder, at=NOON + HOUR):
+    """Data and marker, last changed at `at`."""
+    (folder / "12.done").touch()
+    for name in ("12.csv.gz", "12.done"):
+        os.utime(folder / name, (at.timestamp(), at.timestamp()))
+
+
+def ready():
+    return DropsReady(task_id="drops_ready", pipeline="nycflights13")
+
+
+def test_a_file_with_its_marker_becomes_a_drop_at_a_look_and_stays_that_drop(unstated, run_of):
+    mark(unstated)
+    assert ready().poke(run_of("2013-11-01T12:00:00"))
+    told = {path.name: path.read_bytes() for path in unstated.iterdir()}
+    assert set(told) == {"12.csv.gz", "12.done", "12.manifest.json"}
+    assert ready().poke(run_of("2013-11-01T12:00:00"))
+    assert {path.name: path.read_bytes() for path in unstated.iterdir()} == told
+
+
+def test_N12_a_late_file_without_its_marker_is_late_and_the_reason_is_told(unstated, run_of):
+    with pytest.raises(AirflowFailException, match=r"late: no drop of 1 hour(.|\n)*waiting: no marker 12\.done"):
+        ready().poke(run_of("2013-11-01T12:00:00"))
+    [incident] = open_incidents(open_ledger("nycflights13", "test").incidents()).values()
+    assert "no marker 12.done" in incident["body"]
+
+
+def test_N12_a_drop_whose_file_is_being_written_anew_is_not_ready(unstated, run_of):
+    """Its manifest speaks of the former bytes; the run must not begin with either."""
+    mark(unstated)
+    assert ready().poke(run_of("2013-11-01T12:00:00"))
+    (unstated / "12.csv.gz").write_bytes(b"half")
+    with pytest.raises(AirflowFailException, match=r"12\.done is older than the file"):
+        ready().poke(run_of("2013-11-01T12:00:00"))
+    rows = gzip.compress(b"scheduled_at,carrier,flight,origin,dep_delay\nx,y,1,z,2\n")
+    (unstated / "12.csv.gz").write_bytes(rows)
+    mark(unstated, NOON + 2 * HOUR)
+    assert ready().poke(run_of("2013-11-01T12:00:00"))
+    assert (unstated / "12.2.manifest.json").exists()
+
+
+def test_N1_a_whole_file_that_cannot_be_unpacked_is_refused_by_its_name(unstated, run_of):
+    (unstated / "12.csv.gz").write_bytes(b"random bytes")
+    mark(unstated)
+    with pytest.raises(AirflowFailException, match=r"12\.csv\.gz: gzip: Not a gzipped file"):
+        ready().poke(run_of("2013-11-01T12:00:00"))
+    [incident] = open_incidents(open_ledger("nycflights13", "test").incidents()).values()
+    assert "12.csv.gz: gzip" in incident["body"]
+    assert not (unstated / "12.manifest.json").exists()
+
+
+def test_the_clock_of_a_look_is_handed_in_and_sources_with_manifests_are_left_alone(unstated):
+    sources, landing = load_pipeline("nycflights13").sources.sources, unstated.parents[1]
+    mark(unstated)
+    early = not_whole("departures", sources["departures"], landing, [NOON], NOON + HOUR - timedelta(seconds=1))
+    assert "which is not yet" in early[NOON]
+    assert not_whole("departures", sources["departures"], landing, [NOON], NOON + HOUR) == {}
+    assert not_whole("schedules", sources["schedules"], landing, [NOON + HOUR], NOON) == {}

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import math
+import random
 import re
 import shutil
+import struct
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
@@ -75,6 +80,49 @@ def test_N7_a_value_beyond_its_columns_type_is_quarantined_and_never_wraps(spark
     assert {[*bad, *good][int(row.id)]: (row.n, row.broken) for row in rows} == {
         **{n: (None, ["type:n"]) for n in bad},
         "2147483647": (2**31 - 1, []), "-2147483648": (-(2**31), []), "007": (7, []), "NA": (None, []),
+    }  # fmt: skip
+
+
+def test_N7_the_values_of_a_parquet_drop_are_typed_to_the_same_values_and_what_does_not_fit_is_quarantined(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    """64-bit numbers and doubles to the last bit, instants to the microsecond, far dates; text is never a silent null."""
+    chance = random.Random(7)
+    doubles = [struct.unpack(">d", chance.randbytes(8))[0] for _ in range(500)]
+    doubles = [value for value in doubles if math.isfinite(value)] + [5e-324, -0.0, 1.7976931348623157e308, 0.1 + 0.2]
+    longs = [chance.randrange(-(2**63), 2**63) for _ in doubles[2:]] + [2**63 - 1, -(2**63)]
+    micros = [chance.randrange(-62135596800_000000, 253402300800_000000) for _ in doubles[2:]] + [-1, 0]
+    rows = len(doubles)
+    good = pa.table({"id": pa.array(range(rows)), "n": longs, "x": doubles, "at": pa.array(micros, pa.timestamp("us"))})
+    odd = pa.table(
+        {
+            "id": ["late", "nan", "large", "text"],
+            "n": ["1", "1", str(2**63), "many"],
+            "x": [0.5, math.nan, 0.5, 0.5],
+            "at": pa.array([253402300800_000000, 0, 0, 0], pa.timestamp("us")),
+        }
+    )
+    conf = SOURCE.model_copy(update={"format": "parquet"})
+    table = SilverTable.model_validate(
+        TABLE.model_dump(by_alias=True)
+        | {"columns": {**TABLE.model_dump(by_alias=True)["columns"], "n": {"type": "bigint", "meaning": "A column."}}}
+    )
+    drops = []
+    for name, one in (("good", good), ("odd", odd)):
+        path = tmp_path / f"{name}.parquet"
+        pq.write_table(one, path)
+        data = path.read_bytes()
+        drops.append(Drop("orders", NOON, str(path), name, "m", 1, one.num_rows, len(data),
+                          hashlib.sha256(data).hexdigest(), NOON + HOUR))  # fmt: skip
+    typed, faults = _typed(read_drops(spark, drops, conf), table, conf.nulls)
+    found = split_rows(typed, faults | built_ins(typed, key=table.key))
+    seen = found.select("id", "n", "x", F.unix_micros("at").alias("at"), "broken").collect()
+    exact = {row.id: (row.n, struct.pack(">d", row.x), row.at) for row in seen if not row.broken}
+    assert exact == {
+        str(at): (longs[at], struct.pack(">d", doubles[at]), micros[at]) for at in range(rows)
+    }  # fmt: skip
+    assert {row.id: row.broken for row in seen if row.broken} == {
+        "late": ["type:at"], "nan": ["finite:x"], "large": ["type:n"], "text": ["type:n"],
     }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from spark_jobs.invocation import HOUR, parse_hour
 from spark_jobs.verdict import Outcome, Verdict
 
+CHECKOUT = Path(__file__).resolve().parents[2]
 NOW = parse_hour("2013-06-14T09:00:00")  # end of `past`
 
 
@@ -68,8 +70,8 @@ def _verdict(broken: Any, run: int, table: str) -> Verdict:
         (0, "schedules", "schedules/2013-06-14/09.csv.gz", "bytes: ", "the manifest says"),
         (0, "departures", "departures/2013-06-14/09.csv.gz", "sha256: ", "the manifest says"),
         (0, "weather", "weather/2013-06-14/09.2.jsonl.gz", "rows: 0 found", "the manifest says 3"),
-        (1, "schedules", "schedules/2013-06-14/10.2.csv.gz", "header: missing distance", "declared columns"),
-        (1, "departures", "departures/2013-06-14/10.2.csv.gz", "header: new remark", "declared columns"),
+        (1, "schedules", "schedules/2013-06-14/10.2.csv.gz", "header: missing column distance", "declared columns"),
+        (1, "departures", "departures/2013-06-14/10.2.csv.gz", "header: new column remark", "declared columns"),
         (1, "weather", "weather/2013-06-14/10.2.jsonl.gz", "rows: 4 found", "the manifest says 3"),
     ],
 )
@@ -117,3 +119,53 @@ def test_a_manifest_of_another_hour_is_refused_by_its_name(broken: Any) -> None:
     assert "manifest speaks of weather 2013-06-14T10:00:00" in result.why
     assert "allowed: weather 2013-06-14T11:00:00" in result.why
     assert "do: have the upstream deliver the manifest again" in result.why
+
+
+@pytest.fixture
+def drifted(past: Any, tmp_path: Path) -> Any:
+    """A copy of `past` by the word of `drift`, one of whose next hour's 76 departures has a text for a number."""
+
+    def make(drift: str) -> Any:
+        folder = tmp_path / drift
+        for name in ("conf", "expectations"):
+            shutil.copytree(CHECKOUT / name, folder / name)
+        path = folder / "conf/pipelines/nycflights13/sources.yaml"
+        text = path.read_text()
+        path.write_text(text.replace("  departures:\n", f"  departures:\n    drift: {drift}\n"))
+        site = past.copy(tmp_path / f"data_{drift}", folder)
+        lines = gzip.decompress(site.file_of("departures", NOW + HOUR).read_bytes()).decode().splitlines()
+        lines[1] = lines[1].rpartition(",")[0] + ",5 minutes"
+        site.hand_in("departures", NOW + HOUR, gzip.compress("\n".join([*lines, ""]).encode()), len(lines) - 1)
+        return site
+
+    return make
+
+
+def test_N7_a_value_of_another_type_refuses_the_hour_where_the_source_says_so(drifted: Any) -> None:
+    """One value of 76, which the budget would have let into quarantine; the refusal names column, count and value."""
+    site = drifted("refuse")
+    result = site.run("prepare", NOW + HOUR)
+    assert result.exit_code == 65
+    verdict = {one.table: one for one in site.ledger.verdicts(result.pub)}["silver/departures"]
+    [rule] = [rule for rule in verdict.rules if rule.outcome is not Outcome.PASS]
+    assert (rule.rule, rule.outcome, rule.column, rule.bad) == ("type_drift", Outcome.FAIL, "departure_delay_min", 1)
+    assert rule.observed == "departure_delay_min: 1 values of another type"
+    assert rule.examples == ("departure_delay_min: 5 minutes",)
+    for told in ("rule type_drift", "departure_delay_min: 5 minutes", "drift: refuse in sources.yaml"):
+        assert told in result.why
+    clean = site.run("prepare", NOW + 2 * HOUR)
+    assert clean.exit_code == 0, clean.why
+    rules = {one.table: one for one in site.ledger.verdicts(clean.pub)}["silver/departures"].rules
+    assert [rule.outcome for rule in rules if rule.rule == "type_drift"] == [Outcome.PASS]
+
+
+def test_N7_a_value_of_another_type_is_quarantined_by_default_and_never_a_null(drifted: Any) -> None:
+    site = drifted("quarantine")
+    result = site.run("prepare", NOW + HOUR)
+    assert result.exit_code == 0, result.why
+    verdict = {one.table: one for one in site.ledger.verdicts(result.pub)}["silver/departures"]
+    counted = {rule.rule: (rule.outcome, rule.bad) for rule in verdict.rules}
+    assert counted["type:departure_delay_min"] == (Outcome.PASS, 1)
+    assert "type_drift" not in counted
+    assert result.rows["silver/departures"] == result.rows["bronze/departures"] - 1
+    assert result.rows["quarantine"] == 1

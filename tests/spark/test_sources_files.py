@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import Row, SparkSession
 
@@ -121,8 +124,8 @@ def test_N4_reordered_columns_are_taken_by_name_and_missing_or_new_ones_refuse_t
     ]
     assert by_hour(read_drops(spark, drops, CONF).collect()) == {
         0: CLEAN_ROWS,
-        1: [(None, None, 0, None, "header: missing n")],
-        2: [(None, None, 0, None, "header: new m")],
+        1: [(None, None, 0, None, "header: missing column n")],
+        2: [(None, None, 0, None, "header: new column m")],
     }
 
 
@@ -172,6 +175,30 @@ def test_N5_a_broken_json_line_keeps_its_text_and_the_others_are_read(spark: Spa
         ("1", None, 1, None), (None, None, 2, '{"id":1'), (None, None, 3, "[3]"), ("x", "2.50", 4, None)
     ]  # fmt: skip
     assert rows[2][4] == "json: not an object"
+
+
+def test_N4_N7_a_parquet_drop_is_read_by_name_and_one_with_other_columns_is_refused(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    """The workers read it; the file next to it is read whatever its neighbour is."""
+    conf = CONF.model_copy(update={"format": "parquet"})
+    tables = [
+        pa.table({"n": [2, None], "id": ["1", "3"]}),
+        pa.table({"id": ["1"]}),
+        pa.table({"id": ["1"], "n": [1], "m": [1]}),
+    ]
+    drops = []
+    for at, table in enumerate(tables):
+        sink = io.BytesIO()
+        pq.write_table(table, sink)
+        drops.append(land(tmp_path, at, b"", table.num_rows, sink.getvalue(), name=f"{at:02}.parquet"))
+    frame = read_drops(spark, drops, conf)
+    assert frame.schema == bronze_schema(conf)
+    assert by_hour(frame.collect()) == {
+        0: [("1", "2", 1, None, None), ("3", None, 2, None, None)],
+        1: [(None, None, 0, None, "schema: missing column n")],
+        2: [(None, None, 0, None, "schema: new column m")],
+    }
 
 
 def test_many_files_in_one_job_give_every_line_once_with_its_hour(spark: SparkSession, tmp_path: Path) -> None:

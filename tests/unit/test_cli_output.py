@@ -181,6 +181,31 @@ def test_fetch_asks_only_for_the_sources_that_are_named(project: Path, upstream:
     assert all(part in none.stderr for part in ("no source of kind http", "  allowed: ", "  do: "))
 
 
+def test_fetch_makes_drops_of_whole_files_without_manifests(project: Path) -> None:
+    """The first hour has its marker, the second has not: 75, and what landed before stays; a second call writes nothing."""
+    complete = {"by": "marker", "data": "departures/{day}/{hour}.csv", "marker": "departures/{day}/{hour}.done"}
+    _set_sources(project, departures={"complete": complete})
+    folder = project / "var/landing/nycflights13/departures/2013-11-01"
+    folder.mkdir(parents=True)
+    for name, data in (("12.csv", b"x\n1\n2\n"), ("12.done", b""), ("13.csv", b"x\n1\n")):
+        (folder / name).write_bytes(data)
+    done = _run("fetch", "nycflights13", *HOURS, code=_TELL)
+    assert (done.returncode, _heavy(done.stderr)) == (EXIT_OK, [])
+    assert done.stdout.splitlines() == [
+        "source      hour                 version  rows  bytes  pages  written",
+        "departures  2013-11-01T12:00:00  1        2     6      0      yes",
+    ]
+    again = _run("fetch", "nycflights13", "--from", "2013-11-01T12", "--to", "2013-11-01T14", "--json")
+    assert (again.returncode, again.stdout) == (EXIT_RETRY, "")
+    told = ("departures 2013-11-01T13:00:00: waiting: no marker 13.done", "  allowed: ", "  do: ")
+    assert all(part in again.stderr for part in told)
+    assert sorted(path.name for path in folder.iterdir()) == ["12.csv", "12.done", "12.manifest.json", "13.csv"]
+    again = _run("fetch", "nycflights13", *HOURS, "--source", "departures", "--json")
+    assert [(drop["hour"], drop["written"]) for drop in json.loads(again.stdout)["drops"]] == [
+        ("2013-11-01T12:00:00Z", False)
+    ]
+
+
 @pytest.mark.parametrize(
     ("answer", "token", "code", "said"),
     [

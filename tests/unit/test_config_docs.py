@@ -39,7 +39,7 @@ def test_a_row_states_type_with_bounds_default_meaning_and_example() -> None:
     for row in (
         "| `min_hours` | whole number ≥ 1, ≤ 168 | `160` | hours of the week that must be published, of 168 | `160` |",
         "| `timeout` | duration | `30m` | longest time of one task | `30m` |",
-        "| `format` | `csv` or `jsonl` | required |",
+        "| `format` | `csv` or `jsonl` or `parquet` | required |",
         "| `daily` | text | not yet | monitoring and maintenance (not yet: issue on orchestration) |  |",
         "| `register` | section | its own defaults | bars to register |  |",
         "split (issue on the platform)",

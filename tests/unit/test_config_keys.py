@@ -214,7 +214,7 @@ def test_planned_fields_are_known_in_six_sections_at_least() -> None:
     ("file", "old", "new"),
     [
         ("conf/pipelines/nycflights13/sources.yaml", "jdbc:sqlite:", "jdbc:postgresql:"),
-        ("conf/pipelines/nycflights13/sources.yaml", "format: csv", "format: parquet"),
+        ("conf/pipelines/nycflights13/sources.yaml", "format: csv", "format: avro"),
         ("conf/environments/local.yaml", "grouping: fused", "grouping: split"),
         ("conf/environments/local.yaml", "kind: file,", "kind: email,"),
         ("expectations/nycflights13/departures.yaml", "scope: row", "scope: batch"),

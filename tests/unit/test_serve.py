@@ -41,7 +41,7 @@ def server(pipeline):
 def _source(pipeline, server, name: str, **http: object):
     """The shipped source, of kind http at the test's port."""
     url = f"http://127.0.0.1:{server.server_port}/{name}?from={{from}}&to={{to}}"
-    declared = pipeline.sources.sources[name].model_dump(exclude={"kind", "http"})
+    declared = pipeline.sources.sources[name].model_dump(exclude={"kind", "http"}, by_alias=True)
     return type(pipeline.sources.sources[name])(**declared, kind="http", http={"url": url, **http})
 
 

@@ -58,6 +58,11 @@ def test_N15_a_manifest_path_that_may_lead_out_of_the_landing_folder_is_refused(
     """Absolute, '..', wildcard, other braces, or without the two fields."""
     with pytest.raises(ValidationError, match=r"relative|may not|must hold|may hold"):
         SourceConf.model_validate(ORDERS | {"manifests": path})
+    for field, other in (("data", "marker"), ("marker", "data")):
+        with pytest.raises(ValidationError, match=rf"complete.{field}\n.*(relative|may not|must hold|may hold)"):
+            SourceConf.model_validate(
+                ORDERS | {"complete": {"by": "marker", field: path, other: "orders/{day}/{hour}.x"}}
+            )
 
 
 @pytest.mark.parametrize(
@@ -65,7 +70,7 @@ def test_N15_a_manifest_path_that_may_lead_out_of_the_landing_folder_is_refused(
     [
         ({"kind": "jdbc"}, "needs a section jdbc"),
         ({"kind": "htp"}, "'files', 'http' or 'jdbc'"),
-        ({"format": "parquet"}, "not yet: format 'parquet'"),
+        ({"format": "avro"}, "not yet: format 'avro'; legal: csv, jsonl, parquet"),
         ({"format": "cvs"}, "csv"),
         ({"columns": []}, "at least 1"),
         ({"columns": ["id", "ID"]}, "more than once"),
@@ -73,12 +78,72 @@ def test_N15_a_manifest_path_that_may_lead_out_of_the_landing_folder_is_refused(
         ({"columns": ["a`; drop"]}, "not a column name"),
         ({"grace": "15 min"}, "not a duration"),
         ({"delimiter": ";"}, "Extra inputs"),
+        ({"drift": "null"}, "'quarantine' or 'refuse'"),
     ],
 )
 def test_what_a_source_may_not_say_is_refused_with_its_reason(change: dict[str, object], said: str) -> None:
     """Each change of a good source alone is a fault."""
     with pytest.raises(ValidationError, match=said):
         SourceConf.model_validate(ORDERS | change)
+
+
+DATA = {"data": "orders/{day}/{hour}.csv.gz"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": "parquet"},
+        {"drift": "refuse"},
+        {"drift": "quarantine"},
+        {"complete": {}},
+        {"complete": {"by": "manifest"}},
+        {"complete": {"by": "marker", "marker": "orders/{day}/{hour}.done"} | DATA},
+        {"complete": {"by": "marker", "marker": "ready/{day}-{hour}"} | DATA},
+        {"complete": {"by": "stable", "for": "10m"} | DATA},
+    ],
+)
+def test_what_a_source_of_kind_files_may_say(change: dict[str, Any]) -> None:
+    """Each field with a value that is taken, and that comes back as it was written."""
+    source = SourceConf.model_validate(ORDERS | change)
+    told = source.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    assert {name: told.get(name, {"complete": {}, "drift": "quarantine"}.get(name)) for name in change} in (
+        change, {"complete": {}},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("complete", "said"),
+    [
+        ({"by": "marker"} | DATA, "by: marker needs marker: as well"),
+        ({"by": "marker", "marker": "orders/{day}/{hour}.done"}, "by: marker needs data: as well"),
+        ({"by": "stable"} | DATA, "by: stable needs for: as well"),
+        ({"by": "stable", "for": "10m"}, "by: stable needs data: as well"),
+        (DATA, "data: does not belong to by: manifest"),
+        (
+            {"by": "marker", "marker": "orders/{day}/{hour}.done", "for": "1m"} | DATA,
+            "for: does not belong to by: marker",
+        ),
+        (
+            {"by": "stable", "marker": "orders/{day}/{hour}.done", "for": "1m"} | DATA,
+            "marker: does not belong to by: stable",
+        ),
+        ({"by": "stable", "for": "0m"} | DATA, "no time at all"),
+        ({"by": "stable", "for": "15m"} | DATA, "not less than grace"),
+        ({"by": "stable", "for": "10 min"} | DATA, "not a duration"),
+        ({"by": "marker", "marker": DATA["data"]} | DATA, "is the data file itself"),
+        ({"by": "stable", "for": "1m", "data": "other/{day}/{hour}.csv"}, "in the folder of manifests"),
+        ({"by": "stable", "for": "1m", "data": "orders/{day}/{hour}.manifest.json"}, "has the name of a manifest"),
+        ({"by": "stable", "for": "1m", "data": "orders/{day}/{hour}.2.manifest.json"}, "has the name of a manifest"),
+        ({"by": "marker", "marker": "orders/{day}/{hour}.3.manifest.json"} | DATA, "has the name of a manifest"),
+        ({"by": "done"} | DATA, "'manifest', 'marker' or 'stable'"),
+        ({"by": "marker", "done": "x"} | DATA, "Extra inputs"),
+    ],
+)
+def test_ways_to_be_complete_that_cannot_be_meant_are_refused(complete: dict[str, Any], said: str) -> None:
+    """What is missing, what does not belong, what would be taken for something else, what would always be late."""
+    with pytest.raises(ValidationError, match=said):
+        SourceConf.model_validate(ORDERS | {"complete": complete})
 
 
 HTTP: dict[str, Any] = {"url": "https://api.example.com/orders?from={from}&to={to}"}
@@ -162,6 +227,8 @@ def test_what_kind_http_may_say(section: dict[str, Any], changes: dict[str, Any]
         ({"token": "abc"}, {}, "Extra inputs"),
         ({}, {"http": None}, "needs a section http"),
         ({}, {"kind": "files"}, "belongs to kind http"),
+        ({}, {"format": "parquet"}, "pages of kind http are csv or JSON"),
+        ({}, {"complete": {"by": "marker"} | DATA | {"marker": "orders/{day}/{hour}.done"}}, "belongs to kind files"),
     ],
 )
 def test_what_kind_http_may_not_say(section: dict[str, Any], changes: dict[str, Any], said: str) -> None:

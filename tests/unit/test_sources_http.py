@@ -669,7 +669,7 @@ def test_N12_a_fetch_killed_between_file_and_manifest_leaves_no_drop_and_the_nex
         "source = SourceConf.model_validate_json(sys.argv[1])\n"
         "fetch_drop('orders', source, Path(sys.argv[2]), *map(datetime.fromisoformat, sys.argv[3:]))"
     )
-    words = [source.model_dump_json(), str(tmp_path), HOUR.isoformat(), ARRIVED.isoformat()]
+    words = [source.model_dump_json(by_alias=True), str(tmp_path), HOUR.isoformat(), ARRIVED.isoformat()]
     environ = {**os.environ, "TIDEGATE_FAILPOINT": "fetch.manifest.before"}
     done = subprocess.run(
         [sys.executable, "-c", code, *words], env=environ, check=False, timeout=60, capture_output=True

@@ -78,10 +78,10 @@ def test_N5_N8_a_broken_line_is_kept_as_it_was_and_the_others_are_read(line: byt
 @pytest.mark.parametrize(
     ("text", "rows", "fault"),
     [
-        (b"id\n1\n", 1, "header: missing n"),
-        (b"id,n,m\n1,2,3\n", 1, "header: new m"),
-        (b"id,m\n1,2\n", 1, "header: missing n; new m"),
-        (b"id,n,n\n1,2,3\n", 1, "header: twice n"),
+        (b"id\n1\n", 1, "header: missing column n"),
+        (b"id,n,m\n1,2,3\n", 1, "header: new column m"),
+        (b"id,m\n1,2\n", 1, "header: missing column n; new column m"),
+        (b"id,n,n\n1,2,3\n", 1, "header: repeated column n"),
         (b"", 1, "header: the file has none"),
         (b"\nid,n\n", 1, "header: the file has none"),
         (b"id,\xff\n1,2\n", 1, "header: bad UTF-8 at byte 4"),
@@ -141,8 +141,8 @@ def test_json_values_become_text_as_they_were_written() -> None:
         ("[1,2]", "json: not an object"),
         ("{", "json: Expecting property name"),
         ("", "json: Expecting value"),
-        ('{"id":1}', "keys: missing n"),
-        ('{"id":1,"n":2,"m":3}', "keys: new m"),
+        ('{"id":1}', "keys: missing column n"),
+        ('{"id":1,"n":2,"m":3}', "keys: new column m"),
         ('{"id":1,"id":2,"n":3}', "json: a key stands twice"),
         ('{"id":{"a":1},"n":2}', "json: id is not a single value"),
         ('{"id":"\\u0000","n":2}', "json: id holds a NUL"),
@@ -156,6 +156,15 @@ def test_a_line_that_is_not_an_object_with_the_declared_keys_is_kept_with_its_re
     assert rows[0] == good(1, "1", "2")
     assert (rows[1]["line"], rows[1]["raw"], rows[1]["id"]) == (2, line, None)
     assert str(rows[1]["fault"]).startswith(fault)
+
+
+def test_N7_a_new_or_missing_key_of_json_is_the_fault_of_its_line_and_the_other_lines_are_read() -> None:
+    """Each line has its own keys, in any order: the same three outcomes as a header's, one line at a time."""
+    rows = parsed(b'{"n":2,"id":1}\n{"id":1}\n{"id":1,"n":2,"m":3}\n{"id":1,"m":2}\n', 4, JSONL)
+    assert [(row["id"], row["fault"]) for row in rows] == [
+        ("1", None), (None, "keys: missing column n"), (None, "keys: new column m"),
+        (None, "keys: missing column n; new column m"),
+    ]  # fmt: skip
 
 
 texts = st.lists(st.sampled_from([b"a", b"1", b",", b"\n", b'"', b"\r", b" ", b"\x00", b"\xff", b"NA", b"\xc3\xa9"]))
