@@ -98,8 +98,9 @@ def only(demo: Demo, kind: str) -> list[str]:
 
 
 def history(demo: Demo) -> None:
-    """Drops of the past."""
+    """Drops of the past; what lies in a database is asked of it, once for all hours."""
     deliver(demo, FIRST, LIVE)
+    demo.tidegate("fetch", PIPELINE, "--from", FIRST, "--to", LIVE, *only(demo, "jdbc"))
 
 
 def past(demo: Demo) -> None:

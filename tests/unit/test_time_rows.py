@@ -96,7 +96,7 @@ def test_T4_a_host_in_another_zone_delivers_publishes_and_reads_the_same(tmp_pat
     rows, drops = told[0]
     assert [row["amount"] for row in rows["rows"][SILVER]] == ["2", "7"]
     assert rows["asked"] == ["a"]
-    assert len(drops["bytes"]) == 2 * 2 * 3
+    assert len(drops["bytes"]) == 2 * 2 * 4
     assert set(drops["known"].values()) == {f"2013-11-03 0{hour}:00:00+00:00" for hour in (8, 9)}
 
 
