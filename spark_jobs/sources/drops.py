@@ -153,6 +153,14 @@ def require_drops(
     )
 
 
+def drops_digest(found: Mapping[str, Mapping[datetime, Drop]]) -> dict[str, str]:
+    """For each source one hash over the hashes of its drops, by which a re-delivery of the same bytes is known."""
+    return {
+        source: hashlib.sha256("".join(drop.sha256 for _, drop in sorted(drops.items())).encode()).hexdigest()
+        for source, drops in found.items()
+    }
+
+
 def check_drop(drop: Drop, *, wait_seconds: float = 2.0, sleep: Callable[[float], None] = time.sleep) -> None:
     """Nothing, when the file is there, whole, and the one that its manifest speaks of; a fault is looked at twice.
 

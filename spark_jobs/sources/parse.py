@@ -37,6 +37,18 @@ def drop_schema(conf: SourceConf) -> pa.Schema:
     return pa.schema([*(pa.field(name, pa.string()) for name in conf.columns), *own])
 
 
+def parse_file(
+    path: str, file: str, rows: int, size: int, sha256: str, conf: SourceConf, max_unpacked: int = MAX_UNPACKED
+) -> pa.Table:
+    """As `parse_drop`, of the bytes at `path`; a file that is gone is a drop that is not what it should be."""
+    try:
+        with open(path, "rb") as stream:
+            data = stream.read(size + 1)  # one more than stated shows that it has grown
+    except FileNotFoundError:
+        return file_fault("file: not there any more", conf)
+    return parse_drop(data, file, rows, size, sha256, conf, max_unpacked)
+
+
 def parse_drop(
     data: bytes, file: str, rows: int, size: int, sha256: str, conf: SourceConf, max_unpacked: int = MAX_UNPACKED
 ) -> pa.Table:
