@@ -26,6 +26,9 @@ class TableKind:
     covered: bool
 
 
+EVERY = TableKind((), covered=False)  # every row of live publications, in all its versions
+
+
 def current_sql(kind: TableKind, columns: Sequence[str], *, as_known: bool = False) -> str:
     """The rows of relation {rows} that count, given relation {chosen}.
 

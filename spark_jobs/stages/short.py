@@ -1,0 +1,21 @@
+"""The short ways: steps that are concluded without Spark, before any JVM starts."""
+
+from __future__ import annotations
+
+from spark_jobs.invocation import Invocation
+from spark_jobs.result import Result
+from spark_jobs.stages.asked import Asked
+from spark_jobs.stages.empty import conclude_empty
+from spark_jobs.stages.unchanged import conclude_unchanged
+
+
+def conclude_without_spark(call: Invocation) -> Result | None:
+    """The result of a step that needs no Spark, written down as the step itself would; none when it has to be run.
+
+    Raises:
+        UsageError: conf/ has faults.
+    """
+    if call.step not in ("prepare", "publish_and_score"):
+        return None
+    asked = Asked.of(call)
+    return (conclude_unchanged(asked) or conclude_empty(asked)) if asked.line else None
