@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import hour_lake
 import pytest
 from hour_lake import MODEL, NAME, land, publish_hour
 
@@ -107,10 +108,21 @@ def test_whatever_a_run_could_see_is_something_to_do(root: Path, change: Callabl
     assert Ledger.open(root).step_row("again", "prepare") is None
 
 
-@pytest.mark.parametrize("code", ["another", "0.1.0-dirty"])
-def test_other_code_is_something_to_do(root: Path, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asked, "code_version", lambda project: code)
+def test_other_code_is_something_to_do(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asked, "code_version", lambda project: "another")
     assert conclude_without_spark(PREPARE) is None
+
+
+@pytest.mark.parametrize(("code", "spared"), [("a1b2", True), ("a1b2-dirty", False)])
+def test_code_that_differs_from_its_commit_is_something_to_do(
+    code: str, spared: bool, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two states of one checkout bear the same name."""
+    for module in (asked, hour_lake):
+        monkeypatch.setattr(module, "code_version", lambda project: code)
+    root = project / "var" / "lake" / NAME
+    publish_hour(root, Ledger.open(root), NOON, SOURCES)
+    assert (conclude_without_spark(PREPARE) is not None) == spared
 
 
 def test_a_rollback_that_was_undone_is_something_to_do(root: Path) -> None:
