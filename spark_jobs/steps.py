@@ -27,7 +27,7 @@ from spark_jobs.ledger import Ledger, Release
 from spark_jobs.quality.message import message
 from spark_jobs.result import Result
 from spark_jobs.runtime.places import code_version
-from spark_jobs.sources.drops import Drop
+from spark_jobs.sources.drops import Drop, drops_digest
 from spark_jobs.stages import bronze, features, publish, query, score, silver, tiles, train, training_set
 from spark_jobs.stages.work import Work
 
@@ -128,7 +128,7 @@ class StepRun:
         self._refuse_if_blocked(work)
         work.lake.stage("quarantine", silver.quarantine(work), call.start, call.end)
         seal(
-            self.ledger, call, work.pub, work.lake.staged.values(), drops=bronze.drops_digest(work), rows=work.accounts,
+            self.ledger, call, work.pub, work.lake.staged.values(), drops=drops_digest(work.drops), rows=work.accounts,
             base=work.line[-1].release if work.line else None,
             code_version=code_version(self.places.project), config_hash=self.pipeline.config_hash,
         )  # fmt: skip
@@ -157,18 +157,18 @@ class StepRun:
             self._open_session,
         )
         try:
-            self._stage("publish", lambda: self._publish(work))
+            self._stage("publish", self._publish)
         except RetryError:
             row = self.ledger.step_row(self.call.dag_run, "prepare")
             if row is None or row["state"] != "staged":
                 raise
             log.warning("what was staged cannot be released; staging again", **_names(self.call))
             self._prepare(self.call.with_step("prepare"))
-            self._stage("publish", lambda: self._publish(work))
+            self._stage("publish", self._publish)
         self._stage("score", lambda: score.run(work, self.open_work))
 
-    def _publish(self, work: Work) -> None:
-        release = publish.run(work)
+    def _publish(self) -> None:
+        release = publish.run(self.pipeline, self.ledger, self.call)
         self.ledger.record(self.call, "published", release.pub, why=f"release {release.release}", rows=release.rows)
         failpoint("publish.recorded")
         self.result.state, self.result.pub, self.result.release = "published", release.pub, release.release

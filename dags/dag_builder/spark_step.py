@@ -78,10 +78,10 @@ class SparkStep(SparkSubmitOperator):
         return call.command()
 
     def execute(self, context: Context) -> None:
-        """Submit, wait, and say what the exit code means; nothing is submitted where nothing is to be done."""
-        from spark_jobs.stages.unchanged import conclude_unchanged
+        """Submit, wait, and say what the exit code means; nothing is submitted where no Spark is needed."""
+        from spark_jobs.stages.short import conclude_without_spark
 
-        done = conclude_unchanged(invocation(context, self.pipeline, self.step, self.width))
+        done = conclude_without_spark(invocation(context, self.pipeline, self.step, self.width))
         if done:
             self.log.info("%s: %s", self.step, done.why)
             return

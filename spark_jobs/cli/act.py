@@ -66,11 +66,11 @@ def submit(call: Invocation, *, again: bool = False) -> tuple[int, dict[str, obj
     """
     from spark_jobs.runtime import process_environment, spark_conf, submit_command
     from spark_jobs.runtime.parent import die_with_parent
-    from spark_jobs.stages.unchanged import conclude_unchanged
+    from spark_jobs.stages.short import conclude_without_spark
 
     load_pipeline(call.pipeline)
     check_channels(call.pipeline, call.env)  # all faults of conf/ before any Spark starts
-    done = None if again else conclude_unchanged(call)
+    done = None if again else conclude_without_spark(call)
     if done:
         note(f"  {done.why}")
         return EXIT_OK, asdict(done)

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from spark_jobs.config.keys import KeyFault
+from spark_jobs.config.secrets import masked, names_secret
 from spark_jobs.config.yaml_file import Where, YamlFile
 from spark_jobs.errors import UsageError
 
@@ -104,4 +105,7 @@ def _value_fault(file: YamlFile, where: Where, item: Any) -> tuple[Where, str]:
             if (*where, *end) in file.marks:
                 return (*where, *end), found[len(named[1]) + 2 :]
     bare = _is_whole(item["input"]) or str(item["input"]) in found
-    return where, found if bare else f"'{item['input']}': {found}"
+    if bare:
+        return where, found
+    shown = "***" if any(map(names_secret, where)) else masked(str(item["input"]))
+    return where, f"'{shown}': {found}"

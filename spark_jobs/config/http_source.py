@@ -78,8 +78,8 @@ class CursorConf(Section):
     """The cursor of `pages: cursor`: each page says with what the next one is asked for."""
 
     field: Pointer = Field(
-        description="JSON pointer to a page's cursor, a text or a number; absent, null, false or empty: the last page;"
-        " example: /meta/next"
+        description="JSON pointer to a page's cursor, a text or a number; null, false, empty, or left out of an object that"
+        " is there: the last page; a page without that object is refused; example: /meta/next"
     )
     parameter: Annotated[str, AfterValidator(_parameter)] = Field(
         description="query parameter that hands it back; example: cursor"

@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 
+from spark_jobs.config.secrets import masked
+
 Where = tuple[str | int, ...]
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml where PyYAML has it: ten times faster
 
@@ -36,8 +38,8 @@ class YamlFile:
 
 
 def _caret(lines: list[str], line: int, column: int) -> str:
-    """At most 110 characters of a line with a caret below `column`."""
-    text = lines[line - 1] if line <= len(lines) else ""
+    """At most 110 characters of a line with a caret below `column`; what may be a secret is not shown."""
+    text = masked(lines[line - 1]) if line <= len(lines) else ""
     cut = max(0, column - 60)
     shown = ("…" if cut else "") + text[cut : cut + 110]
     return f"    {shown}\n    {' ' * (column - 1 - cut + bool(cut))}^"

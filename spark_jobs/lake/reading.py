@@ -12,12 +12,19 @@ import pyarrow as pa
 
 from spark_jobs.errors import RetryError
 from spark_jobs.lake.condition import check_condition, not_a_condition
-from spark_jobs.lake.versions import TableKind, covering_rows, current_sql, known_cover_sql, may_hold, shown_sql
+from spark_jobs.lake.versions import (
+    EVERY,
+    TableKind,
+    covering_rows,
+    current_sql,
+    known_cover_sql,
+    may_hold,
+    shown_sql,
+)  # fmt: skip
 from spark_jobs.ledger import Release, folds
 from spark_jobs.storage.damage import open_log
 
 _PLAIN = "lake_rows"
-_EVERY = TableKind((), covered=False)
 Answer = TypeVar("Answer")
 
 
@@ -55,8 +62,8 @@ def register_current(
         accounts = rows_of(connection, root, "accounts", pubs, f"{view} accounts")
         if accounts is None:
             return False
-        live = kept(connection, f"{view} live", chosen_rows("accounts", _EVERY, line))
-        versions = current_sql(_EVERY, ["hour", "pub", "known_at"]).format(rows=accounts, chosen=live)
+        live = kept(connection, f"{view} live", chosen_rows("accounts", EVERY, line))
+        versions = current_sql(EVERY, ["hour", "pub", "known_at"]).format(rows=accounts, chosen=live)
         cover = known_cover_sql().format(accounts=f"({versions})")
         connection.execute(f"CREATE OR REPLACE TABLE {chosen} AS {cover}")
     rows = rows_of(connection, root, table, pubs, f"{view} columns")

@@ -17,7 +17,7 @@ from spark_jobs.config.whole import Pipeline
 from spark_jobs.lake import staging
 from spark_jobs.lake.kinds import table_kinds
 from spark_jobs.lake.staging import Staged
-from spark_jobs.lake.versions import TableKind, covering_rows, current_sql, known_cover_sql
+from spark_jobs.lake.versions import EVERY, TableKind, covering_rows, current_sql, known_cover_sql
 from spark_jobs.ledger import Release, Segment, folds
 from spark_jobs.storage.damage import open_log
 
@@ -94,9 +94,8 @@ class Lake:
     def versions(self, table: str, *, start: datetime | None = None, end: datetime | None = None) -> DataFrame:
         """Every row of live publications and of this one, all versions: for readers that pick by known_at themselves."""
         rows = self._all(table, start, end, released=False)
-        kind = TableKind((), covered=False)
-        chosen = self._chosen(table, kind, start, end, own=self.covers.get(table))
-        return self.spark.sql(current_sql(kind, rows.columns), rows=rows, chosen=F.broadcast(chosen))
+        chosen = self._chosen(table, EVERY, start, end, own=self.covers.get(table))
+        return self.spark.sql(current_sql(EVERY, rows.columns), rows=rows, chosen=F.broadcast(chosen))
 
     def newest_known(self, table: str) -> datetime:
         """No row of `table` is known later than this, by the statistics in its log; the year 1 when there is no row."""

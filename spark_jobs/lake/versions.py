@@ -28,6 +28,9 @@ class TableKind:
     valid_from: str = ""
 
 
+EVERY = TableKind((), covered=False)  # every row of live publications, in all its versions
+
+
 def current_sql(kind: TableKind, columns: Sequence[str], *, as_known: bool = False) -> str:
     """The rows of relation {rows} that count, given relation {chosen}.
 

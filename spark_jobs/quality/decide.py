@@ -116,7 +116,8 @@ def _hour_result(rule: Rule, tallies: Sequence[tuple[datetime, HourTally | None]
         if fault is not None:
             faults.append((hour, fault))
     if not faults:
-        return _with(blank, Outcome.PASS, "", 0, len(tallies))
+        none = not counts_rows and not any(tally.good for _, tally in tallies if tally)
+        return _with(blank, Outcome.PASS, "no rows" if none else "", 0, len(tallies))
     observed = faults[0][1]
     if len(tallies) > 1:
         observed = f"{faults[0][1]} in {format_hour(faults[0][0])}, broken in {len(faults)} of {len(tallies)} hours"
@@ -181,6 +182,16 @@ def _told(
         observed = f"{said(broken[0])} in {format_hour(broken[0].hour)}, {len(broken)} of {hours} hours"
     outcome = Outcome.FAIL if broken else Outcome.PASS
     return RuleResult(rule, outcome, "", observed, allowed, len(broken), hours, examples, _EVERY)
+
+
+def readable_result(broken: Sequence[tuple[str, str]], hours: int) -> RuleResult:
+    """`drop_readable`: `broken` are drops that could not be read whole, as (file, fault), of the drops of `hours` hours."""
+    observed = f"{broken[0][0]}: {broken[0][1]}" if broken else f"{hours} drops"
+    return RuleResult(
+        "drop_readable", Outcome.FAIL if broken else Outcome.PASS, "", observed,
+        "whole files with the declared columns; have a broken one delivered again, then re-run the hour",
+        len(broken), hours, tuple(f"{file}: {fault}"[:120] for file, fault in broken), _EVERY,
+    )  # fmt: skip
 
 
 def key_result(key: Sequence[str], doubled: int, rows: int, examples: Sequence[object] = ()) -> RuleResult:

@@ -155,6 +155,14 @@ def require_drops(
     )
 
 
+def drops_digest(found: Mapping[str, Mapping[datetime, Drop]]) -> dict[str, str]:
+    """For each source one hash over the hashes of its drops, by which a re-delivery of the same bytes is known."""
+    return {
+        source: hashlib.sha256("".join(drop.sha256 for _, drop in sorted(drops.items())).encode()).hexdigest()
+        for source, drops in found.items()
+    }
+
+
 def _awaited(conf: SourceConf) -> str:
     """What has to lie there for an hour to have its drop, for people."""
     complete = conf.complete

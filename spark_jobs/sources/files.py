@@ -15,8 +15,8 @@ from pyspark.sql.types import LongType, StringType, StructField, StructType, Tim
 
 from spark_jobs.config.sources import SourceConf
 from spark_jobs.sources.drops import Drop, known_at
-from spark_jobs.sources.parse import parse_drop
-from spark_jobs.sources.shape import drop_schema, file_fault
+from spark_jobs.sources.parse import parse_file
+from spark_jobs.sources.shape import drop_schema
 
 SMALL_DROPS, SMALL_BYTES = 64, 16 << 20  # up to here one task is faster than starting several workers
 _BATCH_ROWS = 20_000  # rows that a worker hands to the JVM at once; one batch a file costs more than parsing
@@ -83,15 +83,9 @@ def _joined(tables: list[pa.Table]) -> list[pa.RecordBatch]:
 
 def _parse_file(fact: dict[str, object], conf: SourceConf) -> pa.Table:
     """The rows of one listed file with their origin, in the order of `bronze_schema`."""
-    try:
-        with open(str(fact["path"]), "rb") as stream:
-            data = stream.read(int(str(fact["bytes"])) + 1)  # one more than stated shows that it has grown
-    except FileNotFoundError:
-        rows = file_fault("file: not there any more", conf)
-    else:
-        rows = parse_drop(
-            data, str(fact["file"]), int(str(fact["rows"])), int(str(fact["bytes"])), str(fact["sha256"]), conf
-        )  # fmt: skip
+    rows = parse_file(
+        str(fact["path"]), str(fact["file"]), int(str(fact["rows"])), int(str(fact["bytes"])), str(fact["sha256"]), conf
+    )  # fmt: skip
     own = {name: rows[name] for name in drop_schema(conf).names}
     origin = {name: pa.repeat(pa.scalar(fact[key], kind), rows.num_rows) for name, key, kind in _ORIGIN}
     names = [*conf.columns, "file", "line", "drop_sha256", "arrived_at", "known_at", "hour", "raw", "fault"]

@@ -88,7 +88,7 @@ async def _collect(
             try:
                 following = _following(conf, page, url, None if page.body is None else drop.add(page.body))
             except PageError as fault:
-                todo = "compare the page with format and http.rows of sources.yaml"
+                todo = "compare the page with format, http.rows and http.cursor of sources.yaml"
                 raise RefusedError(f"{where}, page {number}", str(fault), drop.expected, todo) from fault
             stated += _stated(f"{where}, page {number}", conf, page)
             if following is None:

@@ -25,6 +25,7 @@ from spark_jobs.sources.http_headers import last_modified, next_link, seconds_as
 LATER = "repeat the command later; if it goes on, look at the upstream"
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MAX_REDIRECTS = 5  # of one page
+_WHERE = "tidegate.where"  # of a request: how its errors begin
 _TOKEN = re.compile(r"[\x21-\x7e]+")  # the error about a header with anything else would show the token
 
 
@@ -76,8 +77,9 @@ class Upstream:
             headers["Authorization"] = f"Bearer {self._token}"
         # plain http is for this machine only: no proxy may see the token
         self._client = httpx.AsyncClient(
-            headers=headers, timeout=patience.stall, trust_env=first.scheme == "https", verify=_certificates()
-        )
+            headers=headers, timeout=patience.stall, trust_env=first.scheme == "https", verify=_certificates(),
+            event_hooks={"response": [self._look_at_redirect]},
+        )  # fmt: skip
 
     async def __aenter__(self) -> Upstream:
         await self._client.__aenter__()
@@ -121,17 +123,28 @@ class Upstream:
         """Ask once, following redirects on the same host."""
         try:
             for _ in range(_MAX_REDIRECTS + 1):
-                async with self._client.stream("GET", url) as response:
-                    if response.status_code not in _REDIRECTS or "location" not in response.headers:
+                async with self._client.stream("GET", url, extensions={_WHERE: where}) as response:
+                    to = self._redirect(response)
+                    if to is None:
                         return await self._read(where, response)
-                    url = self._same_host(where, response, response.headers["location"], "a redirect")
+                    url = to
         except httpx.ConnectError as error:
             raise _AgainError(f"cannot be reached ({error})") from error
         except (httpx.TransportError, httpx.DecodingError) as error:
             raise _AgainError(f"connection broken ({type(error).__name__})") from error
-        except UnicodeError as error:  # of httpx, about the host that a header names
-            raise UsageError(where, "a redirect leads to no url", "the rows", "tell the upstream") from error
         raise UsageError(where, f"more than {_MAX_REDIRECTS} redirects", "the rows", "mend http.url in sources.yaml")
+
+    async def _look_at_redirect(self, response: httpx.Response) -> None:
+        """Before httpx does: to it a Location that is no url is a broken connection, which a retry might cure."""
+        self._redirect(response)
+
+    def _redirect(self, response: httpx.Response) -> httpx.URL | None:
+        """Where the answer sends us on to; None: nowhere."""
+        if response.status_code not in _REDIRECTS or "location" not in response.headers:
+            return None
+        return self._same_host(
+            response.request.extensions[_WHERE], response, response.headers["location"], "a redirect"
+        )
 
     async def _read(self, where: str, response: httpx.Response) -> Page:
         status = response.status_code
@@ -163,7 +176,7 @@ class Upstream:
         home = _origin(self._first)
         try:
             url = response.url.join(to).copy_with(fragment=None)
-        except httpx.InvalidURL as error:
+        except (httpx.InvalidURL, UnicodeError) as error:
             raise UsageError(where, f"{what} leads to no url", f"urls of {home}", "tell the upstream") from error
         if _origin(url) != home or url.userinfo:
             there = re.sub(re.escape(self._token or "\0"), "***", _origin(url)[:200], flags=re.IGNORECASE)

@@ -36,12 +36,11 @@ class DropText:
     @property
     def expected(self) -> str:
         """What a page has to be, for people."""
-        rows = self._conf.http.rows if self._conf.http else None
-        return (
-            "a header line and rows of CSV"
-            if self._conf.format == "csv"
-            else f"JSON with a list at {rows or 'the top'}"
-        )
+        if self._conf.format == "csv":
+            return "a header line and rows of CSV"
+        http = self._conf.http
+        cursor = f", and a cursor at {http.cursor.field}" if http and http.cursor else ""
+        return f"JSON with a list at {(http.rows if http else None) or 'the top'}{cursor}"
 
     @property
     def rows(self) -> int:
@@ -97,8 +96,15 @@ class DropText:
 
 
 def _cursor(text: str, pointer: str) -> str | None:
+    """The cursor at `pointer`; None after the last page: null, false, empty, or left out of an object that is there."""
     place = _value_at(text, pointer)
-    value = None if place is None else _JSON.raw_decode(text, place)[0]
+    if place is None:
+        holder = pointer.rpartition("/")[0]
+        found = _value_at(text, holder)
+        if found is None or text[found] not in "{n":  # null says that there is none; without a word rows may be missing
+            raise PageError(f"no object at {holder or 'the top'}, where the cursor stands")
+        return None
+    value = _JSON.raw_decode(text, place)[0]
     if value is None or value is False or value == "":
         return None
     if not isinstance(value, str):  # a number is its own text here

@@ -38,6 +38,18 @@ _BOM = b"\xef\xbb\xbf"
 Split = tuple[list[str] | None, str | None]  # the values of a line, or None and the reason
 
 
+def parse_file(
+    path: str, file: str, rows: int, size: int, sha256: str, conf: SourceConf, max_unpacked: int = MAX_UNPACKED
+) -> pa.Table:
+    """As `parse_drop`, of the bytes at `path`; a file that is gone is a drop that is not what it should be."""
+    try:
+        with open(path, "rb") as stream:
+            data = stream.read(size + 1)  # one more than stated shows that it has grown
+    except FileNotFoundError:
+        return file_fault("file: not there any more", conf)
+    return parse_drop(data, file, rows, size, sha256, conf, max_unpacked)
+
+
 def parse_drop(
     data: bytes, file: str, rows: int, size: int, sha256: str, conf: SourceConf, max_unpacked: int = MAX_UNPACKED
 ) -> pa.Table:

@@ -1,7 +1,8 @@
-"""What readers see of `accounts`: for each hour and source, where the rows of which drop went. No Spark."""
+"""`accounts`: for each hour and table where the rows of which drop went; how a row is made and how it is read. No Spark."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -10,9 +11,28 @@ from spark_jobs.invocation import parse_hour
 from spark_jobs.lake.kinds import table_kinds
 from spark_jobs.lake.reading import read_current
 from spark_jobs.ledger import Release
+from spark_jobs.quality.decide import Account
+from spark_jobs.sources.drops import Drop
 from spark_jobs.storage import Row
 
+ACCOUNT_COLUMNS = (  # as Spark names types
+    "source string, table string, drop_sha256 string, file string, arrived_at timestamp, manifest bigint, silver bigint,"
+    " quarantined bigint, duplicates bigint, discarded bigint, hour timestamp, known_at timestamp"
+)
+_COUNTS = ("manifest", "silver", "quarantined", "duplicates", "discarded")  # rows
 _ALL = 10**9  # rows
+
+
+def account_row(table: str, drop: Drop, account: Account, known_at: datetime) -> Row:
+    """The account of one hour of silver table `table`, columns in the order of ACCOUNT_COLUMNS."""
+    origin = {"source": drop.source, "table": table, "drop_sha256": drop.sha256, "file": drop.file,
+              "arrived_at": drop.arrived_at}  # fmt: skip
+    return {**origin, **account_totals([account]), "hour": account.hour, "known_at": known_at}
+
+
+def account_totals(accounts: Sequence[Account]) -> dict[str, int]:
+    """Rows of all hours by where they went, as `intervals.rows` keeps them."""
+    return {count: sum(getattr(account, count) for account in accounts) for count in _COUNTS}
 
 
 def published_accounts(

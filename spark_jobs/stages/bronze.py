@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from concurrent.futures import ThreadPoolExecutor
 
 from spark_jobs.invocation import hours_between
@@ -39,11 +38,3 @@ def _stage(work: Work, lake: Lake, source: str) -> None:
     # an hour is published whole: a source that came in time is not readable before the one that came late
     known = work.known_after(lines.withColumnRenamed("known_at", "_known_at"), "hour", "_known_at")
     lake.stage(f"bronze/{source}", known.drop("_known_at"), work.call.start, work.call.end)
-
-
-def drops_digest(work: Work) -> dict[str, str]:
-    """For each source one hash over the hashes of its drops, by which a re-delivery of the same bytes is known."""
-    return {
-        source: hashlib.sha256("".join(drop.sha256 for _, drop in sorted(found.items())).encode()).hexdigest()
-        for source, found in work.drops.items()
-    }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from functools import reduce
 
 from pyspark.sql import Column, DataFrame
@@ -12,26 +11,23 @@ from spark_jobs import transforms
 from spark_jobs.config.agree import silver_order
 from spark_jobs.config.tables import SilverTable
 from spark_jobs.invocation import hours_between
-from spark_jobs.quality.decide import Account, HourTally, account_results
+from spark_jobs.quality.decide import Account, HourTally, account_results, readable_result
 from spark_jobs.quality.split import built_ins, examples
 from spark_jobs.quality.words import examples_text
 from spark_jobs.stages import gate
+from spark_jobs.stages.accounts import ACCOUNT_COLUMNS, account_row, account_totals
 from spark_jobs.stages.work import Work
+from spark_jobs.storage import Row
 from spark_jobs.transforms.columns import typed
 from spark_jobs.verdict import Outcome, RuleResult
-
-_ACCOUNT_COLUMNS = (
-    "source string, table string, drop_sha256 string, file string, arrived_at timestamp, manifest bigint, silver bigint,"
-    " quarantined bigint, duplicates bigint, discarded bigint, hour timestamp, known_at timestamp"
-)
 
 
 def run(work: Work) -> None:
     """Stage silver/<table> for every table, each after those it looks up, and accounts: one row an hour and source."""
-    booked: list[tuple[object, ...]] = []
+    booked: list[Row] = []
     for name in silver_order(work.pipeline.silver):
         booked.extend(_table(work, name, work.pipeline.silver[name]))
-    frame = work.spark.createDataFrame(booked, _ACCOUNT_COLUMNS)
+    frame = work.spark.createDataFrame([tuple(row.values()) for row in booked], ACCOUNT_COLUMNS)
     work.lake.stage("accounts", frame, work.call.start, work.call.end)
 
 
@@ -40,7 +36,7 @@ def quarantine(work: Work) -> DataFrame:
     return reduce(DataFrame.unionByName, work.held)
 
 
-def _table(work: Work, name: str, table: SilverTable) -> list[tuple[object, ...]]:
+def _table(work: Work, name: str, table: SilverTable) -> list[Row]:
     bronze = work.lake.staged_rows(f"bronze/{table.source}").drop("day", "pub")
     lines = bronze.where(F.col("line") > 0)
     rows, faults = _typed(lines, table, work.pipeline.sources.sources[table.source].nulls)
@@ -55,15 +51,12 @@ def _table(work: Work, name: str, table: SilverTable) -> list[tuple[object, ...]
     judged = gate.split(work, f"silver/{name}", rows, table.version_key, faults, built)
     work.held.append(gate.held_rows(judged.split, f"silver/{name}", table.version_key))
     accounts = _accounts(work, table.source, judged.tallies)
-    totals = {field: sum(getattr(account, field) for account in accounts) for field in _TOTALS}
-    work.accounts[name] = totals
+    work.accounts[name] = account_totals(accounts)
     slim = gate.Judged(**{**judged.__dict__, "split": judged.split.drop(*_only_bronze(table), "raw", "fault")})
     drifted = _type_drift(judged) if work.pipeline.sources.sources[table.source].drift == "refuse" else []
     gate.judge(work, slim, "silver", [_drop_readable(bronze, len(accounts)), *account_results(accounts), *drifted])
-    return [_booked(work, name, table.source, account) for account in accounts]
-
-
-_TOTALS = ("manifest", "silver", "quarantined", "duplicates", "discarded")
+    drops = work.drops[table.source]
+    return [account_row(name, drops[a.hour], a, work.known[a.hour]) for a in accounts]
 
 
 def _typed(lines: DataFrame, table: SilverTable, nulls: list[str]) -> tuple[DataFrame, dict[str, Column]]:
@@ -107,26 +100,12 @@ def _accounts(work: Work, source: str, tallies: list[HourTally]) -> list[Account
     return accounts
 
 
-def _booked(work: Work, name: str, source: str, account: Account) -> tuple[object, ...]:
-    drop = work.drops[source][account.hour]
-    known: datetime = work.known[account.hour]
-    return (
-        source, name, drop.sha256, drop.file, drop.arrived_at, account.manifest, account.silver, account.quarantined,
-        account.duplicates, account.discarded, account.hour, known,
-    )  # fmt: skip
-
-
 def _drop_readable(bronze: DataFrame, hours: int) -> RuleResult:
     """Whether every drop could be read whole: a file-level fault (line 0) refuses the drop."""
     broken = [
         (row["file"], row["fault"]) for row in bronze.where("line = 0").select("file", "fault").limit(5).collect()
     ]
-    observed = f"{broken[0][0]}: {broken[0][1]}" if broken else f"{hours} drops"
-    return RuleResult(
-        "drop_readable", Outcome.FAIL if broken else Outcome.PASS, "", observed,
-        "whole files with the declared columns; have a broken one delivered again, then re-run the hour",
-        len(broken), hours, tuple(f"{file}: {fault}"[:120] for file, fault in broken), "a rule that every table has",
-    )  # fmt: skip
+    return readable_result(broken, hours)
 
 
 def _type_drift(judged: gate.Judged) -> list[RuleResult]:

@@ -12,7 +12,7 @@ import pytest
 from spark_jobs.invocation import HOUR, Invocation, format_hour, parse_hour
 from spark_jobs.ledger import folds
 from spark_jobs.runtime.places import code_version
-from spark_jobs.stages.unchanged import conclude_unchanged
+from spark_jobs.stages.short import conclude_without_spark
 from spark_jobs.verdict import Outcome
 from tests.spark.conftest import NAME
 
@@ -102,11 +102,11 @@ def test_a_corrected_hour_is_published_from_the_correction(morning: Any) -> None
 
 
 def test_a_run_twice_is_a_run_once(morning: Any, tmp_path: Any) -> None:
-    """As `conclude_unchanged` says, which would have spared the second run (code that differs from its commit aside)."""
+    """As `conclude_without_spark` says, which would have spared the second run (code that differs from its commit aside)."""
     site, last = morning.site.copy(tmp_path / "data"), morning.first + 2 * HOUR
     before = site.seen(without=("pub",))
     with site.here():
-        spared = conclude_unchanged(Invocation(NAME, "prepare", last, last + HOUR, "spared"))
+        spared = conclude_without_spark(Invocation(NAME, "prepare", last, last + HOUR, "spared"))
     assert (spared is None) == code_version(site.project).endswith("-dirty")
     site.publish(last)
     assert site.ledger.line()[-1].release == 5
@@ -118,16 +118,16 @@ def test_a_run_twice_is_a_run_once(morning: Any, tmp_path: Any) -> None:
 
 def test_an_hour_that_its_manifests_call_empty_is_published(morning: Any, tmp_path: Any) -> None:
     site, hour = morning.site.copy(tmp_path / "data"), morning.first + 3 * HOUR
-    for source in ("schedules", "departures", "weather"):
+    for source in ("schedules", "departures", "weather", "planes"):
         site.hand_in(source, hour, gzip.compress(_head(site, source)), 0)
     site.publish(hour)
     at = format_hour(hour)
-    assert site.ask(f"SELECT count(*), sum(manifest), sum(silver) FROM accounts WHERE hour = '{at}Z'") == [(3, 0, 0)]
+    assert site.ask(f"SELECT count(*), sum(manifest), sum(silver) FROM accounts WHERE hour = '{at}Z'") == [(4, 0, 0)]
     assert site.ask(f"SELECT count(*) FROM silver_departures WHERE hour = '{at}Z'") == [(0,)]
     assert folds.cover(site.ledger.line(), SPINE)[-1].end == hour + HOUR
     verdicts = site.ledger.verdicts(site.ledger.line()[-1].pub)
     rows = [rule for verdict in verdicts for rule in verdict.rules if rule.rule == "row_count"]
-    assert [rule.outcome for rule in rows] == [Outcome.PASS] * 3
+    assert [rule.outcome for rule in rows] == [Outcome.PASS] * 4
 
 
 def _head(site: Any, source: str) -> bytes:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from deltalake import write_deltalake
+from http_upstream import TOKEN, Answer, Server
 
 from spark_jobs.cli.output import show_table
 from spark_jobs.config import load_pipeline
@@ -25,9 +26,6 @@ from spark_jobs.lake.reading import read_current
 from spark_jobs.ledger import Ledger, Release
 from spark_jobs.verdict import Outcome, RuleResult, Verdict
 from tests.unit.test_cli_words import _TELL, HOURS, _heavy, _run
-from tests.unit.test_sources_http import TOKEN, Answer, Server, upstream
-
-__all__ = ["upstream"]  # a fixture
 
 LOW, HIGH = datetime(2013, 11, 1, 12, tzinfo=UTC), datetime(2013, 11, 1, 13, tzinfo=UTC)
 WEATHER = "silver/weather"

@@ -8,14 +8,15 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import hour_lake
 import pytest
 from hour_lake import MODEL, NAME, land, publish_hour
 
 from spark_jobs.invocation import HOUR, Invocation, format_hour
 from spark_jobs.lake.publish import Publication, publish
 from spark_jobs.ledger import Ledger
-from spark_jobs.stages import unchanged
-from spark_jobs.stages.unchanged import conclude_unchanged
+from spark_jobs.stages import asked
+from spark_jobs.stages.short import conclude_without_spark
 
 NOON = datetime(2013, 11, 1, 12, tzinfo=UTC)
 SOURCES = ("departures", "schedules", "weather", "planes")
@@ -56,24 +57,24 @@ def _score(root: Path, version: str) -> None:
 def test_databases_are_asked_once_an_hour(root: Path) -> None:
     """Unless somebody asks again on purpose: `tidegate fetch`."""
     asked = replace(PREPARE, step="query")
-    done = conclude_unchanged(asked)
+    done = conclude_without_spark(asked)
     assert done is not None
     assert (done.state, done.exit_code, done.pub) == ("landed", 0, None)
-    assert conclude_unchanged(replace(asked, end=NOON + 2 * HOUR)) is None
+    assert conclude_without_spark(replace(asked, end=NOON + 2 * HOUR)) is None
 
 
 def test_the_same_drops_again_are_nothing_to_do_and_that_is_written_down(root: Path) -> None:
     """Also when they came as another version with the same bytes, and after a later hour."""
     land(root, "weather", NOON, f"{NOON} weather".encode(), version=2)
     publish_hour(root, Ledger.open(root), NOON + HOUR, SOURCES)
-    done = conclude_unchanged(PREPARE)
+    done = conclude_without_spark(PREPARE)
     assert done is not None
     assert (done.state, done.release, done.exit_code) == ("published", 2, 0)
     row = Ledger.open(root).step_row("again", "prepare")
     assert row is not None
     assert (row["state"], row["pub"], row["why"]) == ("published", done.pub, done.why)
     assert len(Ledger.open(root).releases()) == 3
-    after = conclude_unchanged(PREPARE.with_step("publish_and_score"))
+    after = conclude_without_spark(PREPARE.with_step("publish_and_score"))
     assert after is not None
     assert (after.state, after.pub, after.release) == ("published", done.pub, 2)
 
@@ -110,42 +111,53 @@ def _edit(file: str, old: str, new: str) -> Callable[[Path], None]:
          "a rollback since"],
 )  # fmt: skip
 def test_whatever_a_run_could_see_is_something_to_do(root: Path, change: Callable[[Path], object]) -> None:
-    assert conclude_unchanged(replace(PREPARE, dag_run="before")) is not None
+    assert conclude_without_spark(replace(PREPARE, dag_run="before")) is not None
     change(root)
-    assert conclude_unchanged(PREPARE) is None
+    assert conclude_without_spark(PREPARE) is None
     assert Ledger.open(root).step_row("again", "prepare") is None
 
 
-@pytest.mark.parametrize("code", ["another", "0.1.0-dirty"])
-def test_other_code_is_something_to_do(root: Path, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unchanged, "code_version", lambda project: code)
-    assert conclude_unchanged(PREPARE) is None
+def test_other_code_is_something_to_do(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asked, "code_version", lambda project: "another")
+    assert conclude_without_spark(PREPARE) is None
+
+
+@pytest.mark.parametrize(("code", "spared"), [("a1b2", True), ("a1b2-dirty", False)])
+def test_code_that_differs_from_its_commit_is_something_to_do(
+    code: str, spared: bool, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two states of one checkout bear the same name."""
+    for module in (asked, hour_lake):
+        monkeypatch.setattr(module, "code_version", lambda project: code)
+    root = project / "var" / "lake" / NAME
+    publish_hour(root, Ledger.open(root), NOON, SOURCES)
+    assert (conclude_without_spark(PREPARE) is not None) == spared
 
 
 def test_a_rollback_that_was_undone_is_something_to_do(root: Path) -> None:
     """Not needed, but never wrong: only what is seen at once is taken for unchanged."""
     for to in (1, 2):
         Ledger.open(root).rollback(NAME, to, "a test")
-    assert conclude_unchanged(PREPARE) is None
+    assert conclude_without_spark(PREPARE) is None
 
 
 def test_an_hour_that_the_champion_has_not_scored_is_something_to_do(root: Path) -> None:
     """The first champion, its scores, the next champion."""
     publishing = PREPARE.with_step("publish_and_score")
-    assert conclude_unchanged(publishing) is None  # its prepare has not run
-    assert conclude_unchanged(PREPARE) is not None
+    assert conclude_without_spark(publishing) is None  # its prepare has not run
+    assert conclude_without_spark(PREPARE) is not None
     _champion(root, "1")
-    assert conclude_unchanged(publishing) is None
+    assert conclude_without_spark(publishing) is None
     _score(root, "1")
-    assert conclude_unchanged(publishing) is not None
+    assert conclude_without_spark(publishing) is not None
     _champion(root, "2")
-    assert conclude_unchanged(publishing) is None
+    assert conclude_without_spark(publishing) is None
 
 
 def test_other_steps_and_wider_intervals_run(root: Path) -> None:
-    assert conclude_unchanged(PREPARE.with_step("training_set")) is None
-    assert conclude_unchanged(replace(PREPARE, start=NOON - HOUR)) is None  # two publications behind it
-    assert conclude_unchanged(replace(PREPARE, end=NOON + 2 * HOUR)) is None  # an hour was never published
+    assert conclude_without_spark(PREPARE.with_step("training_set")) is None
+    assert conclude_without_spark(replace(PREPARE, start=NOON - HOUR)) is None  # two publications behind it
+    assert conclude_without_spark(replace(PREPARE, end=NOON + 2 * HOUR)) is None  # an hour was never published
 
 
 def test_the_command_starts_no_process_and_ends_with_0(root: Path) -> None:

@@ -1,0 +1,85 @@
+"""One step call as it is known before any JVM starts: settings, ledger and what readers see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from spark_jobs.alerts.incidents import Desk
+from spark_jobs.config.environment import Environment, Places
+from spark_jobs.config.load import load_environment, load_pipeline
+from spark_jobs.config.whole import Pipeline
+from spark_jobs.invocation import Invocation, format_hour
+from spark_jobs.ledger import Ledger, Release
+from spark_jobs.result import Result
+from spark_jobs.runtime.places import code_version
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A call that is not under way yet; `line` is the newest release and its ancestors, none when nothing is released."""
+
+    call: Invocation
+    pipeline: Pipeline
+    environment: Environment
+    places: Places
+    ledger: Ledger
+    line: list[Release]
+
+    @staticmethod
+    def of(call: Invocation) -> Asked:
+        """The call with what it would find.
+
+        Raises:
+            UsageError: conf/ has faults.
+        """
+        pipeline = load_pipeline(call.pipeline)
+        environment, places = load_environment(call.env)
+        ledger = Ledger.open(places.lake / pipeline.name, by=call.dag_run)
+        return Asked(call, pipeline, environment, places, ledger, ledger.line())
+
+    @property
+    def root(self) -> Path:
+        """The pipeline's folder in the lake."""
+        return self.places.lake / self.pipeline.name
+
+    @property
+    def landing(self) -> Path:
+        """The pipeline's landing folder."""
+        return self.places.landing / self.pipeline.name
+
+    @cached_property
+    def code(self) -> str:
+        """Version of the code that would run."""
+        return code_version(self.places.project)
+
+    @property
+    def desk(self) -> Desk:
+        """Where its incidents are written down."""
+        return Desk(self.pipeline, self.environment, self.places, self.ledger)
+
+    def made_alike(self, pub: int) -> bool:
+        """Whether this code and configuration made publication `pub`; never, where files differ from their commit."""
+        started = self.ledger.store.rows("intervals", ["code_version", "config_hash"], {"pub": pub, "state": "started"})
+        made_by = {(row["code_version"], row["config_hash"]) for row in started}
+        return made_by == {(self.code, self.pipeline.config_hash)} and not self.code.endswith("-dirty")
+
+    def champions(self) -> dict[str, str]:
+        """Version of the champion by model; models without one are left out."""
+        models = self.pipeline.models.models if self.pipeline.models else {}
+        return {name: version for name in models if (version := self.ledger.champion(name))}
+
+    def start(self, call: Invocation, base: int) -> int:
+        """A publication of its own for `call`, which reads release `base`."""
+        return self.ledger.start(call, self.code, self.pipeline.config_hash, base)
+
+    def result(
+        self, state: str, pub: int | None, rows: dict[str, int], release: int | None = None, why: str = ""
+    ) -> Result:
+        """The answer of a call that ended well."""
+        call = self.call
+        return Result(
+            call.pipeline, call.step, format_hour(call.start), format_hour(call.end), call.dag_run, state, pub, release,
+            rows, why=why,
+        )  # fmt: skip

@@ -1,0 +1,183 @@
+"""An hour without drop rows and without spine rows: prepared and published without Spark, before any JVM starts.
+
+What is recorded is what the ordinary way records of such an hour: verdicts, accounts, a release that covers it. Whatever
+is not plainly such an hour takes the ordinary way, which also says what is wrong with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+from spark_jobs import plan
+from spark_jobs.config.agree import silver_order
+from spark_jobs.config.suites import Suite
+from spark_jobs.errors import TidegateError
+from spark_jobs.failpoints import failpoint
+from spark_jobs.invocation import HOUR
+from spark_jobs.lake.admission import seal, sealed_row
+from spark_jobs.lake.publish import Publication
+from spark_jobs.lake.publish import publish as publish_publication
+from spark_jobs.lake.reading import read_current
+from spark_jobs.lake.staging import Staged, load_manifest, stage_rows
+from spark_jobs.lake.versions import EVERY
+from spark_jobs.ledger import Release
+from spark_jobs.quality import decide
+from spark_jobs.result import Result
+from spark_jobs.sources.drops import Drop, drops_digest, find_drops, known_at
+from spark_jobs.sources.parse import parse_file
+from spark_jobs.stages import publish
+from spark_jobs.stages.accounts import account_row, account_totals, published_accounts
+from spark_jobs.stages.asked import Asked
+from spark_jobs.storage import Row
+from spark_jobs.storage.damage import open_log
+from spark_jobs.verdict import Outcome, RuleResult, Verdict
+
+MAX_BYTES = 1 << 20  # of a drop that holds a header at most; a larger one is left to Spark's workers
+
+
+def conclude_empty(asked: Asked) -> Result | None:
+    """The result of `prepare` or `publish_and_score` of an empty hour, written down; none when the step must run."""
+    if asked.call.hours != 1:
+        return None
+    with suppress(TidegateError, OSError):  # the step itself meets it again and tells it
+        return _prepare(asked) if asked.call.step == "prepare" else _publish(asked)
+    return None
+
+
+def _prepare(asked: Asked) -> Result | None:
+    """Stage the accounts of an hour without rows, and seal it with a verdict on every gated table."""
+    call, ledger, base = asked.call, asked.ledger, asked.line[-1].release
+    drops = _empty_drops(asked)
+    if drops is None or _readers_see_rows(asked) or _is_predicted_for(asked):
+        return None
+    verdicts, log = _verdicts(asked), open_log(asked.root / "accounts")
+    if verdicts is None or log is None:
+        return None
+    account = decide.Account(call.start, 0, 0)
+    known = max(known_at(drop, asked.pipeline.sources.sources[name].grace) for name, drop in drops.items())
+    rows: dict[str, list[Row]] = {"accounts": []}
+    for name in silver_order(asked.pipeline.silver):
+        rows["accounts"].append(account_row(name, drops[asked.pipeline.silver[name].source], account, known))
+    pub = asked.start(call, base)
+    staged = [
+        stage_rows(asked.root, table, pub, rows.get(table, []), log.schema())
+        for table in plan.tables_written(asked.pipeline, "prepare")
+    ]
+    for verdict in verdicts:
+        ledger.add_verdict(call, pub, verdict)
+    seal(
+        ledger, call, pub, staged, drops=drops_digest({name: {call.start: drop} for name, drop in drops.items()}),
+        rows=dict.fromkeys(asked.pipeline.silver, account_totals([account])), base=base,
+        code_version=asked.code, config_hash=asked.pipeline.config_hash,
+    )  # fmt: skip
+    why = "an empty hour: no source has a row, no prediction is due"
+    return asked.result("staged", pub, {one.table: one.rows for one in staged}, why=why)
+
+
+def _empty_drops(asked: Asked) -> dict[str, Drop] | None:
+    """The newest drop of each source, when each is there, whole, and without a row."""
+    conf, hour, found = asked.pipeline.sources, asked.call.start, {}
+    for source, settings in conf.sources.items():
+        drop = find_drops(conf, asked.landing, source, [hour]).get(hour)
+        if drop is None or drop.rows or drop.bytes > MAX_BYTES:
+            return None
+        if parse_file(drop.path, drop.file, drop.rows, drop.bytes, drop.sha256, settings, MAX_BYTES).num_rows:
+            return None  # the one row that says what is wrong with the file
+        found[source] = drop
+    return found
+
+
+def _readers_see_rows(asked: Asked) -> bool:
+    """Whether the hour has rows now: without them tiles have to be restated."""
+    accounts = published_accounts(asked.pipeline, asked.root, asked.line, asked.call.start, asked.call.end)
+    return any(account["manifest"] for account in accounts)
+
+
+def _is_predicted_for(asked: Asked) -> bool:
+    """Whether a spine row may ask for features as of the hour's end: one in any version known by then, replaced or not."""
+    spine, as_of = asked.pipeline.features.spine, asked.call.end
+    first = as_of + spine.predict_before
+    bounds = [
+        ("hour", ">=", as_of - spine.announced_within), ("hour", "<", as_of), ("known_at", "<=", as_of),
+        (spine.event_at, ">=", first), (spine.event_at, "<", first + HOUR),
+    ]  # fmt: skip
+    asks = " AND ".join(f"\"{column}\" {test} TIMESTAMPTZ '{at.isoformat()}'" for column, test, at in bounds)
+    return bool(read_current(asked.root, f"silver/{spine.table}", EVERY, asked.line, where=asks, limit=1))
+
+
+def _verdicts(asked: Asked) -> list[Verdict] | None:
+    """A verdict on no row of every gated table; none when a rule asks for rows, or is not known to work.
+
+    Rules are known to work when the newest published hours were judged by them, under this code and configuration. Which
+    rules a table has beside its suite's own is taken from there: it depends on the types that Spark gave the columns.
+    """
+    newest = next((release for release in reversed(asked.line) if release.kind in ("hour", "backfill")), None)
+    if newest is None or not asked.made_alike(newest.pub):
+        return None
+    before = {verdict.table: verdict for verdict in asked.ledger.verdicts(newest.pub)}
+    account, suites = decide.Account(asked.call.start, 0, 0), asked.pipeline.suites
+    whole = [decide.readable_result([], 1), *decide.account_results([account])]
+    gated = [
+        (f"silver/{name}", "silver", suites[name], asked.pipeline.silver[name].key, whole)
+        for name in silver_order(asked.pipeline.silver)
+    ]
+    gated += [
+        (table, "features", suites[table], ["entity", "key", "as_of"], []) for table in asked.pipeline.feature_tables
+    ]
+    if not before.keys() >= {table for table, *_ in gated}:
+        return None
+    verdicts = [
+        _verdict(before[table], scope, suite, asked, decide.key_result(key, 0, 0), more)
+        for table, scope, suite, key, more in gated
+    ]
+    return verdicts if all(verdict.outcome is Outcome.PASS for verdict in verdicts) else None
+
+
+def _verdict(
+    before: Verdict, scope: str, suite: Suite, asked: Asked, key: RuleResult, more: Sequence[RuleResult]
+) -> Verdict:
+    """On no row of the table that `before` judged; results in the order in which the gate gives them."""
+    own = {rule.id for rule in suite.rules} | {result.rule for result in (key, *more)}
+    built = [result.rule for result in before.rules if result.rule not in own]
+    results = [
+        *decide.row_results(suite.row_rules, [], built),
+        *decide.hour_results(suite.hour_rules, [], [asked.call.start]),
+    ]
+    return decide.decide(before.table, scope, suite, [*results, key, *more], Staged(before.table, 0, "", ()).digest)
+
+
+def _publish(asked: Asked) -> Result | None:
+    """Release what `_prepare` sealed, and an hour of each champion without a score; none when there are rows to score."""
+    call, ledger = asked.call, asked.ledger
+    row = sealed_row(ledger, call)
+    champions = asked.champions()
+    if row["state"] != "staged" or _has_rows(asked, row["pub"]) or (champions and _is_predicted_for(asked)):
+        return None
+    release = publish.run(asked.pipeline, ledger, call)
+    ledger.record(call, "published", release.pub, why=f"release {release.release}", rows=release.rows)
+    failpoint("publish.recorded")
+    asked.desk.published(call, release.release)
+    for model, version in champions.items():
+        _score_nothing(asked, model, version)
+    why = f"an empty hour: release {release.release}"
+    return asked.result("published", release.pub, release.rows, release.release, why)
+
+
+def _has_rows(asked: Asked, pub: int) -> bool:
+    """Whether publication `pub`, sealed or released since, has a row beside its accounts."""
+    released = asked.ledger.released(pub)
+    staged = load_manifest(asked.ledger.storage, pub) or {}
+    rows = released.rows if released else {table: files.rows for table, files in staged.items()}
+    return any(count for table, count in rows.items() if table != "accounts")
+
+
+def _score_nothing(asked: Asked, model: str, version: str) -> Release:
+    """A release that says that the champion has scored the hour, in which there was nothing to score."""
+    call, table, base = asked.call.with_step("score"), f"predictions/{model}", asked.ledger.line()[-1].release
+    pub = asked.start(call, base)
+    staged, covers = {table: stage_rows(asked.root, table, pub, [], None)}, {table: (call.start, call.end)}
+    why = f"{model} version {version}"
+    release = publish_publication(asked.ledger, Publication(pub, "score", covers, staged, base, frozenset(), why))
+    asked.ledger.record(call, "published", pub, why=f"release {release.release}", rows={table: 0})
+    return release
