@@ -202,10 +202,10 @@ def test_a_correction_by_hand_is_not_undone_by_the_file_that_it_corrects(tmp_pat
         ("csv", b"", "12.csv"),
         ("csv", b"id,n\n", "12.csv"),
         ("csv", b"id,n", "12.csv"),
-        ("csv", gzip.compress(b"id,n\n"), "12.csv.gz"),
+        ("csv", gzip.compress(b"id,n\n", mtime=0), "12.csv.gz"),
         ("csv", b"", "12.csv.gz"),
         ("jsonl", b"", "12.jsonl"),
-        ("jsonl", gzip.compress(b""), "12.jsonl.gz"),
+        ("jsonl", gzip.compress(b"", mtime=0), "12.jsonl.gz"),
         ("parquet", b"", "12.parquet"),
         ("parquet", "no rows", "12.parquet"),
     ],
@@ -234,9 +234,9 @@ def test_N2_a_file_of_no_rows_is_refused_until_a_manifest_by_hand_says_so(
 @pytest.mark.parametrize(
     ("form", "data", "name", "said"),
     [
-        ("csv", gzip.compress(TEXT)[:-6], "12.csv.gz", "gzip: cut short"),
+        ("csv", gzip.compress(TEXT, mtime=0)[:-6], "12.csv.gz", "gzip: cut short"),
         ("csv", b"random bytes", "12.csv.gz", "gzip: Not a gzipped file"),
-        ("jsonl", gzip.compress(b"{}")[:-9], "12.jsonl.gz", "gzip: "),
+        ("jsonl", gzip.compress(b"{}", mtime=0)[:-9], "12.jsonl.gz", "gzip: "),
         ("parquet", b"random bytes", "12.parquet", "parquet: "),
     ],
 )
