@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import Any
 
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
@@ -15,8 +16,8 @@ from pyspark.sql.types import LongType, StringType, StructField, StructType, Tim
 
 from spark_jobs.config.sources import SourceConf
 from spark_jobs.sources.drops import Drop, known_at
-from spark_jobs.sources.parse import parse_file
-from spark_jobs.sources.shape import drop_schema
+from spark_jobs.sources.parse import joined, read_file
+from spark_jobs.sources.shape import Part
 
 SMALL_DROPS, SMALL_BYTES = 64, 16 << 20  # up to here one task is faster than starting several workers
 _BATCH_ROWS = 20_000  # rows that a worker hands to the JVM at once; one batch a file costs more than parsing
@@ -64,32 +65,30 @@ def _file_list(drops: Sequence[Drop], conf: SourceConf) -> pa.Table:
 
 def _parse_files(batches: Iterator[pa.RecordBatch], conf: SourceConf) -> Iterator[pa.RecordBatch]:
     """The rows of every listed file, in batches of about `_BATCH_ROWS`."""
-    waiting: list[pa.Table] = []
+    facts: list[dict[str, Any]] = []
+    parts: list[Part] = []
     count = 0
     for batch in batches:
         for fact in batch.to_pylist():
-            waiting.append(_parse_file(fact, conf))
-            count += waiting[-1].num_rows
+            facts.append(fact)
+            parts.append(read_file(fact["path"], fact["file"], fact["rows"], fact["bytes"], fact["sha256"], conf))
+            count += int(fact["rows"]) + 1
             if count >= _BATCH_ROWS:
-                yield from _joined(waiting)
-                waiting, count = [], 0
-    if count:
-        yield from _joined(waiting)
+                yield from _with_origin(facts, parts, conf)
+                facts, parts, count = [], [], 0
+    if parts:
+        yield from _with_origin(facts, parts, conf)
 
 
-def _joined(tables: list[pa.Table]) -> list[pa.RecordBatch]:
-    return list(pa.concat_tables(tables).combine_chunks().to_batches())
-
-
-def _parse_file(fact: dict[str, object], conf: SourceConf) -> pa.Table:
-    """The rows of one listed file with their origin, in the order of `bronze_schema`."""
-    rows = parse_file(
-        str(fact["path"]), str(fact["file"]), int(str(fact["rows"])), int(str(fact["bytes"])), str(fact["sha256"]), conf
-    )  # fmt: skip
-    own = {name: rows[name] for name in drop_schema(conf).names}
-    origin = {name: pa.repeat(pa.scalar(fact[key], kind), rows.num_rows) for name, key, kind in _ORIGIN}
+def _with_origin(facts: list[dict[str, Any]], parts: list[Part], conf: SourceConf) -> list[pa.RecordBatch]:
+    """The rows of the parts with the facts about their files, in the order of `bronze_schema`."""
+    rows, owners = joined(parts, conf)
+    own = {name: rows[name] for name in rows.column_names}
+    taken = pa.array(owners)
+    origin = {name: pa.array([fact[key] for fact in facts], kind).take(taken) for name, key, kind in _ORIGIN}
     names = [*conf.columns, "file", "line", "drop_sha256", "arrived_at", "known_at", "hour", "raw", "fault"]
-    return pa.table({name: own[name] if name in own else origin[name] for name in names})
+    table = pa.table({name: own[name] if name in own else origin[name] for name in names})
+    return list(table.combine_chunks().to_batches())
 
 
 _ORIGIN = (

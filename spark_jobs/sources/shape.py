@@ -6,6 +6,7 @@ A missing or a new column refuses the drop, another order changes nothing; what 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -13,6 +14,28 @@ from spark_jobs.config.sources import SourceConf
 
 MAX_UNPACKED = 1 << 30  # bytes of text of one drop: an archive bomb stops here
 MAX_RAW = 1 << 16  # characters of a broken line that are kept
+
+
+Record = Sequence[str | None] | None  # the values of a line in the declared order; None: it is no record
+Note = tuple[int, str | None, str | None]  # line, raw, fault
+
+
+class Lines(NamedTuple):
+    """Rows of a drop that was read line by line, a note each."""
+
+    records: list[Record]
+    notes: list[Note]
+
+
+class Body(NamedTuple):
+    """Rows of a CSV drop that still have to be parsed: the text below its header, of so many lines, each with its end."""
+
+    header: tuple[str, ...]
+    text: bytes
+    rows: int
+
+
+Part = pa.Table | Body | Lines  # what is left of a drop once its bytes are read
 
 
 class FileFault(Exception):
@@ -25,22 +48,22 @@ def drop_schema(conf: SourceConf) -> pa.Schema:
     return pa.schema([*(pa.field(name, pa.string()) for name in conf.columns), *own])
 
 
-def drop_table(
-    records: Sequence[Sequence[str | None]], notes: Sequence[tuple[int, str | None, str | None]], conf: SourceConf
-) -> pa.Table:
-    """One row a note (line, raw, fault); `records` may be empty: all columns null."""
-    schema = drop_schema(conf)
-    width = len(conf.columns)
-    columns = [[record[at] for record in records] or [None] * len(notes) for at in range(width)]
-    own = [[note[at] for note in notes] for at in range(3)]
-    return pa.Table.from_arrays(
-        [pa.array(values, field.type) for values, field in zip([*columns, *own], schema, strict=True)], schema=schema
+def drop_table(records: Sequence[Record], notes: Sequence[Note], conf: SourceConf) -> pa.Table:
+    """One row a note, with the values of its record; null where that is none."""
+    schema, broken = drop_schema(conf), [None] * len(conf.columns)
+    columns = (
+        zip(*[broken if record is None else record for record in records], strict=True)
+        if records
+        else [()] * len(broken)
     )
+    own = zip(*notes, strict=True) if notes else [()] * 3
+    arrays = [pa.array(values, field.type) for values, field in zip([*columns, *own], schema, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def file_fault(reason: str, conf: SourceConf) -> pa.Table:
+def file_fault(reason: str) -> Lines:
     """The one row (line 0) that stands for a drop of which nothing may be used."""
-    return drop_table([], [(0, None, reason)], conf)
+    return Lines([None], [(0, None, reason)])
 
 
 def check_rows(found: int, rows: int) -> None:

@@ -10,7 +10,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from spark_jobs.config.sources import SourceConf
-from spark_jobs.sources.parse import exact_rows, parse_drop, plain_rows
+from spark_jobs.sources.parse import joined, parse_drop, plain_rows, read_drop
+from spark_jobs.sources.shape import Body, Part, drop_table
+from spark_jobs.sources.text_lines import csv_lines
 
 CSV = SourceConf.model_validate(
     {"kind": "files", "manifests": "o/{day}/{hour}.json", "format": "csv", "columns": ["id", "n"]}
@@ -170,20 +172,38 @@ def test_N7_a_new_or_missing_key_of_json_is_the_fault_of_its_line_and_the_other_
 texts = st.lists(st.sampled_from([b"a", b"1", b",", b"\n", b'"', b"\r", b" ", b"\x00", b"\xff", b"NA", b"\xc3\xa9"]))
 
 
+def _read(body: bytes, head: bytes = b"id,n\n") -> Part:
+    rows, data = body.count(b"\n") + (bool(body) and not body.endswith(b"\n")), head + body
+    return read_drop(data, "12.csv", rows, len(data), hashlib.sha256(data).hexdigest(), CSV)
+
+
 @settings(max_examples=300, deadline=None)
 @given(texts.map(b"".join))
 @example(b"a,1\n")
 @example(b"a,1\r\n,NA\r\n")
-def test_N6_the_fast_way_gives_what_the_exact_way_gives_or_steps_aside(body: bytes) -> None:
-    """Any bytes: one row a line, and equal rows whenever the fast way answers at all."""
+def test_N6_the_fast_way_gives_what_the_exact_way_gives(body: bytes) -> None:
+    """Any bytes: one row a line, and equal rows, whichever way is taken."""
     lines = body.count(b"\n") + (bool(body) and not body.endswith(b"\n"))
-    exact = exact_rows(body, ["id", "n"], CSV)
-    assert exact["line"].to_pylist() == list(range(2, lines + 2))
-    fast = plain_rows(body, ["id", "n"], lines, CSV)
-    if fast is not None:
-        assert fast.to_pylist() == exact.to_pylist()
+    exact = csv_lines(body, ["id", "n"], CSV)
+    found, _ = joined([_read(body)], CSV)
+    assert found["line"].to_pylist() == list(range(2, lines + 2))
+    assert found.to_pylist() == drop_table(exact.records, exact.notes, CSV).to_pylist()
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(texts.map(b"".join), st.sampled_from([b"id,n\n", b"n,id\n", b"id\n"])), max_size=6))
+@example([(b"a,1\n", b"id,n\n"), (b"b,2", b"n,id\n"), (b"c,3,4\n", b"id,n\n"), (b"", b"id,n\n"), (b"d,5\n", b"id\n")])
+def test_many_drops_at_once_give_what_each_gives_by_itself(drops: list[tuple[bytes, bytes]]) -> None:
+    """Whatever their headers, and whatever is wrong with one of them; each row keeps its drop and its line."""
+    parts = [_read(body, head) for body, head in drops]
+    rows, owners = joined(parts, CSV)
+    for number, part in enumerate(parts):
+        alone = joined([part], CSV)[0].to_pylist()
+        assert [row for row, owner in zip(rows.to_pylist(), owners, strict=True) if owner == number] == alone
+    assert rows.num_rows == len(owners)
 
 
 def test_the_fast_way_is_taken_for_a_clean_body() -> None:
-    """Otherwise the property above would hold for nothing."""
-    assert plain_rows(b"1,2\n3,NA\n", ["id", "n"], 2, CSV) is not None
+    """Otherwise the properties above would hold for nothing."""
+    assert isinstance(_read(b"1,2\n3,NA\n"), Body)
+    assert plain_rows(b"1,2\n3,NA\n4,5\n", ["id", "n"], [2, 1], CSV) is not None
