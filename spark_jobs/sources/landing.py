@@ -16,7 +16,7 @@ from pathlib import Path
 
 from spark_jobs.config.sources import SourceConf, SourcesConf
 from spark_jobs.failpoints import failpoint
-from spark_jobs.sources.drops import find_drops
+from spark_jobs.sources.drops import drops_of
 from spark_jobs.sources.manifest import Manifest, write_whole
 
 
@@ -43,12 +43,13 @@ def land(
     """
     landing.mkdir(parents=True, exist_ok=True)
     conf = SourcesConf(sources={name: source})
-    find_drops(conf, landing, name, [hour])  # refuses a folder that leads elsewhere before anything is made in it
+    drops_of(conf, landing, name, [hour])  # refuses a folder that leads elsewhere before anything is made in it
     first = landing / _manifest(source.manifests, hour, 1)
     first.parent.mkdir(parents=True, exist_ok=True)
     sha256 = hashlib.sha256(data).hexdigest()
     with _alone(first.parent):
-        newest = find_drops(conf, landing, name, [hour]).get(hour)
+        versions = drops_of(conf, landing, name, [hour]).get(hour)
+        newest = versions[-1] if versions else None
         if newest and newest.sha256 == sha256:
             file = Path(newest.path)
             written = not file.exists() or file.read_bytes() != data
