@@ -53,8 +53,9 @@ def _as_of_cells(work: Work, group: AsOfGroup, asked: DataFrame) -> DataFrame:
     within = work.pipeline.silver[group.table].event_within
     first = work.call.start + HOUR - group.staleness
     start, _ = hours_that_may_hold(first, work.call.end, within.lateness, within.ahead)
-    seen = work.lake.versions(f"silver/{group.table}", start=start)
+    seen = work.lake.spans(f"silver/{group.table}", start=start)
     keyed = seen.withColumn("key", entity_key(work.pipeline.features.spine.entities[group.entity]))
-    observations = keyed.withColumn("entity", F.lit(group.entity))
+    # of two rows of one event known at once their values decide, not which run brought them: a bulk run brought both
+    observations = keyed.withColumns({"entity": F.lit(group.entity), "pub": F.lit(0)})
     cells = as_of_join(observations, asked, columns=group.columns, staleness=hours(group.staleness))
     return cells.drop("age_h")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pyspark.sql import DataFrame, Window
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from spark_jobs.errors import UsageError, nearest
@@ -18,14 +18,16 @@ def as_of_join(
 ) -> DataFrame:
     """The demands with the newest observation of event_at in [as_of - staleness, as_of) and known_at <= as_of.
 
-    Grain: observations (entity, key, event_at, known_at, pub) in all their versions and demands (entity, key, as_of)
-    -> one row a demand: entity, key, as_of, `<prefix><column>` for every column and `<prefix>age_h` (float, hours from
+    Grain: observations (entity, key, event_at, known_at, pub) in all their versions and demands (entity, key, as_of),
+    whole hours -> one row a demand: entity, key, as_of, `<prefix><column>` for every column and `<prefix>age_h` (float, hours from
     event_at to as_of). No demand is dropped or multiplied; without an observation the added columns are null.
     Of the versions of an observation (same entity, key, event_at) the newest (known_at, pub) known by as_of counts.
+    Observations may have known_until: from then on they count no more; null: they stay.
 
     An observation is readable from the later of known_at and the instant after event_at. Along the instants at which
     something becomes readable the newest observation is a running maximum of (event_at, known_at, pub), and if that
-    one is too old for the staleness, every other is older: so late and corrected observations need no special case.
+    one is too old for the staleness, every other is older: so late and corrected observations need no special case. One
+    that counts no more some time later, which is rare, stands at each whole hour for which it counts, and only there.
 
     Args:
         columns: columns of the observations to carry over; of orderable types.
@@ -37,17 +39,16 @@ def as_of_join(
     _check(observations, columns, staleness, prefix)
     observed = F.struct("event_at", "known_at", "pub", *columns)
     nothing = F.lit(None).cast(observations.select(observed.alias("newest")).schema["newest"].dataType)
-    readable = observations.where("event_at is not null and known_at is not null").select(
-        "entity",
-        "key",
-        F.greatest(F.col("known_at"), F.col("event_at") + F.expr("INTERVAL 1 MICROSECOND")).alias("as_of"),
-        F.lit(0).alias("demanded"),
-        observed.alias("newest"),
+    asked = demands.select(
+        "entity", "key", "as_of", F.lit(1).alias("demanded"), nothing.alias("newest"), nothing.alias("here")
     )
-    asked = demands.select("entity", "key", "as_of", F.lit(1).alias("demanded"), nothing.alias("newest"))
     # at the same instant observations come first: known_at <= as_of
     so_far = Window.partitionBy("entity", "key").orderBy("as_of", "demanded").rowsBetween(Window.unboundedPreceding, 0)
-    answered = readable.unionByName(asked).withColumn("newest", F.max("newest").over(so_far)).where("demanded = 1")
+    together = _readable(observations, observed, nothing, staleness).unionByName(asked)
+    passing = F.max(F.when(F.col("here").isNotNull(), F.struct("as_of", "here"))).over(so_far)
+    answered = together.withColumns({"newest": F.max("newest").over(so_far), "passing": passing}).where("demanded = 1")
+    here = F.when(F.col("passing")["as_of"] == F.col("as_of"), F.col("passing")["here"])
+    answered = answered.withColumn("newest", F.greatest("newest", here))
     oldest = F.col("as_of") - F.expr(f"INTERVAL {staleness} HOURS")
     fresh = answered.withColumn("newest", F.when(F.col("newest")["event_at"] >= oldest, F.col("newest")))
     age_us = F.unix_micros("as_of") - F.unix_micros(F.col("newest")["event_at"])
@@ -58,6 +59,32 @@ def as_of_join(
         *[F.col("newest")[name].alias(prefix + name) for name in columns],
         (age_us / 3_600_000_000).cast("float").alias(f"{prefix}age_h"),
     )
+
+
+def _readable(observations: DataFrame, observed: Column, nothing: Column, staleness: int) -> DataFrame:
+    """Observations by the instant from which they can be read: `newest` those that stay, `here` those at one hour only."""
+    until = F.col("known_until") if "known_until" in observations.columns else F.lit(None).cast("timestamp")
+    moment = F.expr("INTERVAL 1 MICROSECOND")
+    known = observations.where("event_at is not null and known_at is not null").select(
+        "entity", "key", F.greatest(F.col("known_at"), F.col("event_at") + moment).alias("as_of"),
+        F.lit(0).alias("demanded"), observed.alias("observed"), until.alias("until"),
+    )  # fmt: skip
+    staying = known.where("until is null").select(
+        "entity", "key", "as_of", "demanded", "observed", nothing.alias("here")
+    )
+    first = F.date_trunc("HOUR", F.col("as_of") + F.expr("INTERVAL 1 HOUR") - moment)
+    stale = F.col("observed")["event_at"] + F.expr(f"INTERVAL {staleness} HOURS")
+    last = F.date_trunc("HOUR", F.least(F.col("until") - moment, stale))
+    hours = F.when(first <= last, F.sequence(first, last, F.expr("INTERVAL 1 HOUR")))
+    passing = known.where("until is not null").select(
+        "entity",
+        "key",
+        F.explode(hours).alias("as_of"),
+        "demanded",
+        nothing.alias("newest"),
+        F.col("observed").alias("here"),
+    )
+    return staying.withColumnRenamed("observed", "newest").unionByName(passing)
 
 
 def _check(observations: DataFrame, columns: Sequence[str], staleness: int, prefix: str) -> None:
