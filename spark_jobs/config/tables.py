@@ -27,12 +27,13 @@ class Column(Section):
 
 
 class LookUp(Section):
-    """A column fetched by the shared key from another silver table, as known when the row was."""
+    """A column fetched by the shared key from another silver table, as known when the row was: a later version changes nothing."""
 
     table: Name = Field(description="silver table that is looked into; it has the same key")
     column: Name = Field(description="its column")
     within: Duration = Field(
-        default=timedelta(days=3), description="older drops of that table are not read, for example 3d"
+        default=timedelta(days=3),
+        description="drops of that table more than this before the row's hour are not read, for example 3d",
     )
     meaning: str = Field(min_length=1, description="one sentence on what the value says and what null means")
 

@@ -6,6 +6,7 @@ The only module that reads Delta on Spark.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,12 +17,14 @@ from pyspark.sql.types import LongType, StructField, StructType, TimestampType
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.lake import staging
 from spark_jobs.lake.kinds import table_kinds
+from spark_jobs.lake.spans import spans
 from spark_jobs.lake.staging import Staged
 from spark_jobs.lake.versions import EVERY, TableKind, covering_rows, current_sql, known_cover_sql
 from spark_jobs.ledger import Release, Segment, folds
 from spark_jobs.storage.damage import open_log
 
 _HOUR_PUB = StructType([StructField("hour", TimestampType()), StructField("pub", LongType())])
+_HOUR_PUB_KNOWN = StructType([*_HOUR_PUB, StructField("known_at", TimestampType())])
 _PUB = StructType([StructField("pub", LongType())])
 
 
@@ -37,8 +40,11 @@ class Lake:
         pub: int = 0,
         *,
         bulk: bool = False,
+        known: Mapping[datetime, datetime] | None = None,
     ) -> None:
+        """`known`: when each hour of this publication is known; read when rows are asked for as they were known."""
         self.spark, self.root, self.line, self.pub, self.bulk = spark, root, line, pub, bulk
+        self.known: Mapping[datetime, datetime] = {} if known is None else known
         self.kinds = table_kinds(pipeline)
         self.staged: dict[str, Staged] = {}
         self.covers: dict[str, tuple[datetime, datetime]] = {}
@@ -83,13 +89,20 @@ class Lake:
         if known_by is None:
             chosen = self._chosen(table, kind, start, end, own=own)
             return self.spark.sql(current_sql(kind, columns), rows=rows, chosen=F.broadcast(chosen))
-        if kind.covered:
-            accounts = self.versions("accounts", start=start, end=end)
-            chosen = self.spark.sql(known_cover_sql(), accounts=accounts)
-        else:
-            chosen = self._chosen(table, kind, start, end, own=own)
+        chosen = (
+            self._known_cover(table, start, end) if kind.covered else self._chosen(table, kind, start, end, own=own)
+        )
         asked = current_sql(kind, columns, as_known=True)
         return self.spark.sql(asked, rows=rows.withColumn("known_by", known_by), chosen=F.broadcast(chosen))
+
+    def known_versions(self, table: str, *, start: datetime | None = None, end: datetime | None = None) -> DataFrame:
+        """`versions` of a covered table with known_until: when its hour's next publication was known; null: not yet."""
+        rows, cover = self._all(table, start, end, released=False), self._known_cover(table, start, end)
+        return rows.join(F.broadcast(cover), ["hour", "pub"])
+
+    def spans(self, table: str, *, start: datetime | None = None, end: datetime | None = None) -> DataFrame:
+        """The rows of a covered table as known at every instant at once; see `spans.spans`."""
+        return spans(self.known_versions(table, start=start, end=end), self.kinds[table].key)
 
     def versions(self, table: str, *, start: datetime | None = None, end: datetime | None = None) -> DataFrame:
         """Every row of live publications and of this one, all versions: for readers that pick by known_at themselves."""
@@ -131,6 +144,15 @@ class Lake:
         if start:
             rows = rows.where(F.col("hour") >= F.lit(start))
         return rows.where(F.col("hour") < F.lit(end)) if end else rows
+
+    def _known_cover(self, table: str, start: datetime | None, end: datetime | None) -> DataFrame:
+        """(hour, pub, known_until) of live publications and, for a table that it has staged, of this one."""
+        own = list(self.known.items()) if table in self.covers else []
+        frame = self.spark.createDataFrame([(hour, self.pub, known) for hour, known in own], _HOUR_PUB_KNOWN)
+        if self._released("accounts", start, end) is not None:
+            accounts = self.versions("accounts", start=start, end=end).where(F.col("pub") != self.pub)
+            frame = accounts.select("hour", "pub", "known_at").unionByName(frame)
+        return self.spark.sql(known_cover_sql(), accounts=frame)
 
     def _chosen(
         self, table: str, kind: TableKind, start: datetime | None, end: datetime | None,

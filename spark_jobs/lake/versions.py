@@ -34,9 +34,11 @@ EVERY = TableKind((), covered=False)  # every row of live publications, in all i
 def current_sql(kind: TableKind, columns: Sequence[str], *, as_known: bool = False) -> str:
     """The rows of relation {rows} that count, given relation {chosen}.
 
-    {chosen} has (hour, pub) for a covered table and (pub) for a keyed one. Rows are ordered by (known_at, pub), never
-    by hour: a late row of an old hour still beats what was known before it. With `as_known`, {rows} has one column
-    more, `known_by`, the instant at which it is asked, and {chosen} of a covered table is that of `known_cover_sql`.
+    {chosen} has (hour, pub) for a covered table and (pub) for a keyed one. Rows are ordered by known_at, never by hour
+    first: a late row of an old hour still beats what was known before it. Of versions known at once that of the newest
+    publication counts, in a covered table that of the latest hour: a bulk run has one publication for all its hours.
+    With `as_known`, {rows} has one column more, `known_by`, the instant at which it is asked, and {chosen} of a covered
+    table is that of `known_cover_sql`.
     """
     listed = ", ".join(columns)
     on = "r.hour = c.hour AND r.pub = c.pub" if kind.covered else "r.pub = c.pub"
@@ -46,7 +48,8 @@ def current_sql(kind: TableKind, columns: Sequence[str], *, as_known: bool = Fal
         picked += " AND (c.known_until IS NULL OR c.known_until > r.known_by)" if kind.covered else ""
     if not kind.key:
         return picked
-    newest = f"row_number() OVER (PARTITION BY {', '.join(kind.key)} ORDER BY known_at DESC, pub DESC)"
+    at_once = "hour DESC" if kind.covered else "pub DESC"  # no two versions of a covered hour count together
+    newest = f"row_number() OVER (PARTITION BY {', '.join(kind.key)} ORDER BY known_at DESC, {at_once})"
     return f"SELECT {listed} FROM (SELECT {listed}, {newest} AS version FROM ({picked}) p) v WHERE version = 1"
 
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import takewhile
 from pathlib import Path
 
 from spark_jobs.config.drop_files import manifest_names
@@ -37,11 +38,18 @@ class Drop:
 
 
 def find_drops(conf: SourcesConf, landing: Path, source: str, hours: Iterable[datetime]) -> dict[datetime, Drop]:
-    """The newest drop of each hour that has one, by arrival, then by version; hours without a manifest are absent.
+    """The drop of each hour that counts, the newest of `drops_of`; hours without a manifest are absent.
 
-    As `drops_of`, of which it takes the last.
+    A drop that came again with the same bytes is still the first of them, known since it came, as long as its file is
+    whole; so an hour that is run anew has the rows that it had.
     """
-    return {hour: drops[-1] for hour, drops in drops_of(conf, landing, source, hours).items()}
+    return {hour: _first_of_same(drops) for hour, drops in drops_of(conf, landing, source, hours).items()}
+
+
+def _first_of_same(drops: list[Drop]) -> Drop:
+    """Of the last of `drops` and those directly before it with the same bytes the first whose file is whole."""
+    same = list(takewhile(lambda drop: drop.sha256 == drops[-1].sha256, reversed(drops)))[::-1]
+    return next((drop for drop in same[:-1] if _look(drop)[1] is None), drops[-1])
 
 
 def drops_of(conf: SourcesConf, landing: Path, source: str, hours: Iterable[datetime]) -> dict[datetime, list[Drop]]:

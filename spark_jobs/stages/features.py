@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -56,21 +58,29 @@ def _as_of_cells(work: Work, group: AsOfGroup, asked: DataFrame) -> DataFrame:
     within = work.pipeline.silver[group.table].event_within
     first = work.call.start + HOUR - group.staleness
     start, _ = hours_that_may_hold(first, work.call.end, within.lateness, within.ahead)
-    observations = _observations(work, group, work.lake.versions(f"silver/{group.table}", start=start))
-    cells = as_of_join(observations, asked, columns=group.columns, staleness=hours(group.staleness))
+    observations = _observations(work, group, work.lake.spans(f"silver/{group.table}", start=start))
+    cells = as_of_join(
+        observations, asked, columns=group.columns, staleness=hours(group.staleness), between=_asked(work)
+    )
     return cells.drop("age_h")
 
 
 def _look_up_cells(work: Work, group: LookUpGroup, asked: DataFrame) -> DataFrame:
     """What held at as_of: of the rows known then the one of newest valid_from <= as_of, however old that is."""
-    rows = work.lake.versions(f"silver/{group.table}")
+    rows = work.lake.spans(f"silver/{group.table}")
     # the join takes what lies before as_of; a row holds from its very instant on
     held = F.col(str(work.pipeline.silver[group.table].valid_from)) - F.expr("INTERVAL 1 MICROSECOND")
     observations = _observations(work, group, rows.withColumn("event_at", held))
-    cells = as_of_join(observations, asked, columns=group.columns, staleness=None)
+    cells = as_of_join(observations, asked, columns=group.columns, staleness=None, between=_asked(work))
     return cells.drop("age_h")
+
+
+def _asked(work: Work) -> tuple[datetime, datetime]:
+    """The first and the last as_of of this run."""
+    return work.call.start + HOUR, work.call.end
 
 
 def _observations(work: Work, group: AsOfGroup | LookUpGroup, rows: DataFrame) -> DataFrame:
     keyed = rows.withColumn("key", entity_key(work.pipeline.features.spine.entities[group.entity]))
-    return keyed.withColumn("entity", F.lit(group.entity))
+    # of two rows of one event known at once their values decide, not which run brought them: a bulk run brought both
+    return keyed.withColumns({"entity": F.lit(group.entity), "pub": F.lit(0)})

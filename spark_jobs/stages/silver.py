@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import timedelta
 from functools import reduce
 
 from pyspark.sql import Column, DataFrame
@@ -80,12 +82,32 @@ def _only_bronze(table: SilverTable) -> list[str]:
 
 
 def _looked_up(work: Work, rows: DataFrame, table: SilverTable) -> DataFrame:
-    """Rows with the columns that other silver tables know by the same key; null where they do not know it. Rows stay."""
+    """Rows with the columns that other silver tables knew by the same key when the row was known; null without. Rows stay.
+
+    An hour's run is followed by those of later hours and of drops that come late, so "when the row was known" is known_at,
+    and among hours known at once the order of hours: an hourly run and a bulk run find the same.
+    """
     for name, look in table.lookups.items():
-        others = work.lake.current(f"silver/{look.table}", start=work.call.start - look.within, end=work.call.end)
-        known = others.select(*table.key, F.col(look.column).alias(name))
-        rows = rows.join(known, table.key, "left")
+        version = F.struct("known_at", "hour", "known_until", look.column)
+        seen = work.lake.known_versions(
+            f"silver/{look.table}", start=work.call.start - look.within, end=max(work.known.values())
+        )
+        known = seen.groupBy(*table.key).agg(F.collect_list(version).alias("_versions"))
+        best = F.array_max(F.filter("_versions", known_then(look.within)))
+        rows = rows.join(known, table.key, "left").withColumn(name, best[look.column]).drop("_versions")
     return rows
+
+
+def known_then(within: timedelta) -> Callable[[Column], Column]:
+    """Whether a version of another table's row counted when a row of columns known_at and hour was known."""
+
+    def counted(version: Column) -> Column:
+        now, hour = F.struct("known_at", "hour"), version["hour"]
+        came = F.struct(version["known_at"], hour) <= now
+        gone = version["known_until"].isNotNull() & (F.struct(version["known_until"], hour) <= now)
+        return came & ~gone & (hour >= F.col("hour") - F.lit(within))
+
+    return counted
 
 
 def _accounts(work: Work, source: str, tallies: list[HourTally]) -> list[Account]:

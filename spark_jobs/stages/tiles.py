@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -28,22 +28,22 @@ def run(work: Work) -> None:
 
 def _changed_tiles(work: Work, group: WindowGroup) -> DataFrame:
     """A new version of each tile whose rows differ between the base release and this publication."""
-    old = _rows(work, group, released=True)
-    new = _rows(work, group, released=False)
-    entities, measures = _entities(work, group), list(group.measures)
-    touched = touched_tiles(old, new, entities, measures)
     known_at = max(work.known.values())
-    replaced = _replaced(work, group) if work.lake.newest_known(f"tiles/{group.table}") > known_at else None
+    out_of_order = work.lake.newest_known(f"tiles/{group.table}") > known_at
+    new = _versions(work, group) if out_of_order else _rows(work, group, released=False)
+    entities, measures = _entities(work, group), list(group.measures)
+    touched = touched_tiles(_rows(work, group, released=True), _current(new), entities, measures)
+    replaced = _replaced(work, group) if out_of_order else None
     tiles = healed_tiles(new, touched, entities, measures, known_at, replaced)
     return tiles.withColumn("hour", F.lit(work.call.start))
 
 
 def _bulk_tiles(work: Work, group: WindowGroup) -> DataFrame:
     """Every version that hourly runs would have made: one for each time at which rows of a tile became known."""
-    new, entities, measures = _rows(work, group, released=False), _entities(work, group), list(group.measures)
+    new, entities, measures = _versions(work, group), _entities(work, group), list(group.measures)
     tiles = tile_versions(new, entities, measures)
     if work.line:  # rows were released before: only what differs is restated, and a tile that all rows left as empty
-        touched = touched_tiles(_rows(work, group, released=True), new, entities, measures)
+        touched = touched_tiles(_rows(work, group, released=True), _current(new), entities, measures)
         left, replaced = touched.join(tiles, list(TILE), "left_anti"), _replaced(work, group)
         kept = touched.join(left, list(TILE), "left_anti")
         tiles = healed_tiles(new, kept, entities, measures, work.call.start + HOUR, replaced)
@@ -70,10 +70,28 @@ def _entities(work: Work, group: WindowGroup) -> dict[str, list[str]]:
 
 def _rows(work: Work, group: WindowGroup, *, released: bool) -> DataFrame:
     """The current rows of every event hour that rows of this interval's drops can touch, with one column a measure."""
+    start, end = _hours(work, group)
+    return _measured(group, work.lake.current(f"silver/{group.table}", start=start, end=end, released=released))
+
+
+def _versions(work: Work, group: WindowGroup) -> DataFrame:
+    """The same as known at every instant: also the rows that were replaced later, each until then (known_until)."""
+    start, end = _hours(work, group)
+    return _measured(group, work.lake.spans(f"silver/{group.table}", start=start, end=end))
+
+
+def _current(rows: DataFrame) -> DataFrame:
+    """Of `_rows` or `_versions` those that count now."""
+    return rows.where("known_until is null") if "known_until" in rows.columns else rows
+
+
+def _hours(work: Work, group: WindowGroup) -> tuple[datetime, datetime]:
     within = work.pipeline.silver[group.table].event_within
     low, high = work.call.start - within.lateness, work.call.end + within.ahead
-    start, end = hours_that_may_hold(low, high, within.lateness, within.ahead)
-    rows = work.lake.current(f"silver/{group.table}", start=start, end=end, released=released)
+    return hours_that_may_hold(low, high, within.lateness, within.ahead)
+
+
+def _measured(group: WindowGroup, rows: DataFrame) -> DataFrame:
     columns = {name: F.col(name) for name in rows.columns}
     return rows.withColumns(
         {

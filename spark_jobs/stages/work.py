@@ -48,7 +48,8 @@ class Work:
     def lake(self) -> Lake:
         """The lake as of the base release, with this publication's staged files."""
         # from two hours on, tiles have to be kept as known at each hour between: the path of one hour knows one time
-        return Lake(self.spark, self.root, self.pipeline, self.line, self.pub, bulk=self.call.hours > 1)
+        bulk = self.call.hours > 1
+        return Lake(self.spark, self.root, self.pipeline, self.line, self.pub, bulk=bulk, known=self.known)
 
     @property
     def root(self) -> Path:

@@ -27,13 +27,15 @@ def entity_key(columns: Sequence[str]) -> Column:
 
 
 def tile_versions(rows: DataFrame, entities: Mapping[str, Sequence[str]], measures: Sequence[str]) -> DataFrame:
-    """All versions of all tiles of the rows; version k aggregates the rows with known_at <= k.
+    """All versions of all tiles of the rows; version k aggregates the rows with known_at <= k < known_until.
 
-    Grain: one row an event in its current version -> one row (entity, key, event_hour, known_at) for every distinct
-    known_at of the tile's rows. A row counts once for every entity; with a null key column or event_at not at all.
+    Grain: one row an event and time in which it counts -> one row (entity, key, event_hour, known_at) for every time at
+    which a row of the tile comes or goes and leaves other values than before; n = 0 where the last row goes. A row counts
+    once for every entity; with a null key column or event_at not at all.
 
     Args:
-        rows: columns event_at, known_at, the entities' key columns and the measures (boolean or numeric, may be null).
+        rows: columns event_at, known_at, the entities' key columns and the measures (boolean or numeric, may be null);
+            without a column known_until, or where it is null, a row stays.
         entities: entity name -> its key columns.
         measures: columns to aggregate. NaN and infinities count as null.
 
@@ -47,14 +49,45 @@ def tile_versions(rows: DataFrame, entities: Mapping[str, Sequence[str]], measur
         UsageError: an entity without columns, a column that is not there, a measure that is no number.
         ArithmeticException (in the job): a sum of squares beyond int64.
     """
-    stacked = _one_row_an_entity(rows, entities, measures).repartition(*TILE)
-    arrivals = stacked.groupBy(*TILE, "known_at").agg(*_totals(measures))
+    until = ["known_until"] if "known_until" in rows.columns else []
+    stacked = _one_row_an_entity(rows, entities, measures, until).repartition(*TILE)
+    arrivals = stacked.groupBy(*TILE, "known_at", *until).agg(*_totals(measures))
     # rows of one tile are together already and sorted for the group-by: the window costs no second shuffle or sort
     known_by_then = Window.partitionBy(*TILE).orderBy("known_at").rowsBetween(Window.unboundedPreceding, 0)
-    running = {name: _running(name).over(known_by_then) for name in arrivals.columns if name not in (*TILE, "known_at")}
+    values = [name for name in arrivals.columns if name not in (*TILE, "known_at", *until)]
+    running = {name: _running(name).over(known_by_then) for name in values}
+    if until:
+        arrivals = _with_losses(arrivals, values)
+        running = {name: F.when(F.col("losing"), F.col(name)).otherwise(total) for name, total in running.items()}
     versions = arrivals.select(*TILE, "known_at", *[column.alias(name) for name, column in running.items()])
+    if until:
+        before = F.lag(F.struct(*values)).over(Window.partitionBy(*TILE).orderBy("known_at"))
+        versions = (
+            versions.withColumn("before", before).where(~F.struct(*values).eqNullSafe(F.col("before"))).drop("before")
+        )
     last = [F.col("last")[measure].alias(f"last_{measure}") for measure in measures]
     return versions.select(*versions.columns[:-1], F.col("last")["event_at"].alias("last_at"), *last)
+
+
+def _with_losses(arrivals: DataFrame, values: Sequence[str]) -> DataFrame:
+    """Totals by time: of a tile that loses rows those of all rows that count at each time, of others what came then.
+
+    What left cannot be taken out of a minimum, so the few tiles that lose rows are added up anew for each time.
+    """
+    tile = Window.partitionBy(*TILE)
+    losing = F.max(F.col("known_until").isNotNull()).over(tile)
+    times = F.array_distinct(F.flatten(F.collect_list(F.array_compact(F.array("known_at", "known_until"))).over(tile)))
+    marked = arrivals.withColumns({"losing": losing, "times": F.when(losing, times)})
+    here = F.filter(
+        "times",
+        lambda t: (t >= F.col("known_at")) & (F.col("known_until").isNull() | (t <= F.col("known_until"))),
+    )  # the time of its leaving too: a tile that all rows left has a version then
+    spread = marked.withColumn("time", F.explode(F.when(F.col("losing"), here).otherwise(F.array("known_at"))))
+    there = F.col("known_until").isNull() | (F.col("time") < F.col("known_until"))
+    counted = spread.select(*TILE, "losing", F.col("time").alias("known_at"),
+                            *[F.when(there, F.col(name)).alias(name) for name in values])  # fmt: skip
+    totals = counted.groupBy(*TILE, "losing", "known_at").agg(*[_running(name).alias(name) for name in values])
+    return totals.withColumns({name: F.coalesce(name, F.lit(0)) for name in values if _is_total(name)})
 
 
 def touched_tiles(
@@ -115,14 +148,20 @@ def healed_tiles(
     if replaced is not None:
         marked = marked.join(replaced.select(*TILE, F.col("known_at").alias("replaced_at")), on=list(TILE), how="left")
         latest.append(F.col("replaced_at"))
-    zero = [n for n in versions.columns if n == "n" or n.startswith(("n_", "sum_", "sumsq_"))]
-    filled = {name: F.coalesce(name, F.lit(0)) for name in zero}
+    filled = {name: F.coalesce(name, F.lit(0)) for name in versions.columns if _is_total(name)}
     filled["known_at"] = F.when(F.col("is_last"), F.greatest(*latest)).otherwise(F.col("known_at"))
     return marked.select(*[filled.get(name, F.col(name)).alias(name) for name in versions.columns])
 
 
-def _one_row_an_entity(rows: DataFrame, entities: Mapping[str, Sequence[str]], measures: Sequence[str]) -> DataFrame:
-    """entity, key, event_hour, known_at, event_at and the measures as long or double; one row an event and entity."""
+def _is_total(name: str) -> bool:
+    """Whether a tile column is 0 of nothing."""
+    return name == "n" or name.startswith(("n_", "sum_", "sumsq_"))
+
+
+def _one_row_an_entity(
+    rows: DataFrame, entities: Mapping[str, Sequence[str]], measures: Sequence[str], more: Sequence[str] = ()
+) -> DataFrame:
+    """entity, key, event_hour, known_at, `more`, event_at and the measures as long or double; one row an event and entity."""
     for entity, columns in entities.items():
         if not columns:
             raise UsageError(f"entity '{entity}'", "no key columns", "one column or more")
@@ -132,6 +171,7 @@ def _one_row_an_entity(rows: DataFrame, entities: Mapping[str, Sequence[str]], m
         F.inline(F.array(*keys)),
         F.date_trunc("hour", "event_at").alias("event_hour"),
         "known_at",
+        *more,
         "event_at",
         *[_number(rows, measure).alias(measure) for measure in measures],
     )

@@ -63,6 +63,22 @@ def test_a_demand_gets_the_newest_observation_known_then(spark: SparkSession) ->
 
 
 @pytest.mark.parametrize(
+    ("as_of", "expected"), [(6, 1.0), (7, 2.0), (8, 2.0), (9, 1.0), (10, 5.0), (11, 3.0), (12, 3.0), (15, None)]
+)
+def test_an_observation_that_counts_no_more_gives_way_to_the_next_older(
+    spark: SparkSession, as_of: int, expected: float | None
+) -> None:
+    """2.0 is withdrawn at 9; 1.0 is replaced at 10 by 5.0, which is gone at 11, when 3.0 is known; it is stale at 15."""
+    until = [(seen(5, 6, 1.0), 10), (seen(6, 7, 2.0), 9), (seen(5, 10, 5.0), 11), (seen(9.5, 11, 3.0), None)]
+    rows = [(*row, at(hour) if hour else None) for row, hour in until]
+    observations = spark.createDataFrame(rows, f"{OBSERVED}, known_until timestamp")
+    joined = as_of_join(
+        observations, spark.createDataFrame([("site", "a", at(as_of))], DEMANDED), columns=["temp"], staleness=5
+    )
+    assert [row["temp"] for row in joined.collect()] == [expected]
+
+
+@pytest.mark.parametrize(
     ("columns", "staleness", "message"),
     [(["tmp"], 3, "did you mean 'temp'"), (["temp"], 0, "1 hour or more"), ([], 3, "at least one column")],
 )

@@ -90,6 +90,22 @@ def test_a_tile_has_a_version_for_every_time_at_which_a_row_became_known(spark: 
     assert (types["sum_amount"], types["sumsq_weight"], types["n"]) == ("bigint", "double", "bigint")
 
 
+def test_a_row_that_is_replaced_is_in_the_versions_of_its_time_and_in_no_later_one(spark: SparkSession) -> None:
+    """Key a: 7 becomes 3 at 9 and goes at 12, a row of 5 stays. Key b: its only row goes at 9. Key c: replaced by an equal."""
+    rows = [
+        (at(4.5), at(5), "a", 1, 7, 0.5, at(9)), (at(4.5), at(9), "a", 1, 3, 0.5, at(12)), (at(4.2), at(6), "a", 1, 5, 0.5, None),
+        (at(4.5), at(5), "b", 1, 7, 0.5, at(9)), (at(4.5), at(5), "c", 1, 7, 0.5, at(9)), (at(4.5), at(9), "c", 1, 7, 0.5, None),
+    ]  # fmt: skip
+    frame = spark.createDataFrame(rows, f"{ROWS}, known_until timestamp")
+    found = records(tile_versions(frame, {"shop": ["shop"]}, ["amount"]), "key", "known_at")
+    names = ("key", "known_at", "n", "sum_amount", "min_amount", "max_amount", "last_amount", "last_at")
+    assert [tuple(row[name] for name in names) for row in found] == [
+        ("a", 5.0, 1, 7, 7, 7, 7, 4.5), ("a", 6.0, 2, 12, 5, 7, 7, 4.5), ("a", 9.0, 2, 8, 3, 5, 3, 4.5),
+        ("a", 12.0, 1, 5, 5, 5, 5, 4.2), ("b", 5.0, 1, 7, 7, 7, 7, 4.5), ("b", 9.0, 0, 0, None, None, None, None),
+        ("c", 5.0, 1, 7, 7, 7, 7, 4.5),
+    ]  # fmt: skip
+
+
 def test_a_key_of_several_columns_is_joined_and_needs_all_of_them(spark: SparkSession) -> None:
     """The row without a till still counts for its shop."""
     rows = [(at(4.5), at(5), "a", 1, 7, 0.5), (at(4.6), at(5), "a", None, 7, 0.5)]
@@ -100,8 +116,9 @@ def test_a_key_of_several_columns_is_joined_and_needs_all_of_them(spark: SparkSe
 
 def test_tiles_are_made_with_one_shuffle(spark: SparkSession, capsys: pytest.CaptureFixture[str]) -> None:
     """The group-by and the running totals share it."""
-    tile_versions(spark.createDataFrame([], ROWS), SHOPS, ["amount"]).explain()
-    assert capsys.readouterr().out.count("Exchange ") == 1
+    for more in ("", ", known_until timestamp"):
+        tile_versions(spark.createDataFrame([], ROWS + more), SHOPS, ["amount"]).explain()
+        assert capsys.readouterr().out.count("Exchange ") == 1
 
 
 @pytest.mark.parametrize(

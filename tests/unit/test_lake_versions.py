@@ -132,8 +132,19 @@ def test_versions_are_ordered_by_what_was_known_later_and_never_by_hour(table):
     rows = things(("a", 1, 1, 2, 1), ("a", 3, 3, 4, 2), ("a", 7, 1, 6, 3))
     line = _line((1, 1, 2), (2, 3, 4), (3, 1, 2))
     assert _current(table, rows, line) == [("a", 7)]
-    by_hour = ("ORDER BY known_at DESC, pub DESC", "ORDER BY hour DESC")
+    by_hour = ("ORDER BY known_at DESC,", "ORDER BY hour DESC,")
     assert _current(table, rows, line, wrong=by_hour) == [("a", 3)]  # control
+
+
+@pytest.mark.parametrize("pubs", [(2, 3), (3, 2), (2, 2)], ids=["in_order", "out_of_order", "bulk"])
+def test_of_two_hours_known_at_once_the_later_hour_counts_in_whatever_order_they_were_run(pubs):
+    """A bulk run has one publication for both; tiles are whole, so that of the newest publication counts there."""
+    rows = things(("a", 2, 1, 5, pubs[0]), ("a", 3, 3, 5, pubs[1]))
+    line = _line(*sorted({(pubs[0], 1, 2), (pubs[1], 3, 4)} if pubs[0] != pubs[1] else {(2, 1, 4)}))
+    for known_by in (5, 99):
+        assert _current(SILVER, rows, line, known_by=known_by) == [("a", 3)]
+    by_pub = ("known_at DESC, hour DESC", "known_at DESC, pub DESC, hour")
+    assert _current(SILVER, rows, line, wrong=by_pub) == [("a", 3 if pubs == (2, 3) else 2)]  # control
 
 
 def test_control_without_pub_in_the_order_the_tie_of_two_corrections_is_open():

@@ -91,6 +91,31 @@ def test_of_two_versions_the_newest_arrival_counts(tmp_path: Path) -> None:
     assert only_drop(tmp_path).version == 2
 
 
+def same(data: bytes) -> dict[str, Any]:
+    return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def test_N11_a_drop_that_comes_again_with_the_same_bytes_stays_the_first(tmp_path: Path) -> None:
+    """Known since it came; after other bytes it is a new one."""
+    first = land(tmp_path, arrived="13:00:30").with_name("12.csv.gz").read_bytes()
+    for version, arrived in ((2, "16:00:00"), (3, "17:00:00")):
+        file = land(tmp_path, version=version, arrived=arrived, **same(first)).with_name(f"12.{version}.csv.gz")
+        file.write_bytes(first)
+    assert only_drop(tmp_path).version == 1
+    assert known_at(only_drop(tmp_path), GRACE) == H13
+    land(tmp_path, version=2, arrived="16:00:00")
+    assert only_drop(tmp_path).version == 3
+
+
+def test_N11_a_drop_whose_file_was_cut_is_known_since_it_came_whole(tmp_path: Path) -> None:
+    """The same bytes by its manifest; nobody could read them before."""
+    first = land(tmp_path, arrived="13:00:30").with_name("12.csv.gz")
+    whole = first.read_bytes()
+    first.write_bytes(whole[:9])
+    land(tmp_path, version=2, arrived="16:00:00", **same(whole)).with_name("12.2.csv.gz").write_bytes(whole)
+    assert only_drop(tmp_path).version == 2
+
+
 def test_N16_a_missing_hour_waits_until_its_grace_ends_and_is_late_then(tmp_path: Path) -> None:
     """75 either way; the text tells them apart."""
     land(tmp_path)

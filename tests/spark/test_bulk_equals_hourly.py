@@ -1,0 +1,116 @@
+"""The same drops run hour by hour, as they arrive, and as one backfill make the same lake, row by row.
+
+Late, corrected, repeated and broken rows in every hour; every third hour a bad drop: again with the same bytes or with
+others, soon or after newer hours, emptied, late (its hour is run after newer ones), of one source alone, or empty.
+
+What cannot be equal: a bulk run takes the newest version of each drop and never sees a version that came before it. So
+between the arrivals of two versions of other bytes (a `Window`) as-known views differ, and with them cells as of that
+time; a tile whose rows came again unchanged was known earlier in the hourly lake, and one that only the former version
+had is empty there. All else is compared: every table
+that readers see, every column but pub (and `hour` of a tile, which also says which run made it), now and as known at
+instants outside of the windows, their ends among them.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from spark_jobs.invocation import HOUR, hours_between
+from spark_jobs.stages import silver
+from tests.spark.visits import (
+    FIRST,
+    Harbour,
+    Shown,
+    Upstream,
+    Window,
+    differences,
+    run_at_once,
+    run_hourly,
+    write_history,
+)  # fmt: skip
+
+DAY, TWO_DAYS, MONTH = (24, 3), (48, 6), (720, 6)  # hours, and of how many one has a bad drop
+
+
+@dataclass(frozen=True)
+class Both:
+    """One upstream, and the lakes of the two ways to run it."""
+
+    upstream: Upstream
+    hourly: Harbour
+    bulk: Harbour
+    windows: list[Window]
+
+    def instants(self) -> list[datetime | None]:
+        """Now, the end of each of up to five windows, and five hours outside of all windows."""
+        chance = random.Random(f"{self.upstream.seed} instants")
+        ends = [window.end for window in self.windows]
+        asked = [*chance.sample(ends, min(5, len(ends))), *self._outside(chance)]
+        return [None, *sorted({at for at in asked if not self._inside(at)})]
+
+    def _outside(self, chance: random.Random) -> list[datetime]:
+        hours = [at for at in hours_between(FIRST + 2 * HOUR, self.upstream.end) if not self._inside(at)]
+        return chance.sample(hours, 5)
+
+    def _inside(self, at: datetime) -> bool:
+        return any(window.start <= at < window.end for window in self.windows)
+
+    def shown(self, lake: Harbour) -> dict[datetime | None, Shown]:
+        """What readers of a lake see at each instant."""
+        return {at: lake.shown(at, self.windows) for at in self.instants()}
+
+
+@pytest.fixture(
+    scope="module",
+    params=[DAY, pytest.param(TWO_DAYS, marks=pytest.mark.long), pytest.param(MONTH, marks=pytest.mark.long)],
+    ids=["a_day", "two_days", "a_month"],
+)
+def both(
+    request: pytest.FixtureRequest, spark: SparkSession, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Both]:
+    """The lakes; while in force, the harbour's history is an installed package."""
+    (hours, slot), folder = request.param, tmp_path_factory.mktemp("harbour")
+    seed = int(os.environ["TIDEGATE_SEED"])
+    write_history(folder / "harbour_history", seed, hours)
+    upstream = Upstream(folder / "upstream", seed, hours, slot)
+    hourly, bulk = (Harbour(folder / name, spark) for name in ("hourly", "bulk"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        upstream.deliver()
+        run_at_once(upstream, bulk)
+        yield Both(upstream, hourly, bulk, run_hourly(upstream, hourly))
+
+
+def test_a_bulk_run_makes_what_the_hours_one_by_one_make(both: Both) -> None:
+    """At every instant, every table; the lakes hold what could make them differ."""
+    hourly, bulk = both.shown(both.hourly), both.shown(both.bulk)
+    assert {at: found for at in hourly if (found := differences(hourly[at], bulk[at]))} == {}
+    assert len(hourly) >= 6
+    assert {window.end - window.start for window in both.windows} >= {timedelta(hours=1)}
+    with both.hourly.reader(None) as (connection, _):
+        [(late, corrected, held, empty, looked_up, unknown)] = connection.execute(
+            """SELECT (FROM "silver/landings" SELECT count(*) FILTER (known_at > hour + INTERVAL 1 HOUR)),
+                      (FROM "silver/plans" SELECT count(*) FILTER (hour > announced_at + INTERVAL 5 HOURS)),
+                      (FROM quarantine SELECT count(*)), (FROM accounts SELECT count(*) FILTER (manifest = 0)),
+                      (FROM "silver/landings" SELECT count(quay)), (FROM "silver/landings" SELECT count(*) - count(quay))"""
+        ).fetchall()
+    assert min(late, corrected, held, empty, looked_up, unknown) > 0
+
+
+def test_control_a_bulk_run_that_looks_up_current_rows_differs(
+    both: Both, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """In the looked-up column, and in what is made of it."""
+    monkeypatch.setattr(silver, "known_then", lambda within: lambda version: version["known_until"].isNull())
+    wrong = Harbour(tmp_path / "wrong", both.bulk.spark)
+    run_at_once(both.upstream, wrong)
+    found = differences(both.hourly.shown(None, both.windows), wrong.shown(None, both.windows))
+    assert found.keys() >= {"silver/landings", "tiles/landings", "features/landings"}
