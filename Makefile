@@ -10,7 +10,7 @@ STAMP := .cache/environment.stamp
 # Content, not times: a checkout or a copy changes every time stamp and no byte.
 LOCKED = $$(cat uv.lock pyproject.toml | python3 -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())')
 
-.PHONY: help setup demo test test-long test-demo-kills lint airflow-ui mlflow-ui clean
+.PHONY: help setup demo test test-long bench test-demo-kills lint airflow-ui mlflow-ui clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -51,6 +51,9 @@ test: lint ## lint, then every test
 
 test-long: setup ## what takes an hour: a million schedules, a driver killed at every failpoint on a real JVM
 	@TIDEGATE_TEST_HEAP_MB=4096 $(BIN)/pytest -m long
+
+bench: setup ## CPU seconds of a year of drops, beside DuckDB on the same files; about ten minutes
+	@PYTHONPATH=. $(BIN)/python bench/ingest.py --data $(DATA)/bench
 
 test-demo-kills: setup ## the demo killed once in each stage, started again, compared with the last make demo
 	@$(BIN)/python tests/faults/kill_demo.py

@@ -91,7 +91,7 @@ def read_typed(spark: SparkSession, pipeline: Any, drops: dict[str, list[Drop]])
 DUCKDB = """
 import duckdb, sys, time
 folder, form = sys.argv[1], sys.argv[2]
-c = duckdb.connect(); c.execute("SET TimeZone='UTC'"); c.execute("SET threads=2")
+c = duckdb.connect(); c.execute("SET enable_progress_bar = false"); c.execute("SET TimeZone='UTC'"); c.execute("SET threads=2")
 csv = "read_csv('{}', all_varchar=true, header=true, filename=true)"
 names = "origin time_hour temp dewp humid wind_dir wind_speed wind_gust precip pressure visib".split()
 columns = "{" + ", ".join(f"{n}: 'VARCHAR'" for n in names) + "}"
