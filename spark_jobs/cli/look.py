@@ -91,9 +91,9 @@ def show_status(pipeline: str | None, hour: str | None, env: str, *, as_json: bo
 
 def _account(root: Path, whole: Any, hour: datetime) -> list[dict[str, Any]]:  # a Pipeline
     from spark_jobs.ledger import Ledger
-    from spark_jobs.stages.accounts import published_accounts
+    from spark_jobs.stages.accounts import settled_accounts
 
-    return published_accounts(whole, root, Ledger.open(root).line(), hour, hour + HOUR)
+    return settled_accounts(whole, root, Ledger.open(root), hour, hour + HOUR)
 
 
 def _print_pipeline(facts: dict[str, Any]) -> None:

@@ -10,9 +10,10 @@ from spark_jobs.config.whole import Pipeline
 from spark_jobs.invocation import parse_hour
 from spark_jobs.lake.kinds import table_kinds
 from spark_jobs.lake.reading import read_current
-from spark_jobs.ledger import Release
+from spark_jobs.ledger import Ledger, Release
 from spark_jobs.quality.decide import Account
 from spark_jobs.sources.drops import Drop
+from spark_jobs.stages.held import ALL, discards, held_rows, line_of
 from spark_jobs.storage import Row
 
 ACCOUNT_COLUMNS = (  # as Spark names types
@@ -20,7 +21,6 @@ ACCOUNT_COLUMNS = (  # as Spark names types
     " quarantined bigint, duplicates bigint, discarded bigint, hour timestamp, known_at timestamp"
 )
 _COUNTS = ("manifest", "silver", "quarantined", "duplicates", "discarded")  # rows
-_ALL = 10**9  # rows
 
 
 def account_row(table: str, drop: Drop, account: Account, known_at: datetime) -> Row:
@@ -38,9 +38,35 @@ def account_totals(accounts: Sequence[Account]) -> dict[str, int]:
 def published_accounts(
     pipeline: Pipeline, root: Path, line: list[Release], start: datetime, end: datetime
 ) -> list[Row]:
-    """Accounts of the hours [start, end) as of the last release of `line`, the latest hours first."""
+    """Accounts of the hours [start, end) as the last release of `line` booked them, the latest hours first.
+
+    Rows that were discarded since are still among the quarantined: see `settled_accounts`.
+    """
     hours = f"hour >= TIMESTAMPTZ '{start.isoformat()}' AND hour < TIMESTAMPTZ '{end.isoformat()}'"
-    return read_current(root, "accounts", table_kinds(pipeline)["accounts"], line, where=hours, limit=_ALL)
+    return read_current(root, "accounts", table_kinds(pipeline)["accounts"], line, where=hours, limit=ALL)
+
+
+def settled_accounts(pipeline: Pipeline, root: Path, ledger: Ledger, start: datetime, end: datetime) -> list[Row]:
+    """Accounts of the hours [start, end) as of the newest release; held rows that somebody discarded count as such.
+
+    Manifest rows stay silver + quarantined + duplicates + discarded: rows only move from the second to the last.
+    """
+    line, gone = ledger.line(), discards(ledger)
+    accounts = published_accounts(pipeline, root, line, start, end)
+    if not gone:
+        return accounts
+    held = {line_of(row) for row in held_rows(pipeline, root, ledger, line, start, end)}
+    for account in accounts:
+        drop = (f"silver/{account['table']}", account["file"], account["drop_sha256"])
+        # held by this very publication, or by one of before and by this one again; the first outlives the row itself,
+        # which `retention.quarantine` may have taken
+        moved = sum(
+            (table, file, sha256) == drop and (row["pub"] == account["pub"] or (table, file, number, sha256) in held)
+            for (table, file, number, sha256), row in gone.items()
+        )
+        account["quarantined"] -= moved
+        account["discarded"] += moved
+    return accounts
 
 
 def drops_taken(accounts: list[Row]) -> dict[tuple[str, datetime], str]:
