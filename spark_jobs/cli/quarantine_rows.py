@@ -28,8 +28,8 @@ class Chosen:
     line: int | None = None
 
     def among(self, rows: list[Row]) -> list[Row]:
-        """The rows that are meant."""
-        asked = {"table": self.table, "hour": self.hour, "file": self.file, "line": self.line}
+        """The rows that are meant, of rows of `hour`."""
+        asked = {"table": self.table, "file": self.file, "line": self.line}
         wanted = {name: value for name, value in asked.items() if value is not None}
         return [
             row
@@ -63,7 +63,8 @@ def show_held(pipeline: str, chosen: Chosen, limit: int, env: str, *, as_json: b
         place = f"{row['file']} line {row['line']}" if row["file"] else "made by us"
         print(f"{format_hour(row['hour'])}  {place}  {row['reason']}")
         print(f"    key   {row['business_key']}")
-        print("    cols  " + ", ".join(f"{name}={value}" for name, value in _delivered(row["cols"]).items()))
+        cols = _delivered(row["cols"])
+        print("    cols  " + ", ".join(f"{name}={value}" for name, value in cols.items() if value is not None))
         if row["discarded"] is not None:
             print(f"    discarded: {row['discarded']}")
     note(f"{min(limit, len(rows))} of {len(rows)} rows")

@@ -57,11 +57,11 @@ def settled_accounts(pipeline: Pipeline, root: Path, ledger: Ledger, start: date
         return accounts
     held = {line_of(row) for row in held_rows(pipeline, root, ledger, line, start, end)}
     for account in accounts:
-        drop = (f"silver/{account['table']}", account["file"], account["drop_sha256"])
+        drop = (f"silver/{account['table']}", account["file"])
         # held by this very publication, or by one of before and by this one again; the first outlives the row itself,
         # which `retention.quarantine` may have taken
         moved = sum(
-            (table, file, sha256) == drop and (row["pub"] == account["pub"] or (table, file, number, sha256) in held)
+            (table, file) == drop and (row["pub"] == account["pub"] or (table, file, number, sha256) in held)
             for (table, file, number, sha256), row in gone.items()
         )
         account["quarantined"] -= moved
