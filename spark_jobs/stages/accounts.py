@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 
 from spark_jobs.config.whole import Pipeline
@@ -67,6 +68,25 @@ def settled_accounts(pipeline: Pipeline, root: Path, ledger: Ledger, start: date
         account["quarantined"] -= moved
         account["discarded"] += moved
     return accounts
+
+
+def settled_totals(pipeline: Pipeline, root: Path, ledger: Ledger) -> dict[str, dict[str, int]] | None:
+    """Settled accounts of all hours that readers see, summed by table and by where the rows went.
+
+    None when the ledger's sums of each publication say the same for less: no hour was published twice or withdrawn, and
+    no row discarded.
+    """
+    line = ledger.line()
+    spans = sorted((start, end) for release in line for table, start, end in release.covers if table == "accounts")
+    twice = any(start < end for (_, end), (start, _) in pairwise(spans))
+    if not spans or not (twice or line[-1].dead or discards(ledger)):
+        return None
+    sums: dict[str, dict[str, int]] = {}
+    for account in settled_accounts(pipeline, root, ledger, spans[0][0], max(end for _, end in spans)):
+        total = sums.setdefault(account["table"], dict.fromkeys(_COUNTS, 0))
+        for count in _COUNTS:
+            total[count] += account[count]
+    return dict(sorted(sums.items()))
 
 
 def drops_taken(accounts: list[Row]) -> dict[tuple[str, datetime], str]:

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 from delta_files import add
@@ -50,7 +51,13 @@ def publish(root: Path, start: datetime, end: datetime, held: list[Held], sha256
     ledger, call = Ledger.open(root), Invocation(NAME, "prepare", start, end, f"by_hand__{start:%FT%H}")
     pub = ledger.start(call, "v", "c", None)
     add(root, "quarantine", f"pub-{pub}", [_held(one, pub, sha256) for one in held], schema=QUARANTINE)
-    add(root, "accounts", f"pub-{pub}", _accounts(start, end, held, pub, sha256), schema=ACCOUNTS)
+    accounts = _accounts(start, end, held, pub, sha256)
+    add(root, "accounts", f"pub-{pub}", accounts, schema=ACCOUNTS)
+    sums = {
+        table: {n: sum(a[n] for a in accounts if a["table"] == table) for n in COUNTS}
+        for table in ("planes", "weather")
+    }
+    ledger.record(call, "staged", pub, rows=sums)
     covers = tuple((table, start, end) for table in TABLES)
     ledger.release(Release(0, pub, None, "hour", covers, frozenset(), {}, "", start), None, [])
     ledger.record(call, "published", pub)
@@ -67,7 +74,7 @@ def _held(one: Held, pub: int, sha256: str) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _accounts(start: datetime, end: datetime, held: list[Held], pub: int, sha256: str) -> list[dict[str, object]]:
+def _accounts(start: datetime, end: datetime, held: list[Held], pub: int, sha256: str) -> list[dict[str, Any]]:
     counted = Counter((one.table, one.hour) for one in held)
     return [
         {

@@ -199,6 +199,38 @@ def test_the_account_of_a_discard_outlives_the_row(root, capsys):
     assert (_account(capsys, NOON), _account(capsys, LATER)) == ((0, 2), (1, 0))
 
 
+def _sums(capsys: pytest.CaptureFixture[str]) -> dict[str, list[int]]:
+    show_status(NAME, None, "local", as_json=True)
+    return {table: [account[name] for name in COUNTS] for table, account in _told(capsys)["account"].items()}
+
+
+def test_the_sums_of_all_hours_count_each_hour_once_and_discarded_rows_as_such(root, capsys):
+    """By the ledger while each hour was published once, else by the accounts that readers see; a rollback ends in both."""
+    first = {"planes": [10, 6, 1, 3, 0], "weather": [12, 6, 3, 3, 0]}
+    assert _sums(capsys) == first
+    publish(root, NOON, LATER, [Held(NOON, 1, ("gust",))])
+    assert _sums(capsys) == first | {"weather": [11, 6, 2, 3, 0]}
+    Ledger.open(root).rollback(NAME, 1, "a test")
+    assert _sums(capsys) == first
+    _discard(rule="speed")
+    capsys.readouterr()
+    assert _sums(capsys) == first | {"weather": [12, 6, 0, 3, 3]}
+
+
+def test_the_sums_of_all_hours_leave_out_one_that_was_withdrawn(root, capsys):
+    before, later = _sums(capsys), NOON + 3 * HOUR
+    publish(root, later, later + HOUR, [Held(later, 1, ("gust",))])
+    assert _sums(capsys)["weather"] == [16, 8, 4, 4, 0]
+    Ledger.open(root).rollback(NAME, 1, "a test")
+    assert _sums(capsys) == before
+
+
+def test_a_discard_alone_changes_the_sums(root, capsys):
+    _discard(rule="gust")
+    capsys.readouterr()
+    assert _sums(capsys)["weather"] == [12, 6, 2, 3, 1]
+
+
 @pytest.mark.parametrize(
     ("chosen", "why", "said"),
     [
