@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from spark_jobs.cli.look import lake_root
-from spark_jobs.cli.output import note, show_json
+from spark_jobs.cli.output import note, printable, show_json
 from spark_jobs.config import load_pipeline
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.errors import UsageError, nearest
 from spark_jobs.invocation import HOUR, format_hour, parse_hour
 
 Row = dict[str, Any]
+_LONG = 1_000  # characters of a row that people get; JSON has all
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,10 @@ def show_held(pipeline: str, chosen: Chosen, limit: int, env: str, *, as_json: b
         return
     for row in rows[:limit]:
         place = f"{row['file']} line {row['line']}" if row["file"] else "made by us"
-        print(f"{format_hour(row['hour'])}  {place}  {row['reason']}")
-        print(f"    key   {row['business_key']}")
-        cols = _delivered(row["cols"])
-        print("    cols  " + ", ".join(f"{name}={value}" for name, value in cols.items() if value is not None))
+        cols = [f"{name}={value}" for name, value in _delivered(row["cols"]).items() if value is not None]
+        print(f"{format_hour(row['hour'])}  {printable(place)}  {row['reason']}")
+        print(f"    key   {printable(row['business_key'], _LONG)}")
+        print(f"    cols  {printable(', '.join(cols), _LONG)}")
         if row["discarded"] is not None:
             print(f"    discarded: {row['discarded']}")
     note(f"{min(limit, len(rows))} of {len(rows)} rows")
@@ -83,7 +84,7 @@ def _chosen(whole: Pipeline, root: Path, chosen: Chosen) -> list[Row]:
 def _delivered(cols: dict[str, str | None]) -> dict[str, str | None]:
     """The columns as the upstream wrote them: the text beside each typed column, or the whole line if it was no row."""
     if cols.get("raw"):
-        return {"raw": cols["raw"]}
+        return {"fault": cols.get("fault"), "raw": cols["raw"]}
     return {name[1:]: cols[name] for name in cols if name[0] == "_"} or cols
 
 

@@ -65,7 +65,8 @@ def publish(root: Path, start: datetime, end: datetime, held: list[Held], sha256
 
 
 def _held(one: Held, pub: int, sha256: str) -> dict[str, object]:
-    cols = {"drop_sha256": sha256, "_speed": f"{one.line}.50", "speed": f"{one.line}.5", "raw": one.raw}
+    cols = {"drop_sha256": sha256, "_speed": f"{one.line}.50", "speed": f"{one.line}.5", "raw": one.raw,
+            "fault": one.raw and "no JSON"}  # fmt: skip
     from_drop = one.table.startswith("silver/")
     return {
         "table": one.table, "file": file_of(one.table, one.hour) if from_drop else None, "line": one.line if from_drop else None,
