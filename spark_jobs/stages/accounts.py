@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 from itertools import pairwise
@@ -14,7 +15,7 @@ from spark_jobs.lake.reading import read_current
 from spark_jobs.ledger import Ledger, Release
 from spark_jobs.quality.decide import Account
 from spark_jobs.sources.drops import Drop
-from spark_jobs.stages.held import ALL, discards, held_rows, line_of
+from spark_jobs.stages.held import ALL, Line, discards, held_rows, line_of
 from spark_jobs.storage import Row
 
 ACCOUNT_COLUMNS = (  # as Spark names types
@@ -57,14 +58,14 @@ def settled_accounts(pipeline: Pipeline, root: Path, ledger: Ledger, start: date
     if not gone:
         return accounts
     held = {line_of(row) for row in held_rows(pipeline, root, ledger, line, start, end)}
+    of_drop: dict[tuple[str, str | None], list[tuple[Line, int]]] = defaultdict(list)
+    for discarded, row in gone.items():
+        of_drop[discarded[:2]].append((discarded, row["pub"]))
     for account in accounts:
-        drop = (f"silver/{account['table']}", account["file"])
-        # held by this very publication, or by one of before and by this one again; the first outlives the row itself,
-        # which `retention.quarantine` may have taken
-        moved = sum(
-            (table, file) == drop and (row["pub"] == account["pub"] or (table, file, number, sha256) in held)
-            for (table, file, number, sha256), row in gone.items()
-        )
+        # held by this very publication, or by one before and by this one again; the first outlives the row itself, which
+        # `retention.quarantine` may have taken
+        mine = of_drop[f"silver/{account['table']}", account["file"]]
+        moved = sum(pub == account["pub"] or discarded in held for discarded, pub in mine)
         account["quarantined"] -= moved
         account["discarded"] += moved
     return accounts
