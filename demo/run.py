@@ -192,18 +192,22 @@ def page(demo: Demo) -> Path:
     from spark_jobs.lake.reading import read_current
     from spark_jobs.report.page import write_page
     from spark_jobs.report.story import story
+    from spark_jobs.stages.accounts import settled_totals
 
     root, kinds, line = demo.places.lake / PIPELINE, table_kinds(demo.pipeline), demo.ledger.line()
     wanted = [name for name in kinds if name.startswith(("features/", "predictions/"))]
     samples = {name: read_current(root, name, kinds[name], line, limit=6) for name in wanted}
-    return write_page(demo.places.data / "report" / f"{PIPELINE}.html", story(root, demo.pipeline, samples))
+    facts = story(root, demo.pipeline, samples, settled_totals(demo.pipeline, root, demo.ledger))
+    return write_page(demo.places.data / "report" / f"{PIPELINE}.html", facts)
 
 
 def summary(demo: Demo, report: Path) -> None:
     """One screen of at most 20 lines, after the table of where the time went."""
     from spark_jobs.report.facts import pipeline_facts
+    from spark_jobs.stages.accounts import settled_totals
 
-    facts = pipeline_facts(demo.places.lake / PIPELINE, demo.pipeline)
+    root = demo.places.lake / PIPELINE
+    facts = pipeline_facts(root, demo.pipeline, settled_totals(demo.pipeline, root, demo.ledger))
     total = {
         field: sum(a[field] for a in facts["account"].values())
         for field in ("manifest", "silver", "quarantined", "duplicates", "discarded")

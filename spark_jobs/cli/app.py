@@ -39,6 +39,11 @@ releases = typer.Typer(
     no_args_is_help=True, help="What readers follow: list, show, compare and roll back releases.", rich_markup_mode=None
 )
 app.add_typer(releases, name="release")
+quarantine = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None,
+    help="Rows that rules hold back from readers: list and show them, discard them, or run their hours again.",
+)  # fmt: skip
+app.add_typer(quarantine, name="quarantine")
 
 Pipeline = Annotated[str, typer.Argument(help="Name of a folder in conf/pipelines.", metavar="PIPELINE")]
 AnyPipeline = Annotated[
@@ -57,6 +62,9 @@ AsKnown = Annotated[
     typer.Option("--as-known", help="Only what was known at this hour, UTC; all that is known when left out."),
 ]
 _CORRECT_ROWS = "Deliver a share of rows again some hours later, a column 1 higher: source.column=0.1:5h."
+Table = Annotated[str, typer.Option("--table", help="Table whose rows are held, such as silver/orders.")]
+Rule = Annotated[str | None, typer.Option("--rule", help="Only rows that broke this rule.")]
+Hour = Annotated[str | None, typer.Option("--hour", help="Only this hour, UTC, such as 2013-11-01T12:00:00.")]
 Number = Annotated[int | None, typer.Option("--release", help="Release to read; the newest when left out.")]
 
 
@@ -158,6 +166,69 @@ def release_diff(
     from spark_jobs.cli.releases import diff_releases
 
     diff_releases(pipeline, first, second, env, as_json=json)
+
+
+@quarantine.command("list")
+def quarantine_list(pipeline: Pipeline, env: Env = "local", json: Json = False) -> None:
+    """Count the rows that the newest release holds back, by table, rule and hour (by day when there are many).
+
+    A row that broke two rules counts under both. Discarded rows are left out. Age: hours back from the newest published
+    hour. Hours that a gate refused as a whole are not in it: tidegate status PIPELINE --hour H.
+    """
+    from spark_jobs.cli.quarantine_list import list_held
+
+    list_held(pipeline, env, as_json=json)
+
+
+@quarantine.command("show")
+def quarantine_show(
+    pipeline: Pipeline, table: Table, rule: Rule = None, hour: Hour = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="How many, the oldest hours first.")] = 20,
+    env: Env = "local", json: Json = False,
+) -> None:  # fmt: skip
+    """Show held rows one by one: rules, reason, key, file, line and columns as delivered; discarded ones say why."""
+    from spark_jobs.cli.quarantine_rows import chosen_of, show_held
+
+    show_held(pipeline, chosen_of(table, rule, hour), limit, env, as_json=json)
+
+
+@quarantine.command("discard")
+def quarantine_discard(
+    pipeline: Pipeline, table: Table,
+    why: Annotated[str, typer.Option("--why", help="The reason; the ledger keeps it.")],
+    rule: Rule = None, hour: Hour = None,
+    file: Annotated[str | None, typer.Option("--file", help="With --line: the one row that was there.")] = None,
+    line: Annotated[int | None, typer.Option("--line", min=1, help="Line in --file.")] = None,
+    env: Env = "local", json: Json = False,
+) -> None:  # fmt: skip
+    """Count held rows as discarded, not quarantined, for good: also when their hour is published anew from the same drop.
+
+    Needs --rule, --hour, or --file with --line; several words name the rows that all of them name. Rows stay in the table
+    quarantine, and one that a later rule lets pass is published. Asked again, it changes nothing.
+    """
+    from spark_jobs.cli.quarantine_rows import chosen_of, discard_held
+
+    discard_held(pipeline, chosen_of(table, rule, hour, file, line), why, env, as_json=json)
+
+
+@quarantine.command("replay")
+def quarantine_replay(
+    pipeline: Pipeline,
+    table: Annotated[str | None, typer.Option("--table", help="Only hours that hold rows of this table.")] = None,
+    hour: Hour = None,
+    from_hour: Annotated[str | None, typer.Option("--from", help="First hour, UTC; with --to.")] = None,
+    to_hour: Annotated[str | None, typer.Option("--to", help="Hour before which the interval ends, UTC.")] = None,
+    env: Env = "local", json: Json = False,
+) -> None:  # fmt: skip
+    """Run hours that hold rows again, the oldest first, because a rule, a cast or a mapping in conf/ changed.
+
+    Each hour is a publication of its own, by prepare and publish_and_score; its drops must still be landed. An hour that a
+    gate refuses stays as it was and is named; the others are run all the same, and the exit code is 65.
+    """
+    from spark_jobs.cli.quarantine_replay import replay_held, span_of
+
+    span = span_of(pipeline, hour, from_hour, to_hour)
+    raise typer.Exit(replay_held(pipeline, table, span, env, as_json=json))
 
 
 @app.command()
@@ -280,9 +351,8 @@ def main(words: list[str] | None = None) -> None:
 
 
 def _help_of(words: list[str]) -> str:
-    commands = [
-        word for word in words[:2] if word in {"release", "list", "show", "diff", "rollback", *_command_names()}
-    ]
+    ours = {"release", "quarantine", "list", "show", "diff", "rollback", "discard", *_command_names()}
+    commands = [word for word in words[:2] if word in ours]
     return " ".join(["tidegate", *commands, "--help"])
 
 

@@ -66,7 +66,7 @@ def lake_root(pipeline: str, env: str) -> Path:
 
 def show_status(pipeline: str | None, hour: str | None, env: str, *, as_json: bool) -> None:
     """How the hours of one or all pipelines stand."""
-    from spark_jobs.report.facts import hour_facts, pipeline_facts
+    from spark_jobs.report.facts import hour_facts
 
     if hour is not None:
         if pipeline is None:
@@ -78,10 +78,7 @@ def show_status(pipeline: str | None, hour: str | None, env: str, *, as_json: bo
         facts = hour_facts(root, whole, at, _account(root, whole, at))
         show_json(facts) if as_json else _print_hour(facts)
         return
-    found = [
-        pipeline_facts(lake_root(name, env), load_pipeline(name))
-        for name in ([pipeline] if pipeline else list_pipelines())
-    ]
+    found = [_facts(lake_root(name, env), name) for name in ([pipeline] if pipeline else list_pipelines())]
     if as_json:
         show_json(found[0] if pipeline else found)
         return
@@ -89,11 +86,20 @@ def show_status(pipeline: str | None, hour: str | None, env: str, *, as_json: bo
         _print_pipeline(facts)
 
 
+def _facts(root: Path, pipeline: str) -> dict[str, Any]:
+    from spark_jobs.ledger import Ledger
+    from spark_jobs.report.facts import pipeline_facts
+    from spark_jobs.stages.accounts import settled_totals
+
+    whole = load_pipeline(pipeline)
+    return pipeline_facts(root, whole, settled_totals(whole, root, Ledger.open(root)))
+
+
 def _account(root: Path, whole: Any, hour: datetime) -> list[dict[str, Any]]:  # a Pipeline
     from spark_jobs.ledger import Ledger
-    from spark_jobs.stages.accounts import published_accounts
+    from spark_jobs.stages.accounts import settled_accounts
 
-    return published_accounts(whole, root, Ledger.open(root).line(), hour, hour + HOUR)
+    return settled_accounts(whole, root, Ledger.open(root), hour, hour + HOUR)
 
 
 def _print_pipeline(facts: dict[str, Any]) -> None:

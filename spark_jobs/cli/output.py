@@ -16,12 +16,18 @@ def show_json(data: object) -> None:
 
 def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table on stdout, as wide as its text; plain characters only, in a terminal as in a pipe."""
-    lines = [list(columns), *(["" if cell is None else str(cell) for cell in row] for row in rows)]
+    lines = [list(columns), *(["" if cell is None else printable(str(cell)) for cell in row] for row in rows)]
     widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
     if title:
         print(title)
     for line in lines:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def printable(text: str, longest: int | None = None) -> str:
+    """`text` on one line: what is no printable character, such as an escape code in a drop, is spelled out; cut when long."""
+    shown = "".join(one if one.isprintable() else repr(one)[1:-1] for one in text[:longest])
+    return shown if longest is None or len(text) <= longest else f"{shown} …"
 
 
 def note(text: str) -> None:

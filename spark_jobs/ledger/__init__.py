@@ -157,6 +157,15 @@ class Ledger:
                 self.record(replace(call, start=start, end=end), state, pub, why=f"rollback to release {to}: {why}")
         return Rollback(release, lost, kept)
 
+    # quarantine
+    def quarantine_actions(self, action: str) -> list[Row]:
+        """The rows of `quarantine_actions` of one action, oldest first."""
+        return self.store.rows("quarantine_actions", where={"action": action})
+
+    def add_quarantine_action(self, row: Row) -> int:
+        """Add what was decided about one held row."""
+        return self.store.append("quarantine_actions", lambda seq, _: row)
+
     # incidents and promotions
     def incidents(self) -> list[Row]:
         """All rows of `incidents`, oldest first."""

@@ -41,7 +41,9 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
     "quarantine_actions": pa.schema(
         [
             *_HEAD, ("pub", pa.int64()), ("table", pa.string()), ("file", pa.string()), ("line", pa.int64()),
-            ("action", pa.string()), ("why", pa.string()),
+            ("drop_sha256", pa.string()),  # of the drop that the line lies in: files are named again, bytes are not
+            ("action", pa.string()),  # discarded; replayed: not held any more since its hour was published anew
+            ("why", pa.string()),
         ]
     ),
     "incidents": pa.schema(

@@ -17,8 +17,14 @@ from spark_jobs.verdict import Verdict
 FIELDS = ("manifest", "silver", "quarantined", "duplicates", "discarded")
 
 
-def pipeline_facts(root: Path, pipeline: Pipeline) -> dict[str, Any]:
-    """Hours by state, account of rows, latest release, champions, open incidents."""
+Sums = dict[str, dict[str, int]]  # rows by table and by where they went
+
+
+def pipeline_facts(root: Path, pipeline: Pipeline, account: Sums | None = None) -> dict[str, Any]:
+    """Hours by state, account of rows, latest release, champions, open incidents.
+
+    `account`: the sums over what readers see, where those of the ledger's publications are others.
+    """
     ledger = Ledger.open(root)
     intervals, releases = ledger.intervals("step", "from_hour", "to_hour", "state", "pub", "rows"), ledger.releases()
     states = folds.hour_states(intervals, folds.chain(releases))
@@ -31,7 +37,7 @@ def pipeline_facts(root: Path, pipeline: Pipeline) -> dict[str, Any]:
         "hours": dict(Counter(states.values())),
         "latest_hours": [{"hour": format_hour(h), "state": states[h]} for h in sorted(states)[-24:]],
         "blocked_hours": [format_hour(h) for h in sorted(blocked_hours(intervals))],
-        "account": _account(intervals),
+        "account": _account(intervals) if account is None else account,
         "release": {"release": newest.release, "kind": newest.kind, "to": seen_to} if newest else None,
         "champions": {name: ledger.champion(name) for name in models},
         "open_incidents": [
@@ -46,10 +52,10 @@ def blocked_hours(intervals: list[Row]) -> set[datetime]:
     return {hour for row in rows for hour in hours_between(row["from_hour"], row["to_hour"])}
 
 
-def _account(intervals: list[Row]) -> dict[str, dict[str, int]]:
+def _account(intervals: list[Row]) -> Sums:
     """Sums by table over the publications that were released."""
     published = {row["pub"] for row in intervals if row["state"] == "published"}
-    sums: dict[str, dict[str, int]] = {}
+    sums: Sums = {}
     for row in intervals:
         if (row["step"], row["state"]) == ("prepare", "staged") and row["pub"] in published:
             for table, account in json.loads(row["rows"]).items():

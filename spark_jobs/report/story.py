@@ -9,14 +9,17 @@ from typing import Any
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.invocation import HOUR, format_hour
 from spark_jobs.ledger import Ledger, Row
-from spark_jobs.report.facts import pipeline_facts
+from spark_jobs.report.facts import Sums, pipeline_facts
 from spark_jobs.verdict import Verdict
 
 LATEST = 40  # runs on the page
 
 
-def story(root: Path, pipeline: Pipeline, samples: dict[str, list[Row]]) -> dict[str, Any]:
-    """Facts of the page; `samples` are published rows by table, shown as they are (features, predictions)."""
+def story(root: Path, pipeline: Pipeline, samples: dict[str, list[Row]], account: Sums | None = None) -> dict[str, Any]:
+    """Facts of the page; `samples` are published rows by table, shown as they are (features, predictions).
+
+    `account` as in `pipeline_facts`.
+    """
     ledger = Ledger.open(root)
     releases = {release.pub: release.release for release in ledger.releases()}
     verdicts: dict[int, list[Verdict]] = {}
@@ -28,7 +31,7 @@ def story(root: Path, pipeline: Pipeline, samples: dict[str, list[Row]]) -> dict
         if r["step"] in ("prepare", "training_set") and r["state"] in ("staged", "refused")
     ]
     return {
-        **pipeline_facts(root, pipeline),
+        **pipeline_facts(root, pipeline, account),
         "config_hash": pipeline.config_hash,
         "runs": [_run(row, releases, verdicts.get(row["pub"] or -1, [])) for row in ended[-LATEST:]][::-1],
         "rules": {table: len(suite.rules) for table, suite in sorted(pipeline.suites.items())},

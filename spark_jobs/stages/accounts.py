@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.invocation import parse_hour
 from spark_jobs.lake.kinds import table_kinds
 from spark_jobs.lake.reading import read_current
-from spark_jobs.ledger import Release
+from spark_jobs.ledger import Ledger, Release
 from spark_jobs.quality.decide import Account
 from spark_jobs.sources.drops import Drop
+from spark_jobs.stages.held import ALL, Line, discards, held_rows, line_of
 from spark_jobs.storage import Row
 
 ACCOUNT_COLUMNS = (  # as Spark names types
@@ -20,7 +23,6 @@ ACCOUNT_COLUMNS = (  # as Spark names types
     " quarantined bigint, duplicates bigint, discarded bigint, hour timestamp, known_at timestamp"
 )
 _COUNTS = ("manifest", "silver", "quarantined", "duplicates", "discarded")  # rows
-_ALL = 10**9  # rows
 
 
 def account_row(table: str, drop: Drop, account: Account, known_at: datetime) -> Row:
@@ -38,9 +40,54 @@ def account_totals(accounts: Sequence[Account]) -> dict[str, int]:
 def published_accounts(
     pipeline: Pipeline, root: Path, line: list[Release], start: datetime, end: datetime
 ) -> list[Row]:
-    """Accounts of the hours [start, end) as of the last release of `line`, the latest hours first."""
+    """Accounts of the hours [start, end) as the last release of `line` booked them, the latest hours first.
+
+    Rows that were discarded since are still among the quarantined: see `settled_accounts`.
+    """
     hours = f"hour >= TIMESTAMPTZ '{start.isoformat()}' AND hour < TIMESTAMPTZ '{end.isoformat()}'"
-    return read_current(root, "accounts", table_kinds(pipeline)["accounts"], line, where=hours, limit=_ALL)
+    return read_current(root, "accounts", table_kinds(pipeline)["accounts"], line, where=hours, limit=ALL)
+
+
+def settled_accounts(pipeline: Pipeline, root: Path, ledger: Ledger, start: datetime, end: datetime) -> list[Row]:
+    """Accounts of the hours [start, end) as of the newest release; held rows that somebody discarded count as such.
+
+    Manifest rows stay silver + quarantined + duplicates + discarded: rows only move from the second to the last.
+    """
+    line, gone = ledger.line(), discards(ledger)
+    accounts = published_accounts(pipeline, root, line, start, end)
+    if not gone:
+        return accounts
+    held = {line_of(row) for row in held_rows(pipeline, root, ledger, line, start, end)}
+    of_drop: dict[tuple[str, str | None], list[tuple[Line, int]]] = defaultdict(list)
+    for discarded, row in gone.items():
+        of_drop[discarded[:2]].append((discarded, row["pub"]))
+    for account in accounts:
+        # held by this very publication, or by one before and by this one again; the first outlives the row itself, which
+        # `retention.quarantine` may have taken
+        mine = of_drop[f"silver/{account['table']}", account["file"]]
+        moved = sum(pub == account["pub"] or discarded in held for discarded, pub in mine)
+        account["quarantined"] -= moved
+        account["discarded"] += moved
+    return accounts
+
+
+def settled_totals(pipeline: Pipeline, root: Path, ledger: Ledger) -> dict[str, dict[str, int]] | None:
+    """Settled accounts of all hours that readers see, summed by table and by where the rows went.
+
+    None when the ledger's sums of each publication say the same for less: no hour was published twice or withdrawn, and
+    no row discarded.
+    """
+    line = ledger.line()
+    spans = sorted((start, end) for release in line for table, start, end in release.covers if table == "accounts")
+    twice = any(start < end for (_, end), (start, _) in pairwise(spans))
+    if not spans or not (twice or line[-1].dead or discards(ledger)):
+        return None
+    sums: dict[str, dict[str, int]] = {}
+    for account in settled_accounts(pipeline, root, ledger, spans[0][0], max(end for _, end in spans)):
+        total = sums.setdefault(account["table"], dict.fromkeys(_COUNTS, 0))
+        for count in _COUNTS:
+            total[count] += account[count]
+    return dict(sorted(sums.items()))
 
 
 def drops_taken(accounts: list[Row]) -> dict[tuple[str, datetime], str]:

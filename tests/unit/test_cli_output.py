@@ -87,7 +87,8 @@ def test_plan_of_a_pipeline_that_never_ran_makes_no_folder(project: Path) -> Non
     [["validate"], ["plan", "nycflights13", "prepare", *HOURS], ["status"], ["status", "nycflights13", "--hour", "2013-11-01T12"],
      ["release", "list", "nycflights13"], ["release", "show", "nycflights13", "1"], ["read", "nycflights13", WEATHER],
      ["read", "nycflights13", WEATHER, "--as-known", "2013-11-01T12"], ["release", "diff", "nycflights13", "1", "1"],
-     ["doctor", "--quick"]],
+     ["quarantine", "list", "nycflights13"], ["quarantine", "show", "nycflights13", "--table", WEATHER],
+     ["quarantine", "replay", "nycflights13"], ["doctor", "--quick"]],
     ids=lambda words: " ".join(words[:2]),
 )  # fmt: skip
 def test_json_is_the_only_thing_on_stdout(words: list[str], lake: Path) -> None:

@@ -17,6 +17,7 @@ from spark_jobs.errors import EXIT_BUG, EXIT_OK, EXIT_REFUSED, EXIT_RETRY, EXIT_
 
 HOURS = ["--from", "2013-11-01T12", "--to", "2013-11-01T13"]
 HEAVY = ("pyspark", "delta", "great_expectations", "mlflow", "pandas", "xgboost", "sklearn", "airflow", "py4j")
+_DISCARD = ["quarantine", "discard", "nycflights13", "--table", "silver/weather"]
 _TELL = """
 import os, sys
 leave = os._exit
@@ -76,7 +77,8 @@ def _heavy(told: str) -> list[str]:
     "words",
     [["validate"], ["plan", "nycflights13", "prepare", *HOURS], ["status"], ["doctor", "--quick"],
      ["status", "nycflights13", "--hour", "2013-11-01T12"], ["release", "list", "nycflights13"],
-     ["read", "nycflights13", "silver/weather"]],
+     ["read", "nycflights13", "silver/weather"], ["quarantine", "list", "nycflights13"],
+     ["quarantine", "show", "nycflights13", "--table", "silver/weather"], ["quarantine", "replay", "nycflights13"]],
     ids=lambda words: words[0],
 )  # fmt: skip
 def test_commands_that_look_import_nothing_heavy_and_start_no_process(words: list[str], project: Path) -> None:
@@ -125,6 +127,21 @@ def test_commands_that_look_import_nothing_heavy_and_start_no_process(words: lis
         (["views", "nycflights13", "--to", "/nowhere/x.duckdb", "--release", "3"], "no release 3"),
         (["views", "nycflights13", "--to", "/nowhere/x.duckdb", "--as-known", "2013-11-01T12:30"], "not a whole hour"),
         (["views", "nycflight13", "--to", "/nowhere/x.duckdb"], "did you mean 'nycflights13'"),
+        (["quarantine", "list", "nycflight13"], "did you mean 'nycflights13'"),
+        (["quarantine", "show", "nycflights13"], "Missing option '--table'"),
+        (["quarantine", "show", "nycflights13", "--table", "silver/wether"], "did you mean 'silver/weather'"),
+        (["quarantine", "show", "nycflights13", "--table", "silver/weather", "--hour", "noon"], "whole UTC hour"),
+        (["quarantine", "show", "nycflights13", "--table", "silver/weather", "--limit", "0"], "'--limit'"),
+        ([*_DISCARD, "--rule", "wind_speed"], "Missing option '--why'"),
+        ([*_DISCARD, "--why", "w"], "a whole table"),
+        ([*_DISCARD, "--file", "08.csv", "--why", "w"], "--file or --line alone"),
+        ([*_DISCARD, "--rule", "wind_speed", "--why", "w"], "no held row is meant"),
+        (["quarantine", "replay", "nycflights13", "--from", "2013-11-01"], "no interval is named"),
+        (["quarantine", "replay", "nycflights13", "--hour", "2013-11-01", *HOURS], "no interval is named"),
+        (["quarantine", "replay", "nycflights13", "--from", "2013-11-02", "--to", "2013-11-01"], "holds no hour"),
+        (["quarantine", "replay", "nycflights13", "--table", "silver/wether"], "did you mean 'silver/weather'"),
+        (["quarantine", "replay", "nycflight13"], "did you mean 'nycflights13'"),
+        (["quarantine", "dicard", "nycflights13"], "No such command 'dicard'"),
         (["replay", "nycflights13", *HOURS, "--scale", "departures.dep_delay"], "source.column=factor"),
         (["fetch", "nycflights13", *HOURS, "--source", "departures"], "source 'departures' is of kind files"),
         (["fetch", "nycflights13", *HOURS, "--source", "wether"], "did you mean 'weather'"),

@@ -30,7 +30,7 @@ LEDGER = {
     "intervals": "dag_run step from_hour to_hour state pub drops rows staged base seconds code_version config_hash why",
     "verdicts": "pub table scope from_hour to_hour outcome verdict suite_hash staged_digest",
     "releases": "release pub parent kind covers dead rows why",
-    "quarantine_actions": "pub table file line action why",
+    "quarantine_actions": "pub table file line drop_sha256 action why",
     "incidents": "incident event channel message_key severity owner body",
     "promotions": "model alias from_version to_version why proof_digest",
 }

@@ -1,0 +1,57 @@
+"""Rows that quarantine holds, and what people decided about them: folded here once for every reader. No Spark.
+
+A decision is about a line of a drop, known by the drop's bytes: it holds when its hour is published anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+
+from spark_jobs.config.whole import Pipeline
+from spark_jobs.invocation import parse_hour
+from spark_jobs.lake.kinds import table_kinds
+from spark_jobs.lake.reading import read_current
+from spark_jobs.ledger import Ledger, Release
+from spark_jobs.storage import Row
+
+DISCARDED, REPLAYED = "discarded", "replayed"
+ALL = 10**9  # rows
+Line = tuple[str, str | None, int | None, str | None]  # table, file, line, drop_sha256
+
+
+def line_of(row: Row) -> Line:
+    """What a held row, or an action on one, is known by; file, line and drop are none for rows of features."""
+    return row["table"], row["file"], row["line"], row["drop_sha256"]
+
+
+def discards(ledger: Ledger) -> dict[Line, Row]:
+    """The first row of `quarantine_actions` that discards each line."""
+    return {line_of(row): row for row in reversed(ledger.quarantine_actions(DISCARDED))}
+
+
+def held_rows(
+    pipeline: Pipeline, root: Path, ledger: Ledger, line: list[Release], start: datetime | None = None,
+    end: datetime | None = None,
+) -> list[Row]:  # fmt: skip
+    """Rows of the hours [start, end) that the last release of `line` keeps from its readers, the oldest hours first.
+
+    Grain: a row of a table. Columns are those of `quarantine`, hour as an instant, and drop_sha256 and `discarded`: why
+    somebody discarded it, else none.
+    """
+    bounds = [(">=", start), ("<", end)]
+    where = " AND ".join(f"hour {test} TIMESTAMPTZ '{at.isoformat()}'" for test, at in bounds if at)
+    kind, gone = table_kinds(pipeline)["quarantine"], discards(ledger)
+    rows = read_current(root, "quarantine", kind, line, where=where, limit=ALL, newest_first=False)
+    for row in rows:
+        row |= {"hour": parse_hour(row["hour"]), "drop_sha256": row["cols"].get("drop_sha256")}
+        row["discarded"] = gone[line_of(row)]["why"] if line_of(row) in gone else None
+    return rows
+
+
+def add_actions(ledger: Ledger, rows: Iterable[Row], action: str, why: str) -> None:
+    """Record `action` on each of these held rows, one after the other: begun again after a crash, it goes on."""
+    for row in rows:
+        facts = {name: row[name] for name in ("pub", "table", "file", "line", "drop_sha256")}
+        ledger.add_quarantine_action({**facts, "action": action, "why": why})
