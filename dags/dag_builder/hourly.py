@@ -76,7 +76,10 @@ def hourly_dag(name: str) -> DAG:
         prepare = SparkStep(task_id="prepare", pipeline=name, step="prepare", gated=True, pool=name)
         silver = Gate(task_id="gate_silver", pipeline=name, step="prepare", scope="silver")
         features = Gate(task_id="gate_features", pipeline=name, step="prepare", scope="features", after=["silver"])
-        publish = SparkStep(task_id="publish_and_score", pipeline=name, step="publish_and_score", pool=name)
+        publish = SparkStep(
+            task_id="publish_and_score", pipeline=name, step="publish_and_score", pool=name,
+            trigger_rule="none_failed",  # by default a gate that is skipped first would skip it, and end the run well
+        )  # fmt: skip
         announce = Announce(task_id="announce", pipeline=name, step="publish_and_score", outlets=[hour_asset(name)])
         [*fetched, *asked] >> drops_ready >> prepare >> [silver, features] >> publish >> announce
     return dag

@@ -106,6 +106,15 @@ def test_spark_tasks_are_the_steps_of_the_plan_and_gates_read_its_scopes(dags):
         assert gates == {(name, scope) for name in planned for scope in plan.STEPS[name].gates}
 
 
+def test_a_blocked_hour_fails_its_run_whichever_gate_ends_first(dags):
+    """gate_features is skipped when silver was refused; by Airflow's default rule that would skip all that follows."""
+    hourly = dags["nycflights13_hourly"]
+    assert hourly.get_task("publish_and_score").trigger_rule == "none_failed"
+    assert hourly.get_task("announce").trigger_rule == "all_success"
+    weekly = dags["nycflights13_weekly"]
+    assert [task.task_id for task in weekly.tasks if len(task.upstream_task_ids) > 1] == []
+
+
 def test_owner_tags_retries_and_timeouts_come_from_conf(dags):
     from spark_jobs.config.load import load_pipeline
 
