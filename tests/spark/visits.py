@@ -104,8 +104,8 @@ class Harbour:
     def shown(self, known_by: datetime | None, windows: list[Window]) -> Shown:
         """All rows that readers see of each table, sorted, but for what cannot be equal.
 
-        Left out: pub, and the hour of a tile (which run made it); cells as of an instant in a window. When a tile became
-        known is told no finer than a window, and a tile that a window left empty is as one that never was.
+        Left out: pub, and the hour of a tile (which run made it); cells as of an instant in a window. A tile that a window
+        left empty is as one that never was.
         """
         seen: Shown = {}
         with self.reader(known_by) as (connection, tables):
@@ -115,11 +115,8 @@ class Harbour:
             for table in tables:
                 columns, rows = "* EXCLUDE (pub)", ""
                 if table.startswith("tiles/"):
-                    within = "FROM windows WHERE known_at BETWEEN a AND b"
-                    columns = (
-                        f"* EXCLUDE (pub, hour) REPLACE (coalesce((SELECT max(b) {within}), known_at) AS known_at)"
-                    )
-                    rows = f"WHERE NOT (n = 0 AND EXISTS ({within}))"
+                    columns = "* EXCLUDE (pub, hour)"
+                    rows = "WHERE NOT (n = 0 AND EXISTS (FROM windows WHERE known_at BETWEEN a AND b))"
                 if table.startswith("features/"):
                     rows = "WHERE NOT EXISTS (FROM windows WHERE as_of >= a AND as_of < b)"
                 found = connection.execute(f'SELECT {columns} FROM "{table}" {rows} ORDER BY ALL')
@@ -228,12 +225,26 @@ def run_at_once(upstream: Upstream, lake: Harbour) -> None:
     lake.publish(FIRST, upstream.hours, "backfill")
 
 
-def differences(one: Shown, other: Shown) -> dict[str, list[Any]]:
-    """For each table that is not equal its number of rows in each, and the first rows that only one of them has."""
+def differences(hourly: Shown, bulk: Shown, windows: list[Window]) -> dict[str, list[Any]]:
+    """For each table that is not equal its number of rows in each, and the first rows that only one of them has.
+
+    Equal tiles may be known since different times, if one of these lies in a window.
+    """
     found = {}
-    for table in sorted(one.keys() | other.keys()):
-        a, b = one.get(table, []), other.get(table, [])
+    for table in sorted(hourly.keys() | bulk.keys()):
+        a, b = hourly.get(table, []), bulk.get(table, [])
+        a = _as_if_known_with(b, a, windows) if table.startswith("tiles/") else a
         if a != b:
             here, there = ({repr(row) for row in rows} for rows in (a, b))
             found[table] = [(len(a), len(b)), sorted(here - there)[:4], sorted(there - here)[:4]]
     return found
+
+
+def _as_if_known_with(other: list[Any], tiles: list[Any], windows: list[Window]) -> list[Any]:
+    """`tiles` with the known_at of the same tile in `other`, where the values are equal and a window is the reason."""
+    same = {(*row[:3], *row[4:]): row for row in other}  # entity, key, event_hour, known_at, values
+    pairs = [(row, same.get((*row[:3], *row[4:]), row)) for row in tiles]
+    return [
+        there if any(w.start <= row[3] <= w.end for w in windows for row in (here, there)) else here
+        for here, there in pairs
+    ]
