@@ -51,7 +51,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def published(morning: Any, project: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The morning and four hours after it in one run, the weather of the first two hours late."""
     site = morning.site.copy(tmp_path_factory.mktemp("weeks") / "data", project)
-    site.deliver(LATE, 4, only=["schedules", "departures"])
+    site.deliver(LATE, 4, only=["schedules", "departures", "planes"])
     site.deliver(LATE, only=["weather"], arrived_minutes=119)
     site.deliver(LATE + HOUR, 3, only=["weather"])
     site.publish(LATE, 4, "later")
