@@ -49,7 +49,7 @@ def spark() -> Iterator[object]:
     """
     from spark_jobs.lake.session import local_session
 
-    session = local_session(memory_mb=int(os.environ.get("TIDEGATE_TEST_HEAP_MB", "1024")))
+    session = local_session(memory_mb=int(os.environ.get("TIDEGATE_TEST_HEAP_MB", "3072")))
     yield session
     session.stop()
 

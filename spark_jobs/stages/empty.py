@@ -112,6 +112,8 @@ def _verdicts(asked: Asked) -> list[Verdict] | None:
     Rules are known to work when the newest published hours were judged by them, under this code and configuration. Which
     rules a table has beside its suite's own is taken from there: it depends on the types that Spark gave the columns.
     """
+    if any(source.drift == "refuse" for source in asked.pipeline.sources.sources.values()):
+        return None  # their rule type_drift counts in Spark
     newest = next((release for release in reversed(asked.line) if release.kind in ("hour", "backfill")), None)
     if newest is None or not asked.made_alike(newest.pub):
         return None
@@ -119,7 +121,7 @@ def _verdicts(asked: Asked) -> list[Verdict] | None:
     account, suites = decide.Account(asked.call.start, 0, 0), asked.pipeline.suites
     whole = [decide.readable_result([], 1), *decide.account_results([account])]
     gated = [
-        (f"silver/{name}", "silver", suites[name], asked.pipeline.silver[name].key, whole)
+        (f"silver/{name}", "silver", suites[name], asked.pipeline.silver[name].version_key, whole)
         for name in silver_order(asked.pipeline.silver)
     ]
     gated += [

@@ -77,6 +77,7 @@ class Site:
         """One step, as Airflow would call it."""
         end = start + hours * HOUR
         call = Invocation(NAME, step, start, end, dag_run or f"run__{format_hour(start)}__{hours}")
+        self.spark.catalog.clearCache()  # what a step leaves there goes with its application otherwise
         with self.here():
             return StepRun(call, lambda: self.spark).run()
 
