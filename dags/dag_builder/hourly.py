@@ -1,6 +1,7 @@
 """`<pipeline>_hourly`: one UTC hour a run, from its drops to published, scored rows.
 
-fetch_<source>, for each of kind http; query, for all of kind jdbc -> drops_ready -> prepare -> gate_silver, gate_features -> publish_and_score -> announce
+fetch_<source>, for each of kind http; query, for all of kind jdbc -> drops_ready -> prepare -> gate_silver, gate_features
+-> publish_and_score -> announce
 """
 
 from __future__ import annotations
