@@ -56,9 +56,13 @@ def split_rows(frame: DataFrame, conditions: Mapping[str, Column]) -> DataFrame:
     A condition that is null counts as obeyed, as in Great Expectations. Nothing is read here; the rows are scanned
     once, when the caller writes or counts them.
     """
+    none = F.array().cast("array<string>")
+    if not conditions:
+        return frame.withColumn(BROKEN, none)
     named = [F.when(condition, F.lit(rule)) for rule, condition in conditions.items()]
-    broken = F.array_compact(F.array(*named)) if named else F.array().cast("array<string>")
-    return frame.withColumn(BROKEN, broken)
+    any_broken = reduce(Column.__or__, [F.coalesce(condition, F.lit(False)) for condition in conditions.values()])
+    # nearly every row is good: making its list of nothing out of all rules costs twice as much as judging it
+    return frame.withColumn(BROKEN, F.when(any_broken, F.array_compact(F.array(*named))).otherwise(none))
 
 
 def good_rows(split: DataFrame) -> DataFrame:

@@ -115,7 +115,7 @@ def random_rows(seed, hours=1, count=12):
 def plain_gx(frame, rules):
     """Rule id -> GX's own unexpected count, without any of our code but the expectation objects."""
     found = suites._run(frame, rules, "SUMMARY")
-    return {name: answers[0].result["unexpected_count"] for name, answers in found.items()}
+    return {name: answers[0].result["unexpected_count"] or 0 for name, answers in found.items()}  # None: no row
 
 
 def split_counts(frame, rules):
