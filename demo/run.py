@@ -20,6 +20,7 @@ sys.path[:0] = [str(CHECKOUT), str(CHECKOUT / "demo")]
 from airflow_services import Airflow  # noqa: E402
 
 from spark_jobs.config import load_environment, load_pipeline  # noqa: E402
+from spark_jobs.config.sources import SourceKind  # noqa: E402
 from spark_jobs.errors import TidegateError  # noqa: E402
 from spark_jobs.invocation import HOUR, format_hour, parse_hour  # noqa: E402
 from spark_jobs.ledger import Ledger, folds  # noqa: E402
@@ -91,10 +92,9 @@ def deliver(demo: Demo, start: str, end: str, *options: str) -> None:
     demo.tidegate("replay", PIPELINE, "--from", start, "--to", end, *options)
 
 
-def only(demo: Demo, kind: str) -> list[str]:
+def only(demo: Demo, kind: SourceKind) -> list[str]:
     """Options that name the sources of one kind."""
-    names = [name for name, source in demo.pipeline.sources.sources.items() if source.kind == kind]
-    return [word for name in names for word in ("--source", name)]
+    return [word for name in demo.pipeline.sources.of_kind(kind) for word in ("--source", name)]
 
 
 def history(demo: Demo) -> None:

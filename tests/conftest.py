@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,12 +54,22 @@ def spark() -> Iterator[object]:
     session.stop()
 
 
+@pytest.fixture(scope="session")
+def new_project() -> Callable[[Path], Path]:
+    """Makes a folder a project of its own, with the shipped conf/ and expectations/, outside of any checkout."""
+
+    def make(folder: Path) -> Path:
+        for name in ("conf", "expectations"):
+            shutil.copytree(CHECKOUT / name, folder / name)
+        return folder
+
+    return make
+
+
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project of its own with the shipped conf/ and expectations/; its data lie below it."""
-    folder = tmp_path / "project"
-    for name in ("conf", "expectations"):
-        shutil.copytree(CHECKOUT / name, folder / name)
+def project(new_project: Callable[[Path], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project of its own; its data lie below it."""
+    folder = new_project(tmp_path / "project")
     monkeypatch.setenv("TIDEGATE_PROJECT", str(folder))
     monkeypatch.delenv("TIDEGATE_DATA", raising=False)
     return folder

@@ -64,11 +64,10 @@ def hourly_dag(name: str) -> DAG:
     ) as dag:
         fetched = [
             FetchDrop(task_id=f"fetch_{source}", pipeline=name, source=source, pool="default_pool")
-            for source, settings in pipeline.sources.sources.items()
-            if settings.kind == "http"
+            for source in pipeline.sources.of_kind("http")
         ]
         asked = []
-        if any(settings.kind == "jdbc" for settings in pipeline.sources.sources.values()):
+        if pipeline.sources.of_kind("jdbc"):
             asked = [SparkStep(task_id="query", pipeline=name, step="query", pool=name)]
         drops_ready = DropsReady(
             task_id="drops_ready", pipeline=name, poke_interval=LOOK_EVERY, timeout=hourly.wait, pool="default_pool",

@@ -1,7 +1,8 @@
 """The expectation types that a suite may name: what each looks at, which arguments it takes, what it judges.
 
 Committed so that `validate` and DAG files never import Great Expectations; a test compares it with its classes.
-Left out on purpose: types that run a Python function per row, and types that need a second table, a query or a model.
+Left out on purpose: types that run a Python function per row (one that raises poisons the other results), that look at the
+order of rows (files have none), that need a second table, or that Great Expectations has no Spark code for.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["row", "hour"]  # row: every row is good or bad by itself; hour: one value for the hour's rows
+# row: every row is good or bad by itself; hour: one value for the hour's rows; batch: any other, on the whole interval
+Kind = Literal["row", "hour", "batch"]
 Shape = Literal["column", "pair", "columns", "table"]  # what `column:` / `columns:` of the rule must name
 
 
@@ -41,8 +43,17 @@ def _column(needs: str, *more: str) -> ExpectationType:
     return ExpectationType("row", "column", (needs, *more), needs=(needs,))
 
 
+def _batch(shape: Shape, needs: tuple[str, ...] = (), more: tuple[str, ...] = ()) -> ExpectationType:
+    return ExpectationType("batch", shape, (*needs, *more), needs=needs)
+
+
 def _set_of_hour() -> ExpectationType:
     return ExpectationType("hour", "column", ("value_set",), needs=("value_set",))
+
+
+def class_name(type_: str) -> str:
+    """Great Expectations' class of a type."""
+    return "".join(word.capitalize() for word in type_.split("_")).replace("KlDivergence", "KLDivergence")
 
 
 CATALOGUE: dict[str, ExpectationType] = {
@@ -82,4 +93,21 @@ CATALOGUE: dict[str, ExpectationType] = {
     "expect_column_distinct_values_to_be_in_set": _set_of_hour(),
     "expect_column_distinct_values_to_contain_set": _set_of_hour(),
     "expect_column_distinct_values_to_equal_set": _set_of_hour(),
+    "expect_column_kl_divergence_to_be_less_than": _batch(
+        "column", ("partition_object", "threshold"), ("internal_weight_holdout", "tail_weight_holdout")
+    ),
+    "expect_column_most_common_value_to_be_in_set": _batch("column", ("value_set",), ("ties_okay",)),
+    "expect_column_proportion_of_unique_values_to_be_between": _between("batch"),
+    "expect_column_quantile_values_to_be_between": _batch("column", ("quantile_ranges",), ("allow_relative_error",)),
+    "expect_column_value_z_scores_to_be_less_than": _batch("column", ("threshold", "double_sided"), ("mostly",)),
+    "expect_column_values_to_not_be_outliers": _batch("column", ("method", "multiplier"), ("mostly",)),
+    "expect_column_values_to_be_of_type": _batch("column", ("type_",)),
+    "expect_column_values_to_be_in_type_list": _batch("column", ("type_list",)),
+    "expect_column_type_to_be": _batch("column", ("type_",)),
+    "expect_column_to_exist": _batch("column", (), ("column_index",)),
+    "expect_table_column_count_to_be_between": _batch("table", (), _BOUNDS),
+    "expect_table_column_count_to_equal": _batch("table", ("value",)),
+    "expect_table_columns_to_match_ordered_list": _batch("table", ("column_list",)),
+    "expect_table_columns_to_match_set": _batch("table", ("column_set",), ("exact_match",)),
+    "unexpected_rows_expectation": _batch("table", ("unexpected_rows_query",)),
 }

@@ -12,14 +12,13 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
-from spark_jobs.config.section import Duration, Section
+from spark_jobs.config.section import Duration, Section, Variable
 
 PLACES = ("{from}", "{to}", "{day}", "{hour}")
 _LOOPBACK = ("127.0.0.1", "localhost")
 _URL = re.compile(r"[A-Za-z0-9\-._~:/?@!$&'()*+,;=%{}]+")
 _POINTER = re.compile(r"(/([^/~]|~[01])+)+")
 _PARAMETER = re.compile(r"[A-Za-z0-9_.\-]{1,63}")
-_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]{0,62}")
 
 
 def _url(value: str) -> str:
@@ -56,12 +55,6 @@ def _pointer(value: str) -> str:
 def _parameter(value: str) -> str:
     if not _PARAMETER.fullmatch(value):
         raise ValueError(f"'{value}' is not a query parameter; use letters, digits, _, . and -, at most 63")
-    return value
-
-
-def _variable(value: str) -> str:
-    if not _VARIABLE.fullmatch(value):
-        raise ValueError("is not the name of a variable; use capitals, digits and _, such as ORDERS_TOKEN, no token")
     return value
 
 
@@ -105,7 +98,7 @@ class HttpConf(Section):
         description="JSON pointer to a page's list of rows; left out: the page is the list; a CSV page has none, but a"
         " header line, the same on every page; example: /data",
     )
-    token_env: Annotated[str, AfterValidator(_variable)] | None = Field(
+    token_env: Variable | None = Field(
         default=None,
         description="name of the environment variable with a bearer token, which only the host of url gets;"
         " example: ORDERS_TOKEN",

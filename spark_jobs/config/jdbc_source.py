@@ -11,14 +11,11 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from spark_jobs.config.http_source import _variable
-from spark_jobs.config.section import Section
+from spark_jobs.config.section import Section, Variable
 
 _URL = re.compile(r"jdbc:sqlite:(\{data\}/)?[A-Za-z0-9_\-./ ]+")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}(\.[A-Za-z_][A-Za-z0-9_]{0,62})?")
 _NOT_YET = ("jdbc:postgresql:", "jdbc:mysql:", "jdbc:oracle:", "jdbc:sqlserver:", "jdbc:db2:")
-
-Variable = Annotated[str, AfterValidator(_variable)]
 
 
 def _url(value: object) -> object:

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 _DURATION = re.compile(r"(\d+)(m|h|d)")
 _UNIT = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]{0,62}")
 
 
 class Section(BaseModel):
@@ -51,6 +52,12 @@ def _name(value: str) -> str:
     return value
 
 
+def _variable(value: str) -> str:
+    if not _VARIABLE.fullmatch(value):
+        raise ValueError("is not the name of a variable; use capitals, digits and _, such as ORDERS_TOKEN, no token")
+    return value
+
+
 def _utc_hour(value: object) -> datetime:
     at = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
     at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
@@ -75,6 +82,7 @@ Duration = Annotated[
 ]
 Name = Annotated[str, AfterValidator(_name)]
 Zone = Annotated[str, AfterValidator(_zone)]
+Variable = Annotated[str, AfterValidator(_variable)]  # of the environment, with a secret
 UtcHour = Annotated[datetime, BeforeValidator(_utc_hour)]
 Scalar = str | int | float | bool
 

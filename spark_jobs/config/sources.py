@@ -23,6 +23,7 @@ RESERVED = frozenset(
         *("event_at", "business_key", "rules", "reason", "cols"),
     }
 )
+SourceKind = Literal["files", "http", "jdbc"]
 _COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 
 
@@ -43,7 +44,7 @@ def _columns(value: list[str]) -> list[str]:
 class SourceConf(Section):
     """One upstream, with one drop an hour: a file and a manifest, the manifest last."""
 
-    kind: Literal["files", "http", "jdbc"] = Field(
+    kind: SourceKind = Field(
         description="who lands the drops: files (the upstream), http (`tidegate fetch` asks the upstream for the rows) or"
         " jdbc (step `query` asks a database); example: files"
     )
@@ -114,3 +115,7 @@ class SourcesConf(Section):
     sources: dict[Name, SourceConf] = Field(
         min_length=1, description="the upstreams, by the name that bronze/<name> gets"
     )
+
+    def of_kind(self, kind: SourceKind) -> dict[str, SourceConf]:
+        """The sources of one kind by name."""
+        return {name: source for name, source in self.sources.items() if source.kind == kind}

@@ -26,12 +26,13 @@ RESERVED = (
     "parse",
     "drop_readable",
     "type_drift",
+    "volume",
 )
 _TABLE = re.compile(r"(features/)?[a-z][a-z0-9_]{0,62}")
 _COLUMNS = {"column": "column: one name", "pair": "columns: [a, b]", "columns": "columns: two names or more"}
 
 Item = str | int | float | bool | datetime | date
-Arg = Item | list[Item] | list[list[Item]]
+Arg = Item | list[Item] | list[list[Item]] | dict[str, list[Item] | list[list[Item]]]
 
 
 def _table(value: str) -> str:
@@ -51,22 +52,21 @@ class Rule(Section):
     severity: Literal["critical", "warning", "info"] = Field(
         default="critical", description="critical blocks the publication; warning and info are reported"
     )
-    scope: Literal["row", "hour"] = Field(
-        description="row: bad rows are quarantined, up to the budget; hour: the hour's rows are judged as a whole"
+    scope: Literal["row", "hour", "batch"] = Field(
+        description="row: bad rows are quarantined, up to the budget; hour: the hour's rows are judged as a whole; batch: all"
+        " rows of the interval are, an hour in an hourly run, many in a backfill, so the two may differ"
     )
     budget: float | None = Field(
         default=None, ge=0, le=1,
         description="scope row: largest share (0 to 1) of an hour's rows that this rule may quarantine; an hour of few"
         " rows has no allowance of its own, one bad row of ten is 0.1",
     )  # fmt: skip
+    min_rows: int = Field(
+        default=0, ge=0,
+        description="scope hour or batch: judged only where at least so many rows are left, since a mean or a share of few"
+        " rows says little; with fewer it passes and says so; example: 20",
+    )  # fmt: skip
     why: Annotated[str, Field(min_length=1)] = Field(description="one sentence for whoever is woken by it")
-
-    @field_validator("scope", mode="before")
-    @classmethod
-    def _no_batch_yet(cls, value: object) -> object:
-        if value == "batch":
-            raise ValueError("scope 'batch' is not built (not yet: the issue on gates); legal: row, hour")
-        return value
 
     @field_validator("type")
     @classmethod
@@ -89,10 +89,16 @@ class Rule(Section):
         faults = []
         if self.scope == "row" and self.budget is None:
             faults.append("scope 'row' needs a budget, such as budget: 0.02")
-        if self.scope == "hour" and self.budget is not None:
-            faults.append("budget belongs to scope 'row'; for scope 'hour' write mostly in args, or bounds")
+        if self.scope != "row" and self.budget is not None:
+            faults.append(f"budget belongs to scope 'row'; for scope '{self.scope}' write mostly in args, or bounds")
+        if self.min_rows and (self.scope == "row" or known.shape == "table"):
+            faults.append("min_rows belongs to rules on columns of scope hour or batch")
         if self.scope == "row" and known.kind == "hour":
             faults.append(f"{self.type} judges an hour as a whole; write scope: hour")
+        if known.kind == "batch" and self.scope != "batch":
+            faults.append(f"{self.type} is not judged by row or hour; write scope: batch")
+        if known.kind != "batch" and self.scope == "batch":
+            faults.append(f"{self.type} can be judged by the hour, so that a backfill judges alike; write scope: hour")
         if self.scope == "hour" and known.windowed:
             faults.append(f"{self.type} compares rows with each other; write scope: row and a budget (0 allows none)")
         return faults
@@ -153,6 +159,11 @@ class Suite(Section):
     def hour_rules(self) -> list[Rule]:
         """The rules on an hour as a whole."""
         return [rule for rule in self.rules if rule.scope == "hour"]
+
+    @property
+    def batch_rules(self) -> list[Rule]:
+        """The rules on the whole interval."""
+        return [rule for rule in self.rules if rule.scope == "batch"]
 
     @property
     def digest(self) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from spark_jobs.config.suites import Rule, Suite
 from spark_jobs.invocation import format_hour
-from spark_jobs.quality.words import allowed_text, bounded, budget_text, examples_text, failing
+from spark_jobs.quality.words import allowed_text, bounded, budget_text, examples_text, failing, too_few
 from spark_jobs.verdict import Outcome, RuleResult, Verdict
 
 BUILT_IN_BUDGET = 0.02  # largest share of an hour's rows that one built-in rule may quarantine
@@ -106,18 +106,19 @@ def _hour_result(rule: Rule, tallies: Sequence[tuple[datetime, HourTally | None]
     blank = RuleResult(rule.id, failing(rule.severity), rule.named, "", allowed_text(rule), why=rule.why)
     counts_rows = not rule.named
     faults: list[tuple[datetime, str]] = []
+    unjudged: list[str] = []
     for hour, tally in tallies:
         good = tally.good if tally else 0
         if good and tally and rule.id not in tally.measured:
             return _with(blank, Outcome.ERROR, "the rule was not run")
-        if not counts_rows and not good:
+        if few := too_few(rule, good):
+            unjudged.append(few)
             continue
         fault = judge(rule, good if counts_rows or not tally else tally.measured[rule.id])
         if fault is not None:
             faults.append((hour, fault))
     if not faults:
-        none = not counts_rows and not any(tally.good for _, tally in tallies if tally)
-        return _with(blank, Outcome.PASS, "no rows" if none else "", 0, len(tallies))
+        return _with(blank, Outcome.PASS, unjudged[-1] if len(unjudged) == len(tallies) else "", 0, len(tallies))
     observed = faults[0][1]
     if len(tallies) > 1:
         observed = f"{faults[0][1]} in {format_hour(faults[0][0])}, broken in {len(faults)} of {len(tallies)} hours"

@@ -18,10 +18,10 @@ from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from spark_jobs.config.catalogue import CATALOGUE
+from spark_jobs.config.catalogue import CATALOGUE, class_name
 from spark_jobs.config.suites import Rule, Suite
 from spark_jobs.quality.fits import misfit, named_columns
-from spark_jobs.quality.words import allowed_text, bounded, examples_text, failing
+from spark_jobs.quality.words import allowed_text, bounded, examples_text, failing, too_few
 from spark_jobs.verdict import Outcome, RuleResult
 
 if TYPE_CHECKING:
@@ -79,8 +79,7 @@ def _expectation(rule: Rule) -> Expectation:
         where = {"column_A": rule.columns[0], "column_B": rule.columns[1]}
     elif known.shape == "columns":
         where = {"column_list": list(rule.columns)}
-    name = "".join(word.capitalize() for word in rule.type.split("_"))
-    made: Expectation = getattr(_expectations(), name)(
+    made: Expectation = getattr(_expectations(), class_name(rule.type))(
         **where, **rule.args, severity=rule.severity, meta={"rule": rule.id}
     )
     return made
@@ -215,14 +214,14 @@ def _applies(domain: dict[str, Any], accessors: list[Any]) -> Column:
 
 
 def validate(frame: DataFrame, rules: Sequence[Rule], rows: int) -> list[RuleResult]:
-    """One result for each of `rules`, in their order, as Great Expectations judges the `rows` rows of one hour.
+    """One result for each of `rules`, in their order, as Great Expectations judges the `rows` rows of `frame`.
 
     BOOLEAN_ONLY first (all rules in about one scan), then SUMMARY for the failed ones only. Nothing is cached. `rows`
-    is known from the split; an hour without rows is judged by row-count rules alone, because GX passes an empty batch.
+    is known from the split; too few rows for a rule pass it (see `too_few`), because GX passes an empty batch.
     A rule without a result, or with two, is an ERROR, as is a rule that breaks.
     """
     fitting = {rule.id: _misfit(frame, rule) for rule in rules}
-    judged = [rule for rule in rules if not fitting[rule.id] and (rows or CATALOGUE[rule.type].shape == "table")]
+    judged = [rule for rule in rules if not fitting[rule.id] and not too_few(rule, rows)]
     first = _run(frame, judged, "BOOLEAN_ONLY")
     failed = [rule for rule in judged if [_passed(result) for result in first.get(rule.id, [])] == [False]]
     second = _run(frame, failed, "SUMMARY")
@@ -231,7 +230,7 @@ def validate(frame: DataFrame, rules: Sequence[Rule], rows: int) -> list[RuleRes
         if fitting[rule.id]:
             results.append(_error(rule, fitting[rule.id]))
         elif rule not in judged:
-            results.append(_result(rule, Outcome.PASS, "no rows"))
+            results.append(_result(rule, Outcome.PASS, too_few(rule, rows)))
         else:
             results.append(_answer(rule, second.get(rule.id) or first.get(rule.id, [])))
     return results

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from spark_jobs.config.catalogue import CATALOGUE
 from spark_jobs.config.suites import Rule
 from spark_jobs.verdict import MAX_EXAMPLES, Outcome
 
@@ -30,7 +31,20 @@ def allowed_text(rule: Rule) -> str:
     """What the rule allows: its type without 'expect_', its arguments, its budget."""
     args = ", ".join(f"{name} {bounded(value, 60)}" for name, value in rule.args.items())
     words = bounded(rule.type.removeprefix("expect_").replace("_", " ") + (f": {args}" if args else ""), 200)
-    return words if rule.budget is None else f"{words}; {budget_text(rule.budget)}"
+    told = [words, budget_text(rule.budget) if rule.budget is not None else ""]
+    told += ["judged on the whole interval" if rule.scope == "batch" else ""]
+    told += [f"judged from {rule.min_rows} rows on" if rule.min_rows else ""]
+    return "; ".join(filter(None, told))
+
+
+def too_few(rule: Rule, rows: int) -> str:
+    """Why a rule passes without being judged on `rows` rows; empty when it has to be judged.
+
+    Great Expectations passes nearly anything on no row: there row-count rules alone are judged.
+    """
+    if rows < rule.min_rows:
+        return f"{rows} rows, judged from {rule.min_rows} on"
+    return "" if rows or CATALOGUE[rule.type].shape == "table" else "no rows"
 
 
 def budget_text(budget: float) -> str:

@@ -88,6 +88,7 @@ def _by_hour(
     Raises:
         RefusedError, RetryError, UsageError: see `land_rows`.
     """
+    rows = None
     try:
         rows = _lines(where, spark, source, conf, data, start, end).persist()  # the database is asked once
         _check_hours(where, conf, rows, start, end)
@@ -97,9 +98,11 @@ def _by_hour(
             if len(lines) > conf.max_rows:
                 raise RefusedError(where, f"more than {conf.max_rows} rows", "at most jdbc.max_rows of sources.yaml")
             yield parse_hour(hour), lines
-        rows.unpersist()
     except (PySparkException, Py4JJavaError) as error:
         raise _fault(where, conf, error) from error
+    finally:
+        if rows is not None:
+            rows.unpersist()
 
 
 def _check_hours(where: str, conf: JdbcConf, rows: DataFrame, start: datetime, end: datetime) -> None:

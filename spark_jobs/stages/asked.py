@@ -18,14 +18,13 @@ from spark_jobs.runtime.places import code_version
 
 @dataclass(frozen=True)
 class Asked:
-    """A call that is not under way yet; `line` is the newest release and its ancestors, none when nothing is released."""
+    """A call that is not under way yet."""
 
     call: Invocation
     pipeline: Pipeline
     environment: Environment
     places: Places
     ledger: Ledger
-    line: list[Release]
 
     @staticmethod
     def of(call: Invocation) -> Asked:
@@ -37,7 +36,12 @@ class Asked:
         pipeline = load_pipeline(call.pipeline)
         environment, places = load_environment(call.env)
         ledger = Ledger.open(places.lake / pipeline.name, by=call.dag_run)
-        return Asked(call, pipeline, environment, places, ledger, ledger.line())
+        return Asked(call, pipeline, environment, places, ledger)
+
+    @cached_property
+    def line(self) -> list[Release]:
+        """The newest release and its ancestors, none when nothing is released; as it was when first asked for."""
+        return self.ledger.line()
 
     @property
     def root(self) -> Path:

@@ -116,18 +116,20 @@ def held_rows(rows: DataFrame, table: str, key: Sequence[str]) -> DataFrame:
 
 
 def _hour_results(work: Work, judged: Judged, staged: DataFrame) -> list[RuleResult]:
-    rules = judged.suite.hour_rules
-    if not rules:
-        return []
+    """Hour rules, judged by GX in a run of one hour, by one pass grouped by hour in a longer one; and batch rules."""
+    rules, batch, rows = judged.suite.hour_rules, judged.suite.batch_rules, work.lake.staged[judged.table].rows
     if work.call.hours == 1:
-        return suites.validate(staged, rules, work.lake.staged[judged.table].rows)
+        return suites.validate(staged, [*rules, *batch], rows)
+    told = suites.validate(staged, batch, rows)
+    if not rules:
+        return told
     whole = [rule for rule in rules if rule.type.startswith(("expect_column_value_", "expect_column_values_"))]
     tests, errors = suites.row_tests(staged, whole)
     unbroken = staged.withColumn(BROKEN, F.array().cast("array<string>"))
     working = [rule for rule in rules if rule.id not in {error.rule for error in errors}]
     tallies = measures.read_tallies(measures.hour_measures(unbroken, [], working, tests), [], working)
     hours: list[datetime] = list(hours_between(work.call.start, work.call.end))
-    return [*decide.hour_results(working, tallies, hours), *errors]
+    return [*decide.hour_results(working, tallies, hours), *errors, *told]
 
 
 def _key_unique(work: Work, judged: Judged) -> RuleResult:

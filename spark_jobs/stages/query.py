@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from pathlib import Path
 
 import structlog
 from pyspark.sql import SparkSession
@@ -26,13 +25,12 @@ def run(spark: SparkSession, pipeline: Pipeline, places: Places, call: Invocatio
         UsageError: no source is of kind jdbc, or a database does not understand what it is asked.
         RefusedError, RetryError: see `sources.jdbc.land_rows`.
     """
-    asked = {name: source for name, source in pipeline.sources.sources.items() if source.kind == "jdbc"}
+    asked = pipeline.sources.of_kind("jdbc")
     if not asked:
         raise UsageError(pipeline.name, "no source of kind jdbc", "a pipeline with one", "tidegate fetch --help")
-    landing: Path = places.landing / pipeline.name
     rows: dict[str, int] = {}
     for name, source in asked.items():
-        done = land_rows(spark, name, source, landing, places.data, call.start, call.end, now)
+        done = land_rows(spark, name, source, places.landing / pipeline.name, places.data, call.start, call.end, now)
         log.info("landed", source=name, rows=done.rows, drops=done.drops, written=done.written)
         rows[name] = done.rows
     return rows

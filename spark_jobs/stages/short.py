@@ -27,7 +27,7 @@ def conclude_without_spark(call: Invocation) -> Result | None:
 def _landed(asked: Asked) -> Result | None:
     """Step `query` has nothing to do when every drop that it lands is there: what an hour was is asked once."""
     sources, wanted = asked.pipeline.sources, list(hours_between(asked.call.start, asked.call.end))
-    names = [name for name, source in sources.sources.items() if source.kind == "jdbc"]
+    names = list(sources.of_kind("jdbc"))
     if not names or any(len(find_drops(sources, asked.landing, name, wanted)) < len(wanted) for name in names):
         return None
     why = f"nothing to do: the drops of {', '.join(names)} have landed; tidegate fetch asks again"

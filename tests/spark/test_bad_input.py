@@ -7,7 +7,6 @@ import hashlib
 import math
 import random
 import re
-import shutil
 import struct
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -223,11 +222,9 @@ def poisoned_minutes_after(instant, minutes):
 
 
 @pytest.fixture
-def poisoned(past: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def poisoned(past: Any, new_project: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The site of `past` with a transform of its own that does not survive two values."""
-    folder = tmp_path / "project"
-    for name in ("conf", "expectations"):
-        shutil.copytree(CHECKOUT / name, folder / name)
+    folder = new_project(tmp_path / "project")
     (tmp_path / "modules").mkdir()
     (tmp_path / "modules" / "poison_transforms.py").write_text(POISON)
     monkeypatch.syspath_prepend(tmp_path / "modules")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import shutil
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -122,13 +121,11 @@ def test_a_manifest_of_another_hour_is_refused_by_its_name(broken: Any) -> None:
 
 
 @pytest.fixture
-def drifted(past: Any, tmp_path: Path) -> Any:
+def drifted(past: Any, new_project: Any, tmp_path: Path) -> Any:
     """A copy of `past` by the word of `drift`, one of whose next hour's 76 departures has a text for a number."""
 
     def make(drift: str) -> Any:
-        folder = tmp_path / drift
-        for name in ("conf", "expectations"):
-            shutil.copytree(CHECKOUT / name, folder / name)
+        folder = new_project(tmp_path / drift)
         path = folder / "conf/pipelines/nycflights13/sources.yaml"
         text = path.read_text()
         path.write_text(text.replace("  departures:\n", f"  departures:\n    drift: {drift}\n"))

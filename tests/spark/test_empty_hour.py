@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -48,11 +47,9 @@ def nothing_delivered(site: Any, source: str, hour: Any, minutes: float = 5.0) -
 
 
 @pytest.fixture(scope="module")
-def sealed(past: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def sealed(past: Any, new_project: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """An hour with weather alone is staged, in a project outside of any checkout: its code is never dirty."""
-    project = tmp_path_factory.mktemp("project")
-    for folder in ("conf", "expectations"):
-        shutil.copytree(CHECKOUT / folder, project / folder)
+    project = new_project(tmp_path_factory.mktemp("project"))
     site = past.copy(tmp_path_factory.mktemp("sealed") / "data", project)
     site.deliver(WITH_ROWS, only=["weather"])
     for source in ("schedules", "departures", "planes"):

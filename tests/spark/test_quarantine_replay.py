@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import shutil
 from contextlib import redirect_stdout
 from dataclasses import asdict
 from io import StringIO
@@ -20,7 +19,7 @@ from spark_jobs.ledger import folds
 from spark_jobs.stages.accounts import settled_accounts
 from spark_jobs.steps import StepRun
 from spark_jobs.verdict import Outcome
-from tests.spark.conftest import CHECKOUT, NAME, NOW, Site
+from tests.spark.conftest import NAME, NOW, Site
 
 WEATHER = "silver/weather"
 FREED, REFUSED, MIXED = (NOW + n * HOUR for n in range(3))  # three hours, published as one
@@ -71,11 +70,9 @@ def _set_rules(project: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def site(past: Site, tmp_path_factory: pytest.TempPathFactory) -> Site:
+def site(past: Site, new_project: Any, tmp_path_factory: pytest.TempPathFactory) -> Site:
     """Each hour holds a row for its wind, the third one more for its temperature, which is discarded."""
-    project = tmp_path_factory.mktemp("project")
-    for folder in ("conf", "expectations"):
-        shutil.copytree(CHECKOUT / folder, project / folder)
+    project = new_project(tmp_path_factory.mktemp("project"))
     site = past.copy(tmp_path_factory.mktemp("held") / "data", project)
     _hand_in(site, FREED, {"wind_speed": 200.0})
     _hand_in(site, REFUSED, {"wind_speed": 200.0, "humid": 99.0}, {"humid": 99.0})

@@ -7,7 +7,6 @@ hours late, so that its cells were not there when they were needed.
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +29,9 @@ WEEK = {"start": PAST, "hours": int((END - PAST) / HOUR)}
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def project(new_project: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shipped project with a small model."""
-    folder = tmp_path_factory.mktemp("project")
-    for name in ("conf", "expectations"):
-        shutil.copytree(CHECKOUT / name, folder / name)
+    folder = new_project(tmp_path_factory.mktemp("project"))
     path = folder / "conf/pipelines" / NAME / "model.yaml"
     conf = yaml.safe_load(path.read_text())
     model = conf["models"][MODEL]

@@ -217,7 +217,6 @@ def test_planned_fields_are_known_in_six_sections_at_least() -> None:
         ("conf/pipelines/nycflights13/sources.yaml", "format: csv", "format: avro"),
         ("conf/environments/local.yaml", "grouping: fused", "grouping: split"),
         ("conf/environments/local.yaml", "kind: file,", "kind: email,"),
-        ("expectations/nycflights13/departures.yaml", "scope: row", "scope: batch"),
         ("conf/pipelines/nycflights13/pipeline.yaml", "  hourly: {", "  daily: x\n  hourly: {"),
         ("conf/pipelines/nycflights13/model.yaml", "promote: {", "promote: {approval: someone, "),
     ],

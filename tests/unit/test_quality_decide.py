@@ -120,3 +120,14 @@ def test_a_message_has_at_most_twelve_bounded_lines_however_much_is_broken():
     assert len(text.splitlines()) <= 12
     assert max(map(len, text.splitlines())) <= 200
     assert text.splitlines()[0].endswith("refused, 41 rules broken")  # and `wait`, not run
+
+
+def test_an_hour_rule_on_fewer_rows_than_it_asks_for_passes_and_says_so():
+    """Nineteen rows of a far too high mean pass, twenty fail; in a backfill each hour is judged by its own rows."""
+    from_20 = MEAN.model_copy(update={"min_rows": 20})
+    few, enough = (HourTally(hour, rows, rows, {}, {"mean_wait": 99.0}) for hour, rows in ((NOON, 19), (ONE, 20)))
+    told = hour_results([from_20], [few], [NOON])[0]
+    assert (told.outcome, told.observed) == (Outcome.PASS, "19 rows, judged from 20 on")
+    assert told.allowed.endswith("judged from 20 rows on")
+    told = hour_results([from_20], [few, enough], [NOON, ONE])[0]
+    assert (told.outcome, told.observed) == (Outcome.WARN, "99 in 2013-11-01T13:00:00, broken in 1 of 2 hours")

@@ -47,7 +47,14 @@ def test_a_suite_keeps_its_rules_by_scope_and_its_digest_follows_every_rule():
         ({"budget": None}, "needs a budget"),
         ({"budget": 1.5}, "less than or equal to 1"),
         ({"args": {"min_value": 0, "mostly": 0.9}}, "'mostly' is for row types in scope 'hour'"),
-        ({"scope": "batch"}, "not yet: the issue on gates"),
+        ({"scope": "batch", "budget": None}, "can be judged by the hour"),
+        (
+            {"scope": "hour", "budget": None, "type": "expect_column_quantile_values_to_be_between"},
+            "write scope: batch",
+        ),
+        ({"type": "unexpected_rows_expectation", "scope": "batch", "column": None, "budget": None}, "query is missing"),
+        ({"min_rows": 20}, "min_rows belongs to rules on columns of scope hour or batch"),
+        ({"scope": "hour", "budget": None, "min_rows": -1}, "greater than or equal to 0"),
         ({"scope": "hour"}, "budget belongs to scope 'row'"),
         ({"args": {"min_valu": 0, "max_value": 1}}, "did you mean 'min_value'"),
         ({"args": {}}, "one of min_value, max_value"),
@@ -75,6 +82,15 @@ def test_a_rule_that_cannot_be_meant_is_refused(fields, told):
 def test_mostly_is_legal_for_a_row_type_that_judges_the_hour():
     rule = Suite.model_validate(changed(scope="hour", budget=None, args={"min_value": 0, "mostly": 0.9})).rules[0]
     assert rule.args["mostly"] == 0.9
+
+
+def test_a_batch_rule_and_the_fewest_rows_of_an_hour_rule_are_legal():
+    quantiles = {"quantiles": [0.5, 0.9], "value_ranges": [[0, 20], [10, 60]]}
+    batch = {"type": "expect_column_quantile_values_to_be_between", "scope": "batch", "budget": None}
+    suite = Suite.model_validate(changed(**batch, args={"quantile_ranges": quantiles}))
+    assert ([rule.id for rule in suite.batch_rules], suite.row_rules, suite.hour_rules) == (["wait"], [], [])
+    hourly = changed(type="expect_column_mean_to_be_between", scope="hour", budget=None, min_rows=20)
+    assert Suite.model_validate(hourly).hour_rules[0].min_rows == 20
 
 
 @pytest.mark.parametrize("table", ["Rides", "features/", "gold/rides", "../rides"])
