@@ -13,7 +13,8 @@ import duckdb
 from pyspark.sql import Column, DataFrame, Window, WindowSpec
 from pyspark.sql import functions as F
 
-from spark_jobs.config.suites import Suite
+from spark_jobs.config.catalogue import CATALOGUE
+from spark_jobs.config.suites import Rule, Suite
 from spark_jobs.failpoints import failpoint
 from spark_jobs.invocation import hours_between
 from spark_jobs.quality import decide, measures, suites
@@ -72,15 +73,11 @@ def judge(work: Work, judged: Judged, scope: str, extra: Sequence[RuleResult] = 
     table, suite, call = judged.table, judged.suite, work.call
     good = good_rows(judged.split)
     staged = work.lake.stage(table, good, call.start, call.end)
-    results = decide.row_results(suite.row_rules, judged.tallies, judged.built)
-    over = {r.rule for r in results if r.rule in decide.over_budget(results)}
-    if over:
+    results = row_results(judged, judged.tallies)
+    if over := decide.over_budget(results):
         named = {rule.id: named_columns(rule) for rule in suite.row_rules}
         shown = {rule: named.get(rule) or [rule.partition(":")[2] or judged.key[0]] for rule in over}
-        seen = examples(judged.split, shown)
-        results = decide.row_results(suite.row_rules, judged.tallies, judged.built, seen)
-    broken_rules = {error.rule for error in judged.errors}
-    results = [result for result in results if result.rule not in broken_rules] + judged.errors
+        results = row_results(judged, judged.tallies, examples(judged.split, shown))
     results += _hour_results(work, judged, staged)
     results.append(_key_unique(work, judged))
     verdict = decide.decide(table, scope, suite, [*results, *extra], work.lake.staged[table].digest)
@@ -88,6 +85,15 @@ def judge(work: Work, judged: Judged, scope: str, extra: Sequence[RuleResult] = 
     work.ledger.add_verdict(call, work.pub, verdict)
     failpoint(f"audit.{table}.recorded")
     work.verdicts.append(verdict)
+
+
+def row_results(
+    judged: Judged, tallies: Sequence[HourTally], seen: Mapping[str, Sequence[object]] | None = None
+) -> list[RuleResult]:
+    """Row rules and built-in rules over `tallies`, all hours or one; ERROR for a rule that cannot work on the rows."""
+    broken = {error.rule for error in judged.errors}
+    results = decide.row_results(judged.suite.row_rules, tallies, judged.built, seen)
+    return [result for result in results if result.rule not in broken] + judged.errors
 
 
 def stage_judged(work: Work, table: str, scope: str, frame: DataFrame) -> None:
@@ -123,13 +129,18 @@ def _hour_results(work: Work, judged: Judged, staged: DataFrame) -> list[RuleRes
     told = suites.validate(staged, batch, rows)
     if not rules:
         return told
-    whole = [rule for rule in rules if rule.type.startswith(("expect_column_value_", "expect_column_values_"))]
-    tests, errors = suites.row_tests(staged, whole)
-    unbroken = staged.withColumn(BROKEN, F.array().cast("array<string>"))
-    working = [rule for rule in rules if rule.id not in {error.rule for error in errors}]
-    tallies = measures.read_tallies(measures.hour_measures(unbroken, [], working, tests), [], working)
+    tallies, working, errors = hour_tallies(staged, rules)
     hours: list[datetime] = list(hours_between(work.call.start, work.call.end))
     return [*decide.hour_results(working, tallies, hours), *errors, *told]
+
+
+def hour_tallies(good: DataFrame, rules: Sequence[Rule]) -> tuple[list[HourTally], list[Rule], list[RuleResult]]:
+    """What hour rules measure on good rows, a tally an hour that has some; the rules that work, an ERROR for each other."""
+    tests, errors = suites.row_tests(good, [rule for rule in rules if CATALOGUE[rule.type].kind == "row"])
+    unbroken = good.withColumn(BROKEN, F.array().cast("array<string>"))
+    working = [rule for rule in rules if rule.id not in {error.rule for error in errors}]
+    tallies = measures.read_tallies(measures.hour_measures(unbroken, [], working, tests), [], working)
+    return tallies, working, errors
 
 
 def _key_unique(work: Work, judged: Judged) -> RuleResult:
