@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from spark_jobs.config.section import Duration, Name, Scalar, Section, TransformCall, UtcHour, Zone, not_yet
 

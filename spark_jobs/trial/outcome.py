@@ -50,7 +50,7 @@ class Judgement:
     meaning: str
     hour: datetime
     columns: tuple[str, ...]
-    fate: Fate
+    outcome: Fate
     rules: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     reason: str = ""
@@ -58,7 +58,7 @@ class Judgement:
     @property
     def caught(self) -> bool:
         """Whether readers are safe from it."""
-        return self.fate != "missed"
+        return self.outcome != "missed"
 
 
 def judgement(mutator: Mutator, hour: datetime, columns: tuple[str, ...], clean: Seen, bad: Seen) -> Judgement:

@@ -39,7 +39,7 @@ class Trial:
     def unguarded_columns(self, table: SilverTable, suite: Suite) -> list[str]:
         """Columns that no rule of the suite names, and of which no change was blocked or held."""
         named = {column for rule in suite.rules for column in [rule.column, *rule.columns]}
-        caught = {column for one in self.judged if one.fate in ("blocked", "held") for column in one.columns}
+        caught = {column for one in self.judged if one.outcome in ("blocked", "held") for column in one.columns}
         return [column for column in table.columns if column not in named and column not in caught]
 
     def facts(self, table: SilverTable, suite: Suite) -> dict[str, Any]:
