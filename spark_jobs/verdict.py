@@ -8,6 +8,7 @@ from enum import StrEnum
 
 SCHEMA_VERSION = 1
 MAX_EXAMPLES = 5  # a check
+MASKED = "•••"  # instead of a value of a sensitive column
 MAX_PRINTED_CHECKS = 10
 
 

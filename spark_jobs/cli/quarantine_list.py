@@ -18,12 +18,12 @@ Row = dict[str, Any]
 def list_held(pipeline: str, env: str, *, as_json: bool) -> None:
     """Held rows by table, rule and hour; a row that broke two rules stands under both."""
     from spark_jobs.ledger import Ledger, folds
-    from spark_jobs.stages.held import held_rows
+    from spark_jobs.stages.held import held_rows, masked
 
     whole, root = load_pipeline(pipeline), lake_root(pipeline, env)
     ledger = Ledger.open(root)
     line = ledger.line()
-    rows = held_rows(whole, root, ledger, line)
+    rows = [masked(whole, row) for row in held_rows(whole, root, ledger, line)]
     held = [row for row in rows if row["discarded"] is None]
     newest = max(folds.covered_hours(line), default=None)
     states = folds.hour_states(ledger.intervals("step", "from_hour", "to_hour", "state"), line)

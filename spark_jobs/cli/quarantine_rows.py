@@ -55,8 +55,10 @@ def check_table(whole: Pipeline, table: str | None) -> str | None:
 
 def show_held(pipeline: str, chosen: Chosen, limit: int, env: str, *, as_json: bool) -> None:
     """Held rows one by one, those that were discarded too, with the reason."""
+    from spark_jobs.stages.held import masked
+
     whole, root = load_pipeline(pipeline), lake_root(pipeline, env)
-    rows = _chosen(whole, root, chosen)
+    rows = [masked(whole, row) for row in _chosen(whole, root, chosen)]
     if as_json:
         show_json({"pipeline": pipeline, "of": len(rows), "rows": rows[:limit]})
         return

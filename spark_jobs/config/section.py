@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
@@ -85,6 +85,7 @@ Zone = Annotated[str, AfterValidator(_zone)]
 Variable = Annotated[str, AfterValidator(_variable)]  # of the environment, with a secret
 UtcHour = Annotated[datetime, BeforeValidator(_utc_hour)]
 Scalar = str | int | float | bool
+Severity = Literal["critical", "warning", "info"]
 
 
 class TransformCall(Section):

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from spark_jobs.config.catalogue import CATALOGUE, ExpectationType
-from spark_jobs.config.section import Name, Section
+from spark_jobs.config.section import Name, Section, Severity
 from spark_jobs.errors import nearest
 
 # Rules that every table has anyway.
@@ -49,7 +49,7 @@ class Rule(Section):
     column: Name | None = Field(default=None, description="the column, for types that look at one")
     columns: list[Name] = Field(default=[], description="the columns, for types that look at two or more")
     args: dict[Name, Arg] = Field(default={}, description="the type's own arguments, such as {min_value: 0}")
-    severity: Literal["critical", "warning", "info"] = Field(
+    severity: Severity = Field(
         default="critical", description="critical blocks the publication; warning and info are reported"
     )
     scope: Literal["row", "hour", "batch"] = Field(

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from spark_jobs.config.section import Duration, Name, Section, TransformCall, not_yet
+from spark_jobs.config.section import Duration, Name, Section, Severity, TransformCall
 
 ColumnType = Literal["string", "int", "bigint", "double", "timestamp", "date", "boolean"]
 
@@ -23,7 +23,10 @@ class Column(Section):
     unit: str = Field(default="", description="unit of the values, for example min, mi, degF")
     required: bool = Field(default=False, description="a row without a value is quarantined")
     meaning: str = Field(min_length=1, description="one sentence on what the value says and what null means")
-    sensitive: str | None = not_yet("issue on gates", "values are masked in examples")
+    sensitive: bool = Field(
+        default=False,
+        description="values never stand in verdicts, messages, reports or what `quarantine` prints: masked",
+    )
 
 
 class LookUp(Section):
@@ -45,6 +48,19 @@ class EventWithin(Section):
     ahead: Duration = Field(default=timedelta(0), description="how long after the hour's end, for example 1h")
 
 
+class Volume(Section):
+    """How many rows an hour's drop should have, by the same hour of the weeks before: a rule that every table has."""
+
+    weeks: int = Field(default=4, ge=2, le=26, description="so many weeks back; the median of their counts is expected")
+    at_least: float = Field(default=0.5, ge=0, le=1, description="smallest legal share of the expected rows")
+    at_most: float = Field(default=2.0, ge=1, description="largest legal multiple of the expected rows")
+    min_rows: int = Field(
+        default=20, ge=1,
+        description="judged only where at least so many rows are expected; few vary too much; unit: rows",
+    )  # fmt: skip
+    severity: Severity = Field(default="warning", description="critical blocks the publication; warning and info tell")
+
+
 class SilverTable(Section):
     """One typed, de-duplicated table."""
 
@@ -53,6 +69,7 @@ class SilverTable(Section):
     key: list[Name] = Field(min_length=1, description="columns that name one row; the newest version of a key counts")
     event_at: TransformCall = Field(description="instant at which the source could first know the row")
     event_within: EventWithin = EventWithin()
+    volume: Volume = Volume()
     columns: dict[Name, Column] = Field(min_length=1, description="typed columns by name")
     lookups: dict[Name, LookUp] = Field(default={}, description="columns fetched from other silver tables, by name")
     valid_from: Name | None = Field(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from spark_jobs.config.features import FeaturesFile
+from spark_jobs.config.features import FeaturesFile, WindowGroup
 from spark_jobs.config.model import ModelFile
 from spark_jobs.config.pipeline import PipelineFile, Schedules
 from spark_jobs.config.replay import ReplayConf
@@ -55,6 +55,23 @@ class Pipeline(Section):
     def silver(self) -> dict[str, SilverTable]:
         """Silver tables by name."""
         return self.tables.tables
+
+    def sensitive(self, table: str) -> frozenset[str]:
+        """The columns of silver/<name>, features/<group> or predictions/<model> whose values nobody is shown."""
+        kind, _, name = table.partition("/")
+        if kind == "predictions":
+            return self.sensitive(f"silver/{self.features.spine.table}")
+        if kind == "silver":
+            columns, lookups = self.silver[name].columns, self.silver[name].lookups
+            looked_up = {to for to, look in lookups.items() if look.column in self.sensitive(f"silver/{look.table}")}
+            return frozenset({*looked_up, *(column for column, conf in columns.items() if conf.sensitive)})
+        group = self.features.joined.get(name) or self.features.windows[name]
+        entities = group.entities if isinstance(group, WindowGroup) else [group.entity]
+        taken = [] if isinstance(group, WindowGroup) else group.columns
+        hidden, spine = self.sensitive(f"silver/{group.table}"), self.features.spine
+        of_spine = self.sensitive(f"silver/{spine.table}")
+        named = any({*spine.entities[entity]} & {*hidden, *of_spine} for entity in entities)
+        return frozenset({*(["key"] if named else []), *(hidden & {*taken})})
 
     @property
     def feature_tables(self) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -46,16 +46,17 @@ def _shut(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
 
 def register_current(
     connection: duckdb.DuckDBPyConnection, root: Path, table: str, kind: TableKind, line: list[Release], view: str, *,
-    known_by: datetime | None = None,
+    known_by: datetime | None = None, hours: Collection[datetime] | None = None,
 ) -> bool:  # fmt: skip
     """Make `view` show current(table) as of the last release of `line`; False when nothing is released of it yet.
 
-    With `known_by` it shows as_known(table) at that instant. The view stands for itself: what it needs beside the
-    lake's files lies in small tables of the schema `_tidegate`, so that it can be kept in a database file.
+    With `known_by` it shows as_known(table) at that instant, else with `hours` only those of a table that is published by
+    the hour. The view stands for itself: what it needs beside the lake's files lies in small tables of the schema
+    `_tidegate`, so that it can be kept in a database file.
     """
     if not line:
         return False
-    chosen = cover = kept(connection, f"{view} chosen", chosen_rows(table, kind, line))
+    chosen = cover = kept(connection, f"{view} chosen", chosen_rows(table, kind, line, hours))
     pubs = {pub for (pub,) in connection.execute(f"SELECT DISTINCT pub FROM {chosen}").fetchall()}
     if known_by and kind.covered:
         pubs = set(folds.live(line))
@@ -111,11 +112,13 @@ def kept(connection: duckdb.DuckDBPyConnection, name: str, frame: pa.Table) -> s
     return target
 
 
-def chosen_rows(table: str, kind: TableKind, line: list[Release]) -> pa.Table:
-    """Relation {chosen} of `current_sql`: (hour, pub) for a covered table, (pub) for a keyed one."""
+def chosen_rows(table: str, kind: TableKind, line: list[Release], only: Collection[datetime] | None = None) -> pa.Table:
+    """Relation {chosen} of `current_sql`: (hour, pub) for a covered table, of the hours `only`; (pub) for a keyed one."""
     if not kind.covered:
         return pa.table({"pub": pa.array(sorted(folds.live(line)), pa.int64())})
     pairs = covering_rows(folds.cover(line, table), None, None)
+    if only is not None:
+        pairs = [pair for pair in pairs if pair[0] in only]
     hours = pa.array([hour for hour, _ in pairs], pa.timestamp("us", "UTC"))
     return pa.table({"hour": hours, "pub": pa.array([pub for _, pub in pairs], pa.int64())})
 
@@ -143,9 +146,11 @@ def with_fresh_log(where: str, ask: Callable[[], Answer]) -> Answer:
 
 def read_current(
     root: Path, table: str, kind: TableKind, line: list[Release], *, where: str = "", limit: int = 100,
-    newest_first: bool = True, known_by: datetime | None = None,
+    newest_first: bool = True, known_by: datetime | None = None, hours: Collection[datetime] | None = None,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Up to `limit` rows of `table`, those of the latest hours first: current, or as known at `known_by`.
+
+    `hours`: only those, of a table that is published by the hour; no file without them is opened.
 
     Raises:
         UsageError: `where` is not a condition on the table's columns.
@@ -160,7 +165,7 @@ def read_current(
 
     def ask() -> list[dict[str, Any]]:
         with connect() as connection:
-            if not register_current(connection, root, table, kind, line, _PLAIN, known_by=known_by):
+            if not register_current(connection, root, table, kind, line, _PLAIN, known_by=known_by, hours=hours):
                 return []
             _shut(connection, root / table)
             found = connection.execute(query)

@@ -6,15 +6,17 @@ Budgets are shares of one hour's rows, judged hour by hour; an hour of few rows 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+import statistics
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from spark_jobs.config.suites import Rule, Suite
+from spark_jobs.config.tables import Volume
 from spark_jobs.invocation import format_hour
 from spark_jobs.quality.words import allowed_text, bounded, budget_text, examples_text, failing, too_few
-from spark_jobs.verdict import Outcome, RuleResult, Verdict
+from spark_jobs.verdict import MASKED, Outcome, RuleResult, Verdict
 
 BUILT_IN_BUDGET = 0.02  # largest share of an hour's rows that one built-in rule may quarantine
 _EVERY = "a rule that every table has"
@@ -195,6 +197,33 @@ def readable_result(broken: Sequence[tuple[str, str]], hours: int) -> RuleResult
     )  # fmt: skip
 
 
+def volume_result(conf: Volume, rows: Mapping[datetime, int], past: Mapping[datetime, int]) -> RuleResult:
+    """`volume`: the rows of each hour's drop against the median of the same hour of the weeks before.
+
+    `past` has the rows of the hours before by hour, those of the interval itself included. An hour is judged when at
+    least two of its weeks are known and their median reaches `conf.min_rows`; `bad` and `total` count hours.
+    """
+    judged, broken = 0, []
+    for hour, count in sorted(rows.items()):
+        weeks = [past[at] for at in same_hours(hour, conf.weeks) if at in past]
+        expected = statistics.median(weeks) if len(weeks) >= 2 else 0
+        if expected >= conf.min_rows:
+            judged += 1
+            if not conf.at_least * expected <= count <= conf.at_most * expected:
+                broken.append((hour, f"{count} rows where {expected:g} are usual"))
+    observed = f"{judged} of {len(rows)} hours judged"
+    if broken:
+        observed = f"{broken[0][1]} in {format_hour(broken[0][0])}, {len(broken)} of {len(rows)} hours"
+    allowed = f"{conf.at_least:g} to {conf.at_most:g} times the median of the same hour of {conf.weeks} weeks"
+    outcome, examples = failing(conf.severity) if broken else Outcome.PASS, tuple(format_hour(h) for h, _ in broken[:5])
+    return RuleResult("volume", outcome, "", observed, allowed, len(broken), len(rows), examples, _EVERY)
+
+
+def same_hours(hour: datetime, weeks: int) -> list[datetime]:
+    """The same hour of the week in the `weeks` weeks before, in UTC."""
+    return [hour - timedelta(weeks=back) for back in range(1, weeks + 1)]
+
+
 def key_result(key: Sequence[str], doubled: int, rows: int, examples: Sequence[object] = ()) -> RuleResult:
     """`key_unique`: `doubled` of `rows` staged rows share their business key with another row of the publication."""
     outcome = Outcome.FAIL if doubled else Outcome.PASS
@@ -204,8 +233,14 @@ def key_result(key: Sequence[str], doubled: int, rows: int, examples: Sequence[o
     )  # fmt: skip
 
 
-def decide(table: str, scope: str, suite: Suite, results: Sequence[RuleResult], staged_digest: str = "") -> Verdict:
-    """The verdict on one table: every declared rule must have exactly one result, else that rule is an ERROR."""
+def decide(
+    table: str, scope: str, suite: Suite, results: Sequence[RuleResult], staged_digest: str = "",
+    sensitive: Collection[str] = (),
+) -> Verdict:  # fmt: skip
+    """The verdict on one table: every declared rule must have exactly one result, else that rule is an ERROR.
+
+    Whatever a result shows of the columns `sensitive` is masked.
+    """
     seen = [result.rule for result in results]
     counted = list(results)
     for rule in suite.rules:
@@ -213,7 +248,18 @@ def decide(table: str, scope: str, suite: Suite, results: Sequence[RuleResult], 
             told = f"{seen.count(rule.id)} results; exactly 1 is due"
             counted = [result for result in counted if result.rule != rule.id]
             counted.append(RuleResult(rule.id, Outcome.ERROR, rule.named, told, allowed_text(rule), why=rule.why))
-    return Verdict.of(table, scope, counted, suite.digest, staged_digest)
+    valued = {rule.id for rule in suite.rules if rule.scope != "row"}  # they observe values, row rules shares
+    shown = [_masked(result, result.rule in valued) if _is_of(result, sensitive) else result for result in counted]
+    return Verdict.of(table, scope, shown, suite.digest, staged_digest)
+
+
+def _is_of(result: RuleResult, columns: Collection[str]) -> bool:
+    return any(column in columns for column in result.column.split(", "))
+
+
+def _masked(result: RuleResult, valued: bool) -> RuleResult:
+    observed = MASKED if valued and result.outcome is not Outcome.PASS else result.observed
+    return replace(result, observed=observed, examples=(MASKED,) if result.examples else ())
 
 
 def _with(

@@ -10,16 +10,17 @@ from spark_jobs.config.whole import Pipeline
 from spark_jobs.invocation import HOUR, format_hour
 from spark_jobs.ledger import Ledger, Row
 from spark_jobs.report.facts import Sums, pipeline_facts
-from spark_jobs.verdict import Verdict
+from spark_jobs.verdict import MASKED, Verdict
 
 LATEST = 40  # runs on the page
 
 
 def story(root: Path, pipeline: Pipeline, samples: dict[str, list[Row]], account: Sums | None = None) -> dict[str, Any]:
-    """Facts of the page; `samples` are published rows by table, shown as they are (features, predictions).
+    """Facts of the page; `samples` are published rows by table (features, predictions), of which sensitive values are masked.
 
     `account` as in `pipeline_facts`.
     """
+    hidden = {name for table in pipeline.suites for name in pipeline.sensitive(_gated(table))}  # in any table, in all
     ledger = Ledger.open(root)
     releases = {release.pub: release.release for release in ledger.releases()}
     verdicts: dict[int, list[Verdict]] = {}
@@ -37,8 +38,16 @@ def story(root: Path, pipeline: Pipeline, samples: dict[str, list[Row]], account
         "rules": {table: len(suite.rules) for table, suite in sorted(pipeline.suites.items())},
         "tables": {table: rows for table, rows in (ledger.line()[-1].rows if releases else {}).items()},
         "models": [json.loads(path.read_text()) for path in sorted((root / "models").glob("*.json"))],
-        "samples": samples,
+        "samples": {table: _shown(rows, hidden) for table, rows in samples.items()},
     }
+
+
+def _gated(suite: str) -> str:
+    return suite if suite.startswith("features/") else f"silver/{suite}"
+
+
+def _shown(rows: list[Row], hidden: set[str]) -> list[Row]:
+    return [{name: MASKED if name in hidden else value for name, value in row.items()} for row in rows]
 
 
 def _run(row: Row, releases: dict[int, int], verdicts: list[Verdict]) -> dict[str, Any]:

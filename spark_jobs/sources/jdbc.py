@@ -106,7 +106,8 @@ def _by_hour(
 
 
 def _check_hours(where: str, conf: JdbcConf, rows: DataFrame, start: datetime, end: datetime) -> None:
-    row = rows.where("NOT coalesce(asked, false)").agg(F.count("*"), F.min("line")).first()  # one row
+    seen = F.min(F.coalesce(F.get_json_object("line", f"$.{conf.changed_at}"), F.lit("null")))
+    row = rows.where("NOT coalesce(asked, false)").agg(F.count("*"), seen).first()  # one row
     if row and row[0]:
         raise RefusedError(
             where, f"{row[0]} rows without an hour of this interval in {conf.changed_at}, such as {row[1][:200]}",

@@ -9,11 +9,11 @@ from itertools import pairwise
 from pathlib import Path
 
 from spark_jobs.config.whole import Pipeline
-from spark_jobs.invocation import parse_hour
+from spark_jobs.invocation import hours_between, parse_hour
 from spark_jobs.lake.kinds import table_kinds
 from spark_jobs.lake.reading import read_current
 from spark_jobs.ledger import Ledger, Release
-from spark_jobs.quality.decide import Account
+from spark_jobs.quality.decide import Account, same_hours
 from spark_jobs.sources.drops import Drop
 from spark_jobs.stages.held import ALL, Line, discards, held_rows, line_of
 from spark_jobs.storage import Row
@@ -46,6 +46,23 @@ def published_accounts(
     """
     hours = f"hour >= TIMESTAMPTZ '{start.isoformat()}' AND hour < TIMESTAMPTZ '{end.isoformat()}'"
     return read_current(root, "accounts", table_kinds(pipeline)["accounts"], line, where=hours, limit=ALL)
+
+
+def rows_before(
+    pipeline: Pipeline, root: Path, line: list[Release], start: datetime, end: datetime
+) -> dict[str, dict[datetime, int]]:
+    """Rows that drops had, by silver table and hour, in the hours against which the volume of [start, end) is judged."""
+    wanted = {
+        at
+        for table in pipeline.silver.values()
+        for hour in hours_between(start, end)
+        for at in same_hours(hour, table.volume.weeks)
+        if at < start
+    }
+    known: dict[str, dict[datetime, int]] = {name: {} for name in pipeline.silver}
+    for row in read_current(root, "accounts", table_kinds(pipeline)["accounts"], line, hours=wanted, limit=ALL):
+        known.setdefault(row["table"], {})[parse_hour(row["hour"])] = row["manifest"]
+    return known
 
 
 def settled_accounts(pipeline: Pipeline, root: Path, ledger: Ledger, start: datetime, end: datetime) -> list[Row]:

@@ -27,7 +27,7 @@ from spark_jobs.result import Result
 from spark_jobs.sources.drops import Drop, drops_digest, find_drops, known_at
 from spark_jobs.sources.parse import parse_file
 from spark_jobs.stages import publish
-from spark_jobs.stages.accounts import account_row, account_totals, published_accounts
+from spark_jobs.stages.accounts import account_row, account_totals, published_accounts, rows_before
 from spark_jobs.stages.asked import Asked
 from spark_jobs.storage import Row
 from spark_jobs.storage.damage import open_log
@@ -120,10 +120,13 @@ def _verdicts(asked: Asked) -> list[Verdict] | None:
     before = {verdict.table: verdict for verdict in asked.ledger.verdicts(newest.pub)}
     account, suites = decide.Account(asked.call.start, 0, 0), asked.pipeline.suites
     whole = [decide.readable_result([], 1), *decide.account_results([account])]
+    hour, silver = asked.call.start, asked.pipeline.silver
+    past = rows_before(asked.pipeline, asked.root, asked.line, hour, asked.call.end)
     gated = [
-        (f"silver/{name}", "silver", suites[name], asked.pipeline.silver[name].version_key, whole)
-        for name in silver_order(asked.pipeline.silver)
-    ]
+        (f"silver/{name}", "silver", suites[name], silver[name].version_key,
+         [*whole, decide.volume_result(silver[name].volume, {hour: 0}, past[name])])
+        for name in silver_order(silver)
+    ]  # fmt: skip
     gated += [
         (table, "features", suites[table], ["entity", "key", "as_of"], []) for table in asked.pipeline.feature_tables
     ]

@@ -22,7 +22,7 @@ from spark_jobs.quality.decide import HourTally
 from spark_jobs.quality.fits import named_columns
 from spark_jobs.quality.split import BROKEN, built_ins, examples, good_rows, split_rows
 from spark_jobs.stages.work import Work
-from spark_jobs.verdict import RuleResult
+from spark_jobs.verdict import MASKED, RuleResult
 
 DUPLICATE = "duplicate"  # not a fault: the same key again in one drop, of which the last line counts
 
@@ -77,10 +77,14 @@ def judge(work: Work, judged: Judged, scope: str, extra: Sequence[RuleResult] = 
     if over := decide.over_budget(results):
         named = {rule.id: named_columns(rule) for rule in suite.row_rules}
         shown = {rule: named.get(rule) or [rule.partition(":")[2] or judged.key[0]] for rule in over}
-        results = row_results(judged, judged.tallies, examples(judged.split, shown))
+        hidden = work.pipeline.sensitive(table)
+        seen = examples(judged.split, {rule: names for rule, names in shown.items() if not {*names} & hidden})
+        seen |= {rule: [MASKED] for rule, names in shown.items() if {*names} & hidden}
+        results = row_results(judged, judged.tallies, seen)
     results += _hour_results(work, judged, staged)
     results.append(_key_unique(work, judged))
-    verdict = decide.decide(table, scope, suite, [*results, *extra], work.lake.staged[table].digest)
+    verdict = decide.decide(table, scope, suite, [*results, *extra], work.lake.staged[table].digest,
+                            work.pipeline.sensitive(table))  # fmt: skip
     failpoint(f"audit.{table}.judged")
     work.ledger.add_verdict(call, work.pub, verdict)
     failpoint(f"audit.{table}.recorded")

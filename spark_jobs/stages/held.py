@@ -15,6 +15,7 @@ from spark_jobs.lake.kinds import table_kinds
 from spark_jobs.lake.reading import read_current
 from spark_jobs.ledger import Ledger, Release
 from spark_jobs.storage import Row
+from spark_jobs.verdict import MASKED
 
 DISCARDED, REPLAYED = "discarded", "replayed"
 ALL = 10**9  # rows
@@ -48,6 +49,18 @@ def held_rows(
         row |= {"hour": parse_hour(row["hour"]), "drop_sha256": row["cols"].get("drop_sha256")}
         row["discarded"] = gone[line_of(row)]["why"] if line_of(row) in gone else None
     return rows
+
+
+def masked(pipeline: Pipeline, row: Row) -> Row:
+    """A row of `held_rows` as people may see it: without the values of columns that tables.yaml calls sensitive."""
+    table: str = row["table"]
+    hidden, name = pipeline.sensitive(table), table.partition("/")[2]
+    if not hidden:
+        return row
+    key = pipeline.silver[name].version_key if table.startswith("silver/") else ["key"]
+    covered = {*hidden, *(f"_{column}" for column in hidden), "raw"}  # raw: a line that could not be taken apart
+    cols = {column: value and MASKED if column in covered else value for column, value in row["cols"].items()}
+    return {**row, "cols": cols, "business_key": MASKED if hidden & {*key} else row["business_key"]}
 
 
 def add_actions(ledger: Ledger, rows: Iterable[Row], action: str, why: str) -> None:

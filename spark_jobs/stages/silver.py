@@ -14,11 +14,11 @@ from spark_jobs import transforms
 from spark_jobs.config.agree import silver_order
 from spark_jobs.config.tables import SilverTable
 from spark_jobs.invocation import hours_between
-from spark_jobs.quality.decide import Account, HourTally, account_results, readable_result
+from spark_jobs.quality.decide import Account, HourTally, account_results, readable_result, volume_result
 from spark_jobs.quality.split import built_ins, examples
 from spark_jobs.quality.words import examples_text
 from spark_jobs.stages import gate
-from spark_jobs.stages.accounts import ACCOUNT_COLUMNS, account_row, account_totals
+from spark_jobs.stages.accounts import ACCOUNT_COLUMNS, account_row, account_totals, rows_before
 from spark_jobs.stages.work import Work
 from spark_jobs.storage import Row
 from spark_jobs.transforms.columns import typed
@@ -28,8 +28,9 @@ from spark_jobs.verdict import Outcome, RuleResult
 def run(work: Work) -> None:
     """Stage silver/<table> for every table, each after those it looks up, and accounts: one row an hour and source."""
     booked: list[Row] = []
+    before = rows_before(work.pipeline, work.root, work.line, work.call.start, work.call.end)
     for name in silver_order(work.pipeline.silver):
-        booked.extend(_table(work, name, work.pipeline.silver[name]))
+        booked.extend(_table(work, name, work.pipeline.silver[name], before[name]))
     frame = work.spark.createDataFrame([tuple(row.values()) for row in booked], ACCOUNT_COLUMNS)
     work.lake.stage("accounts", frame, work.call.start, work.call.end)
 
@@ -39,7 +40,7 @@ def quarantine(work: Work) -> DataFrame:
     return reduce(DataFrame.unionByName, work.held)
 
 
-def _table(work: Work, name: str, table: SilverTable) -> list[Row]:
+def _table(work: Work, name: str, table: SilverTable, before: dict[datetime, int]) -> list[Row]:
     bronze = work.lake.staged_rows(f"bronze/{table.source}").drop("day", "pub")
     judged = judged_rows(work, name, bronze)
     work.held.append(gate.held_rows(judged.split, f"silver/{name}", table.version_key))
@@ -50,7 +51,10 @@ def _table(work: Work, name: str, table: SilverTable) -> list[Row]:
     work.accounts[name] = account_totals(accounts)
     slim = replace(judged, split=without_bronze(judged.split, table))
     drifted = type_drift(judged) if work.pipeline.sources.sources[table.source].drift == "refuse" else []
-    gate.judge(work, slim, "silver", [_drop_readable(bronze, len(accounts)), *account_results(accounts), *drifted])
+    rows_of = {account.hour: account.manifest for account in accounts}
+    volume = volume_result(table.volume, rows_of, {**before, **rows_of})
+    whole = [_drop_readable(bronze, len(accounts)), *account_results(accounts), volume]
+    gate.judge(work, slim, "silver", [*whole, *drifted])
     return [account_row(name, drops[a.hour], a, work.known[a.hour]) for a in accounts]
 
 

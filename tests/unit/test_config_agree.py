@@ -204,3 +204,18 @@ def test_what_is_read_from_the_sources_is_what_they_register() -> None:
             parameters = inspect.signature(function).parameters.values()
             assert found[name].at_most == sum(one.kind is one.POSITIONAL_OR_KEYWORD for one in parameters)
             assert list(found[name].options) == [one.name for one in parameters if one.kind is one.KEYWORD_ONLY]
+
+
+def test_a_sensitive_column_is_so_wherever_it_is_looked_up_joined_or_names_an_entity(project: Path) -> None:
+    path = project / CONF / "tables.yaml"
+    text = path.read_text()
+    for column in ("tail_number: {from", "seats: {"):
+        text = text.replace(column, column.replace("{", "{sensitive: true, "))
+    path.write_text(text)
+    whole = load.load_pipeline("nycflights13", project)
+    tables = [*(f"silver/{name}" for name in whole.silver), *whole.feature_tables, "predictions/any"]
+    assert {table: set(whole.sensitive(table)) for table in tables if whole.sensitive(table)} == {
+        "silver/schedules": {"tail_number"}, "silver/departures": {"tail_number"},
+        "silver/planes": {"tail_number", "seats"}, "features/planes": {"key", "seats"},
+        "features/departures": {"key"}, "predictions/any": {"tail_number"},
+    }  # fmt: skip

@@ -131,3 +131,17 @@ def test_an_hour_rule_on_fewer_rows_than_it_asks_for_passes_and_says_so():
     assert told.allowed.endswith("judged from 20 rows on")
     told = hour_results([from_20], [few, enough], [NOON, ONE])[0]
     assert (told.outcome, told.observed) == (Outcome.WARN, "99 in 2013-11-01T13:00:00, broken in 1 of 2 hours")
+
+
+def test_what_a_verdict_shows_of_a_sensitive_column_is_masked_and_counts_stay():
+    rules = [WAIT, MEAN, MEAN.model_copy(update={"id": "other", "column": "age"})]
+    results = row_results([WAIT], [wait_tally(NOON, 10, 5)], examples={"wait": [777]})
+    results += hour_results(rules[1:], [HourTally(NOON, 5, 5, {}, {"mean_wait": 777.0, "other": 33.0})], [NOON])
+    suite = SUITE.model_copy(update={"rules": rules})
+    shown = decide("silver/rides", "silver", suite, results, sensitive={"wait_min"}).rules
+    assert [(r.observed, r.examples, r.bad) for r in shown] == [
+        ("50.0% of the rows of 2013-11-01T12:00:00", ("•••",), 5), ("•••", (), 1), ("33", (), 1),
+    ]  # fmt: skip
+    plain = decide("silver/rides", "silver", suite, results).rules
+    assert plain[0].examples == ("777",)
+    assert plain[1].observed == "777"

@@ -62,7 +62,7 @@ def test_a_blocked_run_is_shown_with_rule_observed_and_allowed(project, places):
 
 
 def test_the_page_has_no_outside_address(project, places):
-    page = _page(project, places, samples={"features": [{"key": "a", "value": 0.5}]})
+    page = _page(project, places, samples={"features/departures": [{"key": "a", "value": 0.5}]})
     assert OUTSIDE.findall(page) == []
 
 
