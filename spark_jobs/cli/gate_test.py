@@ -36,11 +36,12 @@ def try_gate(pipeline: str, table: str, seed: int, clean: int, env: str, *, as_j
     if code != EXIT_OK:
         explain(last, code, log, f"tidegate gate test {pipeline} {table} --seed {seed} --clean {clean} --env {env}")
         return code
-    show_json(facts) if as_json else _show(facts)
+    show_json(facts) if as_json else show_trial(facts)
     return EXIT_OK
 
 
-def _show(facts: dict[str, Any]) -> None:
+def show_trial(facts: dict[str, Any]) -> None:
+    """A trial's facts for people."""
     mutants = facts["mutants"]
     rows = [[f"{m['number']} {m['name']}", m["hour"], m["outcome"], ", ".join(m["rules"])] for m in mutants]
     show_table("", ["fault", "hour", "outcome", "caught by"], rows)

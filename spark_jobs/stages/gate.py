@@ -25,6 +25,8 @@ from spark_jobs.stages.work import Work
 from spark_jobs.verdict import MASKED, RuleResult
 
 DUPLICATE = "duplicate"  # not a fault: the same key again in one drop, of which the last line counts
+_REPEAT = "repeat number"  # no column of a table can have a blank in its name
+_ORIGIN = frozenset({"file", "line", "drop_sha256", "arrived_at", "known_at", "raw", "fault"})
 
 
 @dataclass(frozen=True)
@@ -48,24 +50,35 @@ def split(
     faults: Mapping[str, Column],
     built: Mapping[str, Column],
 ) -> Judged:
-    """`frame` with column broken, cached and counted in one pass; the last line of a repeated key is kept."""
+    """`frame` with column broken, cached and counted in one pass; the last line of a repeated key is kept.
+
+    Rules on uniqueness look at one of the lines that say the same: a repeated line is no contradiction.
+    """
     suite = work.pipeline.suites[table.removeprefix("silver/")]
-    tests, errors = suites.row_tests(frame, suite.row_rules, "hour")
+    frame = _with_repeats(frame, suite)
+    tests, errors = suites.row_tests(frame, suite.row_rules, ["hour", _REPEAT])
     own = {**faults, **built}
     rows = split_rows(frame, {**own, **{rule: test.broken for rule, test in tests.items()}})
-    copies = F.row_number().over(_copies(rows, key))
-    doubled = (F.size(BROKEN) == 0) & (F.col("_copy") > 1)
-    rows = rows.withColumn("_copy", copies)
-    rows = rows.withColumn(BROKEN, F.when(doubled, F.array(F.lit(DUPLICATE))).otherwise(F.col(BROKEN))).drop("_copy")
-    rows = rows.persist()
+    doubled = (F.size(BROKEN) == 0) & ((F.col("_copy") > 1) | (F.col(_REPEAT) > 1))
+    rows = rows.withColumn("_copy", F.row_number().over(_latest(rows, "hour", *key, F.size(BROKEN) == 0)))
+    rows = rows.withColumn(BROKEN, F.when(doubled, F.array(F.lit(DUPLICATE))).otherwise(F.col(BROKEN)))
+    rows = rows.drop("_copy", _REPEAT).persist()
     ids = [*own, *tests, DUPLICATE]
     tallies = measures.read_tallies(measures.hour_measures(rows, ids, []), ids, [])
     return Judged(table, suite, rows, tallies, list(own), errors, list(key))
 
 
-def _copies(rows: DataFrame, key: Sequence[str]) -> WindowSpec:
+def _with_repeats(rows: DataFrame, suite: Suite) -> DataFrame:
+    """Rows with the number of each among those of its hour that say the same, from the last; 1 where no rule asks."""
+    if not any(CATALOGUE[rule.type].windowed for rule in suite.row_rules):
+        return rows.withColumn(_REPEAT, F.lit(1))
+    said = [name for name in rows.columns if name not in _ORIGIN and not name.startswith("_")]
+    return rows.withColumn(_REPEAT, F.row_number().over(_latest(rows, *said)))
+
+
+def _latest(rows: DataFrame, *alike: str | Column) -> WindowSpec:
     order = [F.col(name).desc() for name in ("line", "file") if name in rows.columns]
-    return Window.partitionBy("hour", *key, F.size(BROKEN) == 0).orderBy(*(order or [F.col("known_at").desc()]))
+    return Window.partitionBy(*alike).orderBy(*(order or [F.col("known_at").desc()]))
 
 
 def judge(work: Work, judged: Judged, scope: str, extra: Sequence[RuleResult] = ()) -> None:

@@ -51,18 +51,29 @@ def _table(work: Work, name: str, table: SilverTable, before: dict[datetime, int
     work.accounts[name] = account_totals(accounts)
     slim = replace(judged, split=without_bronze(judged.split, table))
     drifted = type_drift(judged) if work.pipeline.sources.sources[table.source].drift == "refuse" else []
-    rows_of = {account.hour: account.manifest for account in accounts}
+    rows_of = {one.hour: one.manifest for one in accounts}
     volume = volume_result(table.volume, rows_of, {**before, **rows_of})
     whole = [_drop_readable(bronze, len(accounts)), *account_results(accounts), volume]
     gate.judge(work, slim, "silver", [*whole, *drifted])
     return [account_row(name, drops[a.hour], a, work.known[a.hour]) for a in accounts]
 
 
-def judged_rows(work: Work, name: str, bronze: DataFrame) -> gate.Judged:
-    """Lines of drops -> rows of silver table `name`, typed, looked up and split by its rules; bronze columns still there."""
+def keys_of(work: Work, name: str, bronze: DataFrame) -> DataFrame:
+    """Lines of drops -> the keys of silver table `name` in them, each once."""
+    table = work.pipeline.silver[name]
+    rows, _ = _typed(bronze.where(F.col("line") > 0), table, work.pipeline.sources.sources[table.source].nulls)
+    return rows.select(*table.key).distinct()
+
+
+def judged_rows(work: Work, name: str, bronze: DataFrame, keys: DataFrame | None = None) -> gate.Judged:
+    """Lines of drops -> rows of silver table `name`, typed, looked up and split by its rules; bronze columns still there.
+
+    `keys`: rows of other keys are left out.
+    """
     table = work.pipeline.silver[name]
     lines = bronze.where(F.col("line") > 0)
     rows, faults = _typed(lines, table, work.pipeline.sources.sources[table.source].nulls)
+    rows = rows if keys is None else rows.join(F.broadcast(keys), table.key, "left_semi")
     rows = _looked_up(work, rows, table)
     columns = {column: F.col(column) for column in table.columns}
     rows = rows.withColumn("event_at", transforms.apply(table.event_at, columns, f"tables.yaml: {name}.event_at"))

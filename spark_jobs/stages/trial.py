@@ -6,34 +6,29 @@ Everything lies in a scratch folder and nothing is published. Which hours, and w
 from __future__ import annotations
 
 import time
-from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import structlog
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
 
 from spark_jobs.config.columns import silver_order
 from spark_jobs.config.environment import Environment, Places
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.invocation import HOUR, Invocation
 from spark_jobs.ledger import Ledger
-from spark_jobs.quality import decide, suites
 from spark_jobs.quality.split import good_rows
-from spark_jobs.sources.drops import Drop, find_drops, known_at
-from spark_jobs.sources.files import read_drops
-from spark_jobs.stages import gate, silver
+from spark_jobs.stages import silver
 from spark_jobs.stages.trial_drops import Drawn, Upstream, draw, trial_conf
+from spark_jobs.stages.trial_gate import hours_seen, lines_of
 from spark_jobs.stages.work import Work
-from spark_jobs.trial.outcome import Seen, judgement
+from spark_jobs.trial.outcome import judgement
 from spark_jobs.trial.report import Trial
 from spark_jobs.trial.roles import roles_of
-from spark_jobs.verdict import RuleResult
 
 log = structlog.get_logger()
 
@@ -63,10 +58,11 @@ def run(
         for hour in [*drawn.bad, *drawn.clean]:
             upstream.land(folder / "good", source, hour, upstream.drop(source, hour))
     with _stage("look_ups"):
-        _look_ups(work, upstream, table, folder / "looked_up", [*drawn.bad, *drawn.clean])
+        _look_ups(work, upstream, table, folder, drawn)
     with _stage("gate"):
-        bad = _seen(work, table, folder / "bad", drawn.bad)
-        clean = _seen(work, table, folder / "good", [*drawn.bad, *drawn.clean])
+        usual = upstream.before(source, [*drawn.bad, *drawn.clean], silver_table.volume.weeks)
+        bad = hours_seen(work, table, folder / "bad", drawn.bad, usual)
+        clean = hours_seen(work, table, folder / "good", [*drawn.bad, *drawn.clean], usual)
     judged = [
         judgement(one, hour, tuple(roles.typed[name] for name in mutant.columns), clean[hour], bad[hour])
         for hour, (one, mutant) in drawn.bad.items()
@@ -101,85 +97,25 @@ def _needed(pipeline: Pipeline, table: str, hours: Collection[datetime]) -> dict
     return {name: needed[name] for name in silver_order(pipeline.silver) if name in needed}
 
 
-def _look_ups(work: Work, upstream: Upstream, table: str, landing: Path, hours: Collection[datetime]) -> None:
-    """Stage what an hourly run of any of `hours` would find in the tables that `table` looks up, all of it good."""
-    for name, wanted in _needed(work.pipeline, table, hours).items():
-        settings = work.pipeline.silver[name]
+def _look_ups(work: Work, upstream: Upstream, table: str, folder: Path, drawn: Drawn) -> None:
+    """Stage what an hourly run of any drawn hour would find in the tables that `table` looks up, all of it good.
+
+    Rows of keys that stand in no drawn drop are left out: nobody asks for them, and they are nine of ten.
+    """
+    hours = [*drawn.bad, *drawn.clean]
+    needed = _needed(work.pipeline, table, hours)
+    if len(needed) == 1:
+        return
+    drops = [lines_of(work, table, folder / "bad", drawn.bad), lines_of(work, table, folder / "good", hours)]
+    keys = reduce(DataFrame.union, [silver.keys_of(work, table, lines) for _, lines in drops]).persist()
+    for name, wanted in needed.items():
+        source = work.pipeline.silver[name].source
         if name == table:
             continue
         for hour in sorted(wanted):
-            upstream.land(landing, settings.source, hour, upstream.drop(settings.source, hour))
-        _, _, judged = _judged(work, name, landing, wanted)
-        rows = good_rows(silver.without_bronze(judged.split, settings))
+            upstream.land(folder / "looked_up", source, hour, upstream.drop(source, hour))
+        judged = silver.judged_rows(work, name, lines_of(work, name, folder / "looked_up", wanted)[1], keys)
+        rows = good_rows(silver.without_bronze(judged.split, work.pipeline.silver[name]))
         work.lake.stage(f"silver/{name}", rows, min(wanted), max(wanted) + HOUR)
         judged.split.unpersist()
-
-
-def _judged(
-    work: Work, name: str, landing: Path, hours: Collection[datetime]
-) -> tuple[dict[datetime, Drop], DataFrame, gate.Judged]:
-    """The drops of silver table `name` below `landing`, their lines, and these as its rows, split by its rules."""
-    source = work.pipeline.silver[name].source
-    conf = work.pipeline.sources.sources[source]
-    found = find_drops(work.pipeline.sources, landing, source, sorted(hours))
-    work.known.update({hour: known_at(drop, conf.grace) for hour, drop in found.items()})
-    lines = read_drops(work.spark, list(found.values()), conf).persist()
-    return found, lines, silver.judged_rows(work, name, lines)
-
-
-def _seen(work: Work, table: str, landing: Path, hours: Collection[datetime]) -> dict[datetime, Seen]:
-    """Each hour below `landing` as the gate of `table` sees it, by itself, as in an hourly run."""
-    found, lines, judged = _judged(work, table, landing, hours)
-    broken, settings = _by_hour(lines.where("line = 0"), ["file", "fault"]), work.pipeline.silver[table]
-    good = good_rows(silver.without_bronze(judged.split, settings))
-    readable, columns = _by_hour(good, list(settings.columns)), list(settings.columns)
-    shapes = _shapes(work, judged, good, {hour: len(readable[hour]) for hour in hours})
-    tallies = {tally.hour: tally for tally in judged.tallies}
-    seen = {}
-    for hour in hours:
-        tally, rows = tallies.get(hour), readable[hour]
-        keys = {tuple(row[columns.index(name)] for name in judged.key) for row in rows}
-        account = silver.account(hour, found[hour].rows, tally)
-        results = [
-            *gate.row_results(judged, [tally] if tally else []), *shapes[hour],
-            decide.key_result(judged.key, len(rows) - len(keys), len(rows)),
-            decide.readable_result(broken[hour], 1), *decide.account_results([account]),
-            *_drift(work, judged, hour),
-        ]  # fmt: skip
-        verdict = decide.decide(judged.table, "silver", judged.suite, results)
-        counts = tally.broken if tally else {}
-        held_by = {rule: rows for rule, rows in counts.items() if rows and rule != gate.DUPLICATE}
-        seen[hour] = Seen(verdict, Counter(rows), account.quarantined, held_by)
-    judged.split.unpersist()
-    lines.unpersist()
-    return seen
-
-
-def _by_hour(rows: DataFrame, columns: list[str]) -> defaultdict[datetime, list[tuple[Any, ...]]]:
-    """The rows of each hour on the driver: those of a trial's hours, some thousands."""
-    found: defaultdict[datetime, list[tuple[Any, ...]]] = defaultdict(list)
-    for hour_s, *values in rows.select(F.unix_seconds("hour"), *columns).collect():
-        found[datetime.fromtimestamp(hour_s, UTC)].append(tuple(values))
-    return found
-
-
-def _shapes(
-    work: Work, judged: gate.Judged, good: DataFrame, rows: dict[datetime, int]
-) -> dict[datetime, list[RuleResult]]:
-    """Hour rules and batch rules of each hour; an hourly run's interval is the hour."""
-    tallies, working, errors = gate.hour_tallies(good, judged.suite.hour_rules)
-    told = {}
-    for hour, count in rows.items():
-        own = [tally for tally in tallies if tally.hour == hour]
-        told[hour] = [*decide.hour_results(working, own, [hour]), *errors]
-        if judged.suite.batch_rules:
-            told[hour] += suites.validate(good.where(F.col("hour") == F.lit(hour)), judged.suite.batch_rules, count)
-    return told
-
-
-def _drift(work: Work, judged: gate.Judged, hour: datetime) -> list[RuleResult]:
-    source = work.pipeline.silver[judged.suite.table].source
-    if work.pipeline.sources.sources[source].drift != "refuse":
-        return []
-    tallies = [tally for tally in judged.tallies if tally.hour == hour]
-    return silver.type_drift(replace(judged, split=judged.split.where(F.col("hour") == F.lit(hour)), tallies=tallies))
+    keys.unpersist()

@@ -14,6 +14,7 @@ from spark_jobs.config.replay import ReplayConf, Trial
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.errors import UsageError, nearest
 from spark_jobs.invocation import HOUR, format_hour, hours_between
+from spark_jobs.quality.decide import same_hours
 from spark_jobs.sources.replay import clean_texts, deliver
 from spark_jobs.trial.delivery import Delivery, delivery
 from spark_jobs.trial.draw import clean_hours, hour_of_a_row
@@ -70,6 +71,14 @@ class Upstream:
         """Number of rows by hour."""
         dated = self._conf.sources[source].hour
         return {hour: self._texts[source].of_hour(hour)[1] if dated else SOME_ROWS for hour in hours}
+
+    def before(self, source: str, hours: Iterable[datetime], weeks: int) -> dict[datetime, int]:
+        """Rows of the hours against which the volume of `hours` is judged, as the accounts of a lake would have them.
+
+        None of a source without hours: its drops are mostly empty, and those of a trial are made up.
+        """
+        wanted = {at for hour in hours for at in same_hours(hour, weeks) if self._conf.start <= at < self._conf.end}
+        return self.rows(source, sorted(wanted)) if self._conf.sources[source].hour else {}
 
     def known(self, source: str, column: str) -> frozenset[str]:
         """All values that the history has in a delivered column."""
