@@ -52,8 +52,9 @@ test: lint ## lint, then every test
 test-long: setup ## what takes an hour: a million schedules, a driver killed at every failpoint on a real JVM
 	@TIDEGATE_TEST_HEAP_MB=4096 $(BIN)/pytest -m long
 
-bench: setup ## CPU seconds of a year of drops, beside DuckDB on the same files; about ten minutes
+bench: setup ## CPU seconds of a year of drops beside DuckDB, and of the gate beside a scan; about ten minutes
 	@PYTHONPATH=. $(BIN)/python bench/ingest.py --data $(DATA)/bench
+	@PYTHONPATH=. $(BIN)/python bench/gate.py --data $(DATA)/bench
 
 test-demo-kills: setup ## the demo killed once in each stage, started again, compared with the last make demo
 	@$(BIN)/python tests/faults/kill_demo.py

@@ -12,14 +12,13 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import psutil
+from measure import Rows, add, measured, table
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -37,23 +36,6 @@ from spark_jobs.transforms.columns import typed
 
 NAME = "nycflights13"
 SOURCES = ("departures", "schedules", "weather")
-Rows = list[tuple[str, float, float, int]]  # what, CPU seconds, wall seconds, rows
-
-
-def tree_cpu() -> float:
-    """CPU seconds of this process and all that it started, those that have ended included."""
-    here = psutil.Process()
-    return sum(sum(process.cpu_times()[:4]) for process in (here, *here.children(recursive=True)))
-
-
-@contextmanager
-def measured(rows: Rows, what: str) -> Iterator[list[int]]:
-    """Add what the block took; it puts the number of rows into the list."""
-    count: list[int] = []
-    cpu, wall = tree_cpu(), time.monotonic()
-    yield count
-    rows.append((what, tree_cpu() - cpu, time.monotonic() - wall, sum(count)))
-    print(f"  {what:<52} {rows[-1][1]:7.1f} CPU s {rows[-1][2]:7.1f} s {rows[-1][3]:>9} rows", flush=True)
 
 
 def day_drops(drops: dict[datetime, Drop], folder: Path) -> list[Drop]:
@@ -120,8 +102,7 @@ def duckdb_on(rows: Rows, what: str, folder: Path, form: str) -> None:
         [sys.executable, "-c", DUCKDB, str(folder), form], check=True, stdout=subprocess.PIPE, text=True
     )
     cpu, count = said.stdout.split()
-    rows.append((what, float(cpu), time.monotonic() - began, int(count)))
-    print(f"  {what:<52} {float(cpu):7.1f} CPU s {rows[-1][2]:7.1f} s {count:>9} rows", flush=True)
+    add(rows, what, float(cpu), time.monotonic() - began, int(count))
 
 
 def main() -> None:
@@ -156,10 +137,7 @@ def main() -> None:
     with measured(rows, "ours: the same; a file a day") as count:
         count.append(read_typed(spark, pipeline, daily))
     stages(spark, rows, data, start, end)
-    print("\n| what | CPU s | of DuckDB | s | rows |\n|---|---|---|---|---|")
-    for what, cpu, wall, number in rows:
-        peer = rows[2][1] if "a day" in what else rows[0][1]
-        print(f"| {what} | {cpu:.1f} | {cpu / peer:.1f} | {wall:.1f} | {number:,} |")
+    table(rows, {0: (0, 1, 4, 5), 2: (2, 3)}, "of DuckDB", {})
 
 
 def stages(spark: SparkSession, rows: Rows, data: Path, start: datetime, end: datetime) -> None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from spark_jobs import plan
 from spark_jobs.cli.output import note, show_json
+from spark_jobs.cli.planning import checks_line
 from spark_jobs.config import load_environment, load_pipeline, project_folder
 from spark_jobs.config.load import check_channels
 from spark_jobs.config.replay import ReplayConf
@@ -35,6 +36,8 @@ LAST_LINES = 12
 def run_step(pipeline: str, step: str, start: str, end: str, dag_run: str, env: str, *, as_json: bool) -> int:
     """Run one step; its exit code. The result line goes to stdout, progress to stderr."""
     call = _call(pipeline, step, start, end, dag_run, env)
+    if step == "prepare":
+        note(checks_line(pipeline, env))
     code, result = submit(call)
     show_result(result, as_json=as_json)
     return code
@@ -45,6 +48,8 @@ def run_backfill(pipeline: str, start: str, end: str, dag_run: str, env: str, *,
     for step in ("prepare", "publish_and_score"):
         call = _call(pipeline, step, start, end, dag_run, env)
         note(f"{step}: {call.hours} hours from {format_hour(call.start)} to {format_hour(call.end)}")
+        if step == "prepare":
+            note(checks_line(pipeline, env))
         code, result = submit(call)
         show_result(result, as_json=as_json)
         if code != EXIT_OK:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from spark_jobs import plan
+from spark_jobs.cli.look import lake_root
 from spark_jobs.cli.output import show_json
 from spark_jobs.config import load_environment, load_pipeline
 from spark_jobs.config.agree import columns_of, feature_columns
@@ -73,6 +74,12 @@ def checks(root: Path, pipeline: Pipeline) -> dict[str, Any]:
     number = sum(len(suite.rules) for suite in pipeline.suites.values())
     since = {"added": added, "removed": removed, "rewritten": changed} if before else "nothing was judged yet"
     return {"now": number, "change since the last run": since}
+
+
+def checks_line(pipeline: str, env: str) -> str:
+    """How many rules judge the pipeline's tables, and which came or went since the last run: lost checks are noticed."""
+    facts = checks(lake_root(pipeline, env), load_pipeline(pipeline))
+    return f"checks: {facts['now']}; since the last run {_shown(facts['change since the last run'])}"
 
 
 def _last_verdicts(root: Path) -> dict[str, tuple[set[str], str]]:

@@ -201,12 +201,12 @@ def volume_result(conf: Volume, rows: Mapping[datetime, int], past: Mapping[date
     """`volume`: the rows of each hour's drop against the median of the same hour of the weeks before.
 
     `past` has the rows of the hours before by hour, those of the interval itself included. An hour is judged when at
-    least two of its weeks are known and their median reaches `conf.min_rows`; `bad` and `total` count hours.
+    most one of its weeks is unknown and the median of the others reaches `conf.min_rows`; `bad` and `total` count hours.
     """
     judged, broken = 0, []
     for hour, count in sorted(rows.items()):
         weeks = [past[at] for at in same_hours(hour, conf.weeks) if at in past]
-        expected = statistics.median(weeks) if len(weeks) >= 2 else 0
+        expected = statistics.median(weeks) if len(weeks) >= max(2, conf.weeks - 1) else 0
         if expected >= conf.min_rows:
             judged += 1
             if not conf.at_least * expected <= count <= conf.at_most * expected:

@@ -6,7 +6,7 @@ Values of rows appear as at most 3 short examples a rule; nothing else of the da
 from __future__ import annotations
 
 from spark_jobs.quality.words import bounded
-from spark_jobs.verdict import RuleResult, Verdict
+from spark_jobs.verdict import Outcome, RuleResult, Verdict
 
 MAX_LINES = 12
 _MAX_RULES = 3  # of up to three lines each, between one line above and two below
@@ -31,7 +31,9 @@ def _rule_lines(table: str, rule: RuleResult) -> list[str]:
     where = f"{table}.{rule.column}" if rule.column else table
     head = f"{rule.outcome} {where}, rule {rule.rule}: {rule.observed}"
     lines = [bounded(f"{head} (bad {rule.bad} of {rule.total})" if rule.total else head, _MAX_LINE)]
-    if rule.allowed:
+    if rule.outcome is Outcome.ERROR:
+        lines.append("    the rule is broken, not the data: mend it in expectations/, then run the interval again")
+    elif rule.allowed:
         lines.append("    allowed: " + bounded(rule.allowed, _MAX_LINE - 13))
     if rule.examples:
         lines.append("    examples: " + bounded(", ".join(rule.examples[:3]), _MAX_LINE - 14))

@@ -36,8 +36,8 @@ from tests.spark.visits import (
     write_history,
 )  # fmt: skip
 
-DAY, TWO_DAYS, MONTH = (24, 3), (48, 6), (720, 6)  # hours, and of how many one has a bad drop
-DAY_SEED = 930565686  # every run compares this day; the longer ones take the seed of their run
+TWO_DAYS, MONTH = (48, 6), (720, 6)  # hours, and of how many one has a bad drop
+SEED = 930565686  # every run compares these two days; the long ones take the seed of their run
 
 
 @dataclass(frozen=True)
@@ -70,15 +70,15 @@ class Both:
 
 @pytest.fixture(
     scope="module",
-    params=[DAY, pytest.param(TWO_DAYS, marks=pytest.mark.long), pytest.param(MONTH, marks=pytest.mark.long)],
-    ids=["a_day", "two_days", "a_month"],
+    params=[(SEED, *TWO_DAYS), *(pytest.param((None, *long), marks=pytest.mark.long) for long in (TWO_DAYS, MONTH))],
+    ids=["two_days", "two_other_days", "a_month"],
 )
 def both(
     request: pytest.FixtureRequest, spark: SparkSession, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Both]:
     """The lakes; while in force, the harbour's history is an installed package."""
-    (hours, slot), folder = request.param, tmp_path_factory.mktemp("harbour")
-    seed = DAY_SEED if request.param == DAY else int(os.environ["TIDEGATE_SEED"])
+    (fixed, hours, slot), folder = request.param, tmp_path_factory.mktemp("harbour")
+    seed = fixed or int(os.environ["TIDEGATE_SEED"])
     write_history(folder / "harbour_history", seed, hours)
     upstream = Upstream(folder / "upstream", seed, hours, slot)
     hourly, bulk = (Harbour(folder / name, spark) for name in ("hourly", "bulk"))

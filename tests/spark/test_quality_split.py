@@ -37,7 +37,7 @@ def test_without_rules_every_row_is_good(spark):
     assert broken(split_rows(rides(spark, ("ok", NOON, NOON, 5.0, "n")), {})) == {"ok": []}
 
 
-def test_N9_null_in_the_key_or_in_a_required_column_nan_and_infinity_are_broken(spark):
+def test_G3_N9_null_in_the_key_or_in_a_required_column_nan_and_infinity_are_broken(spark):
     rows = rides(
         spark, ("ok", NOON, NOON, None, "n"), (None, NOON, NOON, 1.0, "n"), ("empty", NOON, NOON, 1.0, None),
         ("nan", NOON, NOON, float("nan"), "n"), ("inf", NOON, NOON, float("-inf"), "n"),

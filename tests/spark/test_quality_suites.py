@@ -157,13 +157,15 @@ def test_each_batch_type_passes_and_fails_on_the_whole_interval(spark, type_):
     assert results[1].allowed.endswith("judged on the whole interval")
 
 
-def test_every_row_type_splits_the_rows_that_plain_gx_counts(spark):
-    frame = spark.createDataFrame(random_rows(1, count=60), COLUMNS)
+@pytest.mark.parametrize("rows", [random_rows(1, count=60), random_rows(2, count=7), []], ids=["many", "few", "none"])
+def test_G3_every_row_type_splits_the_rows_that_plain_gx_counts(spark, rows):
+    """Nulls, NaN and empty texts among the values."""
+    frame = spark.createDataFrame(rows, COLUMNS)
     rules = [row_rule(t, *a) for t, a in ROW_ARGS.items()]
     assert split_counts(frame, rules) == plain_gx(frame, rules)
 
 
-def test_an_all_null_column_breaks_only_what_plain_gx_says(spark):
+def test_G2_an_all_null_column_breaks_only_what_plain_gx_says(spark):
     frame = spark.createDataFrame([(NOON, None, None, None, None, None, None)] * 3, COLUMNS)
     rules = [row_rule(t, *a) for t, a in ROW_ARGS.items()]
     counted = split_counts(frame, rules)
@@ -201,7 +203,7 @@ def test_bulk_and_single_hour_give_equal_verdicts_for_every_hour_type(spark):
     assert outcomes == {Outcome.PASS, Outcome.FAIL}
 
 
-def test_an_empty_hour_does_not_pass_a_row_count_rule(spark):
+def test_G1_an_empty_hour_does_not_pass_a_row_count_rule(spark):
     rules = [hour_rule("expect_table_row_count_to_be_between", None, {"min_value": 1}),
              hour_rule("expect_column_mean_to_be_between", "a", {"min_value": 1})]  # fmt: skip
     results = suites.validate(spark.createDataFrame([], COLUMNS), rules, 0)
@@ -218,7 +220,7 @@ def test_an_empty_hour_does_not_pass_a_row_count_rule(spark):
         ("s", "expect_column_mean_to_be_between", {"min_value": 1}, "column 's' is string"),
     ],
 )
-def test_a_check_that_cannot_work_is_an_error_and_never_bad_data(spark, where, type_, args, told):
+def test_G5_a_check_that_cannot_work_is_an_error_and_never_bad_data(spark, where, type_, args, told):
     frame = spark.createDataFrame([(NOON, 1, 1, 1.0, "AA", "BB", None)], COLUMNS)
     broken = hour_rule(type_, where, args)
     assert [(r.outcome, told in r.observed) for r in suites.validate(frame, [broken], 1)] == [(Outcome.ERROR, True)]
@@ -228,7 +230,7 @@ def test_a_check_that_cannot_work_is_an_error_and_never_bad_data(spark, where, t
         assert [(r.outcome, told in r.observed) for r in errors] == [(Outcome.ERROR, True)]
 
 
-def test_a_check_that_breaks_inside_gx_is_an_error_and_the_others_keep_their_results(spark):
+def test_G5_a_check_that_breaks_inside_gx_is_an_error_and_the_others_keep_their_results(spark):
     frame = spark.createDataFrame([(NOON, 1, 1, 1.0, "AA", "BB", None)], COLUMNS)
     type_, args = "expect_column_values_to_match_regex_list", {"regex_list": ["A"], "match_on": "all"}
     good = hour_rule("expect_column_max_to_be_between", "a", {"max_value": 1})

@@ -18,6 +18,7 @@ from deltalake import write_deltalake
 from http_upstream import TOKEN, Answer, Server
 
 from spark_jobs.cli.output import show_table
+from spark_jobs.cli.planning import checks_line
 from spark_jobs.config import load_pipeline
 from spark_jobs.errors import EXIT_OK, EXIT_REFUSED, EXIT_RETRY, EXIT_USAGE, UsageError
 from spark_jobs.invocation import HOUR, Invocation
@@ -72,6 +73,10 @@ def test_plan_tells_hours_tables_schema_changes_and_checks_and_leaves_the_lake_a
     assert facts["checks"]["change since the last run"] == {
         "added": ["silver/weather.pressure"], "removed": ["silver/weather.old_rule"], "rewritten": [],
     }  # fmt: skip
+    assert checks_line("nycflights13", "local") == (
+        f"checks: {facts['checks']['now']}; since the last run added: silver/weather.pressure;"
+        " removed: silver/weather.old_rule; rewritten: none"
+    )
     assert "+dew_point_f" in facts["schema_changes"][WEATHER]
     assert "+origin" not in facts["schema_changes"][WEATHER]
 

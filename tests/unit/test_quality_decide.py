@@ -49,7 +49,7 @@ def test_a_warning_rule_over_budget_warns_and_a_built_in_rule_blocks():
     assert [(r.outcome, r.column) for r in results] == [(Outcome.WARN, "wait_min"), (Outcome.FAIL, "wait_min")]
 
 
-def test_a_row_rule_that_was_not_counted_is_an_error_and_not_a_pass():
+def test_G6_a_row_rule_that_was_not_counted_is_an_error_and_not_a_pass():
     assert row_results([WAIT], [HourTally(NOON, 10, 10)])[0].outcome is Outcome.ERROR
 
 
@@ -61,11 +61,11 @@ def test_an_hour_rule_names_its_first_broken_hour_and_counts_hours():
 
 
 @pytest.mark.parametrize("value", [None, float("nan")])
-def test_a_measure_of_nothing_breaks_its_rule_so_that_an_all_null_column_is_seen(value):
+def test_G2_a_measure_of_nothing_breaks_its_rule_so_that_an_all_null_column_is_seen(value):
     assert hour_results([MEAN], [HourTally(NOON, 5, 5, {}, {"mean_wait": value})], [NOON])[0].outcome is Outcome.WARN
 
 
-def test_an_hour_without_rows_is_judged_by_row_count_rules_alone():
+def test_G1_an_hour_without_rows_is_judged_by_row_count_rules_alone():
     results = hour_results([MEAN, COUNT], [], [NOON])
     assert [result.outcome for result in results] == [Outcome.PASS, Outcome.FAIL]
 
@@ -80,7 +80,7 @@ def test_an_hour_without_rows_is_judged_by_row_count_rules_alone():
         (Account(NOON, 0, 3), (Outcome.FAIL, Outcome.PASS)),
     ],
 )
-def test_rows_add_up_and_an_empty_hour_needs_a_manifest_that_says_so(account, outcomes):
+def test_G1_rows_add_up_and_an_empty_hour_needs_a_manifest_that_says_so(account, outcomes):
     assert tuple(result.outcome for result in account_results([account])) == outcomes
 
 
@@ -93,7 +93,7 @@ def test_a_doubled_key_blocks():
     assert key_result(["ride"], 2, 10, ["r1"]).outcome is Outcome.FAIL
 
 
-def test_a_declared_rule_without_exactly_one_result_makes_the_verdict_an_error():
+def test_G6_a_declared_rule_without_exactly_one_result_makes_the_verdict_an_error():
     once = row_results([WAIT], [wait_tally(NOON, 20, 0)])
     assert decide("rides", "silver", SUITE, once).outcome is Outcome.PASS
     assert decide("rides", "silver", SUITE, []).outcome is Outcome.ERROR
@@ -145,3 +145,13 @@ def test_what_a_verdict_shows_of_a_sensitive_column_is_masked_and_counts_stay():
     plain = decide("silver/rides", "silver", suite, results).rules
     assert plain[0].examples == ("777",)
     assert plain[1].observed == "777"
+
+
+def test_G5_a_message_says_when_the_rule_is_broken_and_not_the_data():
+    told = message(decide("silver/rides", "silver", SUITE, []), "city", "one hour", 3, "look").splitlines()
+    assert told[1] == "ERROR silver/rides.wait_min, rule wait: 0 results; exactly 1 is due"
+    assert told[2] == "    the rule is broken, not the data: mend it in expectations/, then run the interval again"
+    good = message(
+        decide("silver/rides", "silver", SUITE, row_results([WAIT], [wait_tally(NOON, 20, 9)])), "", "", 3, ""
+    )
+    assert "the rule is broken" not in good

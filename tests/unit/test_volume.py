@@ -36,8 +36,8 @@ def test_a_table_may_say_that_it_blocks() -> None:
 
 @pytest.mark.parametrize(
     "past",
-    [{}, dict.fromkeys(same_hours(NOON, 1), 60), dict.fromkeys(same_hours(NOON, 4), 19), {NOON - HOUR: 60}],
-    ids=["nothing known", "one week known", "few rows are usual", "another hour"],
+    [{}, dict.fromkeys(same_hours(NOON, 2), 60), dict.fromkeys(same_hours(NOON, 4), 19), {NOON - HOUR: 60}],
+    ids=["nothing known", "two weeks known", "few rows are usual", "another hour"],
 )
 def test_an_hour_of_which_too_little_is_known_is_not_judged(past: dict[datetime, int]) -> None:
     told = volume_result(Volume(), {NOON: 0}, past)
