@@ -60,7 +60,7 @@ def run(
     with _stage("look_ups"):
         _look_ups(work, upstream, table, folder, drawn)
     with _stage("gate"):
-        usual = upstream.before(source, [*drawn.bad, *drawn.clean], silver_table.volume.weeks)
+        usual = upstream.before(source, [*drawn.bad, *drawn.clean], silver_table.volume)
         bad = hours_seen(work, table, folder / "bad", drawn.bad, usual)
         clean = hours_seen(work, table, folder / "good", [*drawn.bad, *drawn.clean], usual)
     judged = [

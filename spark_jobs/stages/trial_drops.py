@@ -11,6 +11,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from spark_jobs.config.replay import ReplayConf, Trial
+from spark_jobs.config.tables import Volume
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.errors import UsageError, nearest
 from spark_jobs.invocation import HOUR, format_hour, hours_between
@@ -72,13 +73,14 @@ class Upstream:
         dated = self._conf.sources[source].hour
         return {hour: self._texts[source].of_hour(hour)[1] if dated else SOME_ROWS for hour in hours}
 
-    def before(self, source: str, hours: Iterable[datetime], weeks: int) -> dict[datetime, int]:
+    def before(self, source: str, hours: Iterable[datetime], volume: Volume) -> dict[datetime, int]:
         """Rows of the hours against which the volume of `hours` is judged, as the accounts of a lake would have them.
 
         None of a source without hours: its drops are mostly empty, and those of a trial are made up.
         """
-        wanted = {at for hour in hours for at in same_hours(hour, weeks) if self._conf.start <= at < self._conf.end}
-        return self.rows(source, sorted(wanted)) if self._conf.sources[source].hour else {}
+        asked = {at for hour in hours for at in same_hours(hour, volume.weeks, volume.zone)}
+        wanted = [at for at in sorted(asked) if self._conf.start <= at < self._conf.end]
+        return self.rows(source, wanted) if self._conf.sources[source].hour else {}
 
     def known(self, source: str, column: str) -> frozenset[str]:
         """All values that the history has in a delivered column."""
