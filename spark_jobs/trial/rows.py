@@ -81,9 +81,11 @@ def one_code_missing(case: Case) -> Mutant | None:
 
 
 def _by_code(case: Case, *, keep: bool) -> Mutant | None:
-    name = case.pick(case.roles.key_codes)
-    if name is None:
+    """The coarsest code of the key is taken, the one of fewest values: it tells where rows are from."""
+    values = {name: {row[name] for row in case.drop.rows} for name in case.roles.key_codes}
+    if not values:
         return None
+    name = min(values, key=lambda one: len(values[one]))
     value = case.chance.choice([row[name] for row in case.drop.rows if row[name] is not None])
     rows = [row for row in case.drop.rows if (row[name] == value) is keep]
     return case.with_rows(rows, name) if rows else None

@@ -180,6 +180,15 @@ def test_only_or_all_but_the_rows_of_one_code_are_delivered() -> None:
         assert shops == only + less  # both draw the same row
 
 
+def test_the_coarsest_code_of_the_key_is_the_one_that_is_missing() -> None:
+    """Two codes in the key, twenty values and two: the second tells where rows are from."""
+    table = TABLE.model_copy(update={"key": ["city", "shop"]})
+    rows = tuple({**row, "city": f"C{at}"} for at, row in enumerate(rows_of(12)))
+    for number in (38, 39):
+        mutant = made(number, drop=replace(drop_of(12), rows=rows), roles=roles_of(table))
+        assert mutant.columns == ("shop",)
+
+
 def test_facts_are_dealt_out_anew_and_keys_stay() -> None:
     rows = made(44).drop.rows
     assert [(row["placed"], row["shop"], row["note"]) for row in rows] == [
