@@ -327,6 +327,11 @@ def test_a_quote_is_not_closed_in_one_line() -> None:
     assert len(broken) == 1
 
 
+def test_a_fault_of_the_file_is_none_of_a_column() -> None:
+    assert {made(number).columns for number in range(26, 32)} == {()}
+    assert all(made(number).columns for number in (5, 6, 8, 20, 22, 32, 38, 44))
+
+
 def test_columns_are_missing_new_renamed_or_in_another_order() -> None:
     names = drop_of(12).names
     missing, added, reordered, renamed = (made(number).drop for number in (28, 29, 30, 31))
