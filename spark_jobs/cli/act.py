@@ -69,8 +69,7 @@ def submit(call: Invocation, *, again: bool = False) -> tuple[int, dict[str, obj
     The driver's stderr goes to a log file; its stage lines are shown as progress. Ctrl-C and TERM end the whole group.
     `again`: also when what it would do is there already.
     """
-    from spark_jobs.runtime import process_environment, spark_conf, submit_command
-    from spark_jobs.runtime.parent import die_with_parent
+    from spark_jobs.runtime import spark_conf, submit_command
     from spark_jobs.stages.short import conclude_without_spark
 
     load_pipeline(call.pipeline)
@@ -87,6 +86,17 @@ def submit(call: Invocation, *, again: bool = False) -> tuple[int, dict[str, obj
         call.argv(), master=environment.spark.master, memory_mb=profile.memory_mb, conf=conf, name=name
     )
     log = places.data / "logs" / f"{call.pipeline}-{call.step}-{call.start:%Y%m%dT%H}-{call.end:%Y%m%dT%H}.log"
+    code, last, result = submitted(command, log)
+    if code != EXIT_OK:
+        explain(last, code, log, f"{call.command()} --dag-run {call.dag_run}")
+    return code, result
+
+
+def submitted(command: list[str], log: Path) -> tuple[int, deque[str], dict[str, object]]:
+    """Run a command of spark-submit to its end, its output in `log`: exit code, last lines, result line."""
+    from spark_jobs.runtime import process_environment
+    from spark_jobs.runtime.parent import die_with_parent
+
     log.parent.mkdir(parents=True, exist_ok=True)
     environ = {**os.environ, **process_environment(), "TIDEGATE_PROJECT": str(project_folder())}
     with log.open("w") as sink:
@@ -101,10 +111,7 @@ def submit(call: Invocation, *, again: bool = False) -> tuple[int, dict[str, obj
         )
         with _ends_with_us(process):
             last, result = _follow(process, sink)
-    code = process.returncode if process.returncode >= 0 else EXIT_BUG
-    if code != EXIT_OK:
-        _explain(call, code, last, log)
-    return code, result
+    return process.returncode if process.returncode >= 0 else EXIT_BUG, last, result
 
 
 def _follow(process: subprocess.Popen[str], sink: TextIO) -> tuple[deque[str], dict[str, object]]:
@@ -158,11 +165,12 @@ def _ends_with_us(process: subprocess.Popen[str]) -> Iterator[None]:
             process.wait()
 
 
-def _explain(call: Invocation, code: int, last: deque[str], log: Path) -> None:
+def explain(last: deque[str], code: int, log: Path, again: str) -> None:
+    """Say on stderr how a submitted command ended, and the command that repeats it."""
     for line in last:
         note(line)
     note(f"exit {code}; the whole log: {log}")
-    note(f"to repeat it: {call.command()} --dag-run {call.dag_run}")
+    note(f"to repeat it: {again}")
 
 
 def show_result(result: dict[str, object], *, as_json: bool) -> None:

@@ -218,8 +218,9 @@ def _suites(pipeline: Pipeline, name: str) -> Iterator[Clash]:
         group = table.removeprefix("features/")
         silver = table in pipeline.silver
         legal = (
-            silver_columns(pipeline, table) if silver else ["entity", "key", "as_of", *feature_columns(pipeline, group)]
-        )
+            [*silver_columns(pipeline, table), "hour"] if silver
+            else ["entity", "key", "as_of", *feature_columns(pipeline, group)]
+        )  # fmt: skip
         for index, rule in enumerate(suite.rules):
             at = ("rules", index)
             if rule.column:

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from spark_jobs.config.section import Duration, Name, Scalar, Section, TransformCall, UtcHour, not_yet
+from spark_jobs.config.section import Duration, Name, Scalar, Section, TransformCall, UtcHour, Zone, not_yet
 
 CalendarPart = Literal["hour", "weekday", "minute_of_day"]
 Metric = Literal["auc", "log_loss"]
@@ -39,19 +38,10 @@ class Calendar(Section):
     """Parts of an instant on a wall clock."""
 
     of: Name = Field(description="instant of the spine whose parts are taken, for example scheduled_at")
-    zone: str = Field(default="UTC", description="IANA time zone of the wall clock, for example America/New_York")
+    zone: Zone = Field(default="UTC", description="IANA time zone of the wall clock, for example America/New_York")
     parts: list[CalendarPart] = Field(
         min_length=1, description="hour (0-23), weekday (Monday 0 to Sunday 6), minute_of_day (0-1439)"
     )
-
-    @field_validator("zone")
-    @classmethod
-    def _known_zone(cls, zone: str) -> str:
-        try:
-            ZoneInfo(zone)
-        except (ZoneInfoNotFoundError, ValueError) as error:
-            raise ValueError(f"'{zone}' is not an IANA time zone; write one such as America/New_York") from error
-        return zone
 
 
 class Inputs(Section):

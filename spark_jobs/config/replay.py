@@ -5,14 +5,14 @@ Only demos and tests need this section; the replay knows no column but those tha
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
 
 from spark_jobs.config.drop_files import RelativePath
-from spark_jobs.config.section import Name, Section, UtcHour, _duration, _duration_text
+from spark_jobs.config.section import Name, Section, UtcHour, Zone, _duration, _duration_text
 from spark_jobs.config.sources import _columns
 
 
@@ -97,6 +97,32 @@ class ReplaySource(Section):
         return self
 
 
+class Trial(Section):
+    """Where `tidegate gate test` draws the hours that it changes and the clean ones; rules are written looking elsewhere."""
+
+    start: UtcHour = Field(alias="from", description="first hour drawn, UTC; example: 2013-07-01T00:00:00Z")
+    end: UtcHour = Field(
+        alias="to", description="first hour that is not drawn any more, UTC; example: 2014-01-01T00:00:00Z"
+    )
+    zone: Zone = Field(
+        description="zone whose wall-clock time an upstream might send as if it were UTC; example: America/New_York"
+    )
+    hard_days: list[date] = Field(
+        default=[],
+        description="days in UTC that are unlike others, though their data are good: a quarter of the clean hours is drawn"
+        " from them; example: [2013-07-01, 2013-12-10]",
+    )
+
+    @model_validator(mode="after")
+    def _days_inside(self) -> Trial:
+        if self.start >= self.end:
+            raise ValueError(f"from {self.start:%Y-%m-%dT%H} is not before to {self.end:%Y-%m-%dT%H}")
+        for day in self.hard_days:
+            if not self.start.date() <= day < self.end.date():
+                raise ValueError(f"hard_days: {day} is not inside {self.start:%Y-%m-%d} to {self.end:%Y-%m-%d}")
+        return self
+
+
 class ReplayConf(Section):
     """replay.yaml: every hour of [from, to) gets one drop of every source, also an empty one."""
 
@@ -111,9 +137,12 @@ class ReplayConf(Section):
     sources: dict[Name, ReplaySource] = Field(
         min_length=1, description="how each source of sources.yaml is made, by its name"
     )
+    trial: Trial | None = None
 
     @model_validator(mode="after")
     def _some_hour(self) -> ReplayConf:
         if self.start >= self.end:
             raise ValueError(f"from {self.start:%Y-%m-%dT%H} is not before to {self.end:%Y-%m-%dT%H}")
+        if self.trial and not self.start <= self.trial.start < self.trial.end <= self.end:
+            raise ValueError(f"trial: its hours do not lie inside {self.start:%Y-%m-%dT%H} to {self.end:%Y-%m-%dT%H}")
         return self

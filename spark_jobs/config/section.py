@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
@@ -65,6 +66,14 @@ def _utc_hour(value: object) -> datetime:
     return at
 
 
+def _zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise ValueError(f"'{value}' is not an IANA time zone; write one such as America/New_York") from error
+    return value
+
+
 Duration = Annotated[
     timedelta,
     BeforeValidator(_duration),
@@ -72,6 +81,7 @@ Duration = Annotated[
     Field(json_schema_extra={"kind": "duration"}),
 ]
 Name = Annotated[str, AfterValidator(_name)]
+Zone = Annotated[str, AfterValidator(_zone)]
 Variable = Annotated[str, AfterValidator(_variable)]  # of the environment, with a secret
 UtcHour = Annotated[datetime, BeforeValidator(_utc_hour)]
 Scalar = str | int | float | bool

@@ -47,7 +47,11 @@ class Rule(Section):
     id: Name = Field(description="name of the rule in verdicts, quarantine and alerts; unique in its file")
     type: str = Field(description="a Great Expectations type, such as expect_column_values_to_be_between")
     column: Name | None = Field(default=None, description="the column, for types that look at one")
-    columns: list[Name] = Field(default=[], description="the columns, for types that look at two or more")
+    columns: list[Name] = Field(
+        default=[],
+        description="the columns, for types that look at two or more; of a silver"
+        " table also event_at and hour, in whose drop the row came",
+    )
     args: dict[Name, Arg] = Field(default={}, description="the type's own arguments, such as {min_value: 0}")
     severity: Severity = Field(
         default="critical", description="critical blocks the publication; warning and info are reported"

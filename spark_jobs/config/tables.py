@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from spark_jobs.config.section import Duration, Name, Section, Severity, TransformCall
+from spark_jobs.config.section import Duration, Name, Section, Severity, TransformCall, Zone
 
 ColumnType = Literal["string", "int", "bigint", "double", "timestamp", "date", "boolean"]
 
@@ -58,6 +58,11 @@ class Volume(Section):
         default=20, ge=1,
         description="judged only where at least so many rows are expected; few vary too much; unit: rows",
     )  # fmt: skip
+    zone: Zone = Field(
+        default="UTC",
+        description="zone on whose wall clock the hours are the same, for rows that follow people's clocks; example:"
+        " America/New_York",
+    )
     severity: Severity = Field(default="warning", description="critical blocks the publication; warning and info tell")
 
 

@@ -9,8 +9,9 @@ import math
 import statistics
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from spark_jobs.config.suites import Rule, Suite
 from spark_jobs.config.tables import Volume
@@ -205,7 +206,7 @@ def volume_result(conf: Volume, rows: Mapping[datetime, int], past: Mapping[date
     """
     judged, broken = 0, []
     for hour, count in sorted(rows.items()):
-        weeks = [past[at] for at in same_hours(hour, conf.weeks) if at in past]
+        weeks = [past[at] for at in same_hours(hour, conf.weeks, conf.zone) if at in past]
         expected = statistics.median(weeks) if len(weeks) >= max(2, conf.weeks - 1) else 0
         if expected >= conf.min_rows:
             judged += 1
@@ -219,9 +220,10 @@ def volume_result(conf: Volume, rows: Mapping[datetime, int], past: Mapping[date
     return RuleResult("volume", outcome, "", observed, allowed, len(broken), len(rows), examples, _EVERY)
 
 
-def same_hours(hour: datetime, weeks: int) -> list[datetime]:
-    """The same hour of the week in the `weeks` weeks before, in UTC."""
-    return [hour - timedelta(weeks=back) for back in range(1, weeks + 1)]
+def same_hours(hour: datetime, weeks: int, zone: str = "UTC") -> list[datetime]:
+    """The same hour of the week in the `weeks` weeks before, as clocks on the wall of `zone` show it; in UTC."""
+    there = hour.astimezone(ZoneInfo(zone))  # a week back from an instant of a zone is a week on its clock
+    return [(there - timedelta(weeks=back)).astimezone(UTC) for back in range(1, weeks + 1)]
 
 
 def key_result(key: Sequence[str], doubled: int, rows: int, examples: Sequence[object] = ()) -> RuleResult:

@@ -86,16 +86,15 @@ def _expectation(rule: Rule) -> Expectation:
 
 
 def row_tests(
-    frame: DataFrame, rules: Sequence[Rule], hour: str | None = None
+    frame: DataFrame, rules: Sequence[Rule], within: Sequence[str] = ()
 ) -> tuple[dict[str, RowTest], list[RuleResult]]:
     """Great Expectations' own condition for each of `rules` (of row types), as Columns of `frame`; no row is read.
 
     A rule that cannot work on this frame (column missing, a bound of another type, a broken regular expression) has
     no test but an ERROR result, so that a broken check is never taken for bad data. Null handling is GX's: nulls are
-    broken under not-null only; NaN is broken under between. With `hour`, uniqueness is judged within that column.
+    broken under not-null only; NaN is broken under between. Uniqueness is judged within the columns `within`.
     """
     _context()
-    within = hour if hour in frame.columns else None
     faults = {rule.id: _misfit(frame, rule) for rule in rules}
     fitting = [rule for rule in rules if not faults[rule.id]]
     asked = {f"{rule.id}": rule for rule in fitting}
@@ -127,9 +126,9 @@ def _misfit(frame: DataFrame, rule: Rule) -> str:
         return f"Great Expectations refuses it: {bounded(' '.join(str(error).splitlines()[1:]))}"
 
 
-def row_conditions(frame: DataFrame, suite: Suite, hour: str | None = None) -> dict[str, Column]:
+def row_conditions(frame: DataFrame, suite: Suite, within: Sequence[str] = ()) -> dict[str, Column]:
     """Rule id -> Column, true on the rows of `frame` that break that row rule; rules that cannot work are left out."""
-    tests, _ = row_tests(frame, suite.row_rules, hour)
+    tests, _ = row_tests(frame, suite.row_rules, within)
     return {rule: test.broken for rule, test in tests.items()}
 
 
@@ -137,9 +136,9 @@ def _is_windowed(rule: Rule) -> bool:
     return CATALOGUE[rule.type].windowed
 
 
-def _compound(rule: Rule, within: str) -> Rule:
-    """Uniqueness with `within` (the hour) as a further column."""
-    columns = [within, *named_columns(rule)]
+def _compound(rule: Rule, within: Sequence[str]) -> Rule:
+    """Uniqueness with the columns `within` as further ones."""
+    columns = [*within, *named_columns(rule)]
     compound = {"type": "expect_compound_columns_to_be_unique", "column": None, "columns": columns}
     return rule.model_copy(update=compound)
 

@@ -82,6 +82,13 @@ def replay(
     return ReplayReport(len(hours), drops, rows, written)
 
 
+def deliver(landing: Path, source: str, form: str, hour: datetime, text: bytes, rows: int) -> None:
+    """Put one drop of `rows` rows below `landing` as `replay` would: packed, with a manifest that agrees, in time."""
+    folder = _Folder(landing / source / f"{hour:%Y-%m-%d}")
+    arrived = hour + HOUR + timedelta(minutes=ARRIVED_MINUTES)
+    folder.deliver(source, hour, f"{form}.gz", gzip.compress(text, compresslevel=1, mtime=0), rows, arrived, False)
+
+
 class _Folder:
     """One day of one source in the landing folder; knows which versions of each hour are there."""
 

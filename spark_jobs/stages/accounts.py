@@ -56,7 +56,7 @@ def rows_before(
         at
         for table in pipeline.silver.values()
         for hour in hours_between(start, end)
-        for at in same_hours(hour, table.volume.weeks)
+        for at in same_hours(hour, table.volume.weeks, table.volume.zone)
         if at < start
     }
     known: dict[str, dict[datetime, int]] = {name: {} for name in pipeline.silver}

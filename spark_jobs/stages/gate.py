@@ -13,7 +13,8 @@ import duckdb
 from pyspark.sql import Column, DataFrame, Window, WindowSpec
 from pyspark.sql import functions as F
 
-from spark_jobs.config.suites import Suite
+from spark_jobs.config.catalogue import CATALOGUE
+from spark_jobs.config.suites import Rule, Suite
 from spark_jobs.failpoints import failpoint
 from spark_jobs.invocation import hours_between
 from spark_jobs.quality import decide, measures, suites
@@ -24,6 +25,8 @@ from spark_jobs.stages.work import Work
 from spark_jobs.verdict import MASKED, RuleResult
 
 DUPLICATE = "duplicate"  # not a fault: the same key again in one drop, of which the last line counts
+_REPEAT = "repeat number"  # no column of a table can have a blank in its name
+_ORIGIN = frozenset({"file", "line", "drop_sha256", "arrived_at", "known_at", "raw", "fault"})
 
 
 @dataclass(frozen=True)
@@ -47,24 +50,35 @@ def split(
     faults: Mapping[str, Column],
     built: Mapping[str, Column],
 ) -> Judged:
-    """`frame` with column broken, cached and counted in one pass; the last line of a repeated key is kept."""
+    """`frame` with column broken, cached and counted in one pass; the last line of a repeated key is kept.
+
+    Rules on uniqueness look at one of the lines that say the same: a repeated line is no contradiction.
+    """
     suite = work.pipeline.suites[table.removeprefix("silver/")]
-    tests, errors = suites.row_tests(frame, suite.row_rules, "hour")
+    frame = _with_repeats(frame, suite)
+    tests, errors = suites.row_tests(frame, suite.row_rules, ["hour", _REPEAT])
     own = {**faults, **built}
     rows = split_rows(frame, {**own, **{rule: test.broken for rule, test in tests.items()}})
-    copies = F.row_number().over(_copies(rows, key))
-    doubled = (F.size(BROKEN) == 0) & (F.col("_copy") > 1)
-    rows = rows.withColumn("_copy", copies)
-    rows = rows.withColumn(BROKEN, F.when(doubled, F.array(F.lit(DUPLICATE))).otherwise(F.col(BROKEN))).drop("_copy")
-    rows = rows.persist()
+    doubled = (F.size(BROKEN) == 0) & ((F.col("_copy") > 1) | (F.col(_REPEAT) > 1))
+    rows = rows.withColumn("_copy", F.row_number().over(_latest(rows, "hour", *key, F.size(BROKEN) == 0)))
+    rows = rows.withColumn(BROKEN, F.when(doubled, F.array(F.lit(DUPLICATE))).otherwise(F.col(BROKEN)))
+    rows = rows.drop("_copy", _REPEAT).persist()
     ids = [*own, *tests, DUPLICATE]
     tallies = measures.read_tallies(measures.hour_measures(rows, ids, []), ids, [])
     return Judged(table, suite, rows, tallies, list(own), errors, list(key))
 
 
-def _copies(rows: DataFrame, key: Sequence[str]) -> WindowSpec:
+def _with_repeats(rows: DataFrame, suite: Suite) -> DataFrame:
+    """Rows with the number of each among those of its hour that say the same, from the last; 1 where no rule asks."""
+    if not any(CATALOGUE[rule.type].windowed for rule in suite.row_rules):
+        return rows.withColumn(_REPEAT, F.lit(1))
+    said = [name for name in rows.columns if name not in _ORIGIN and not name.startswith("_")]
+    return rows.withColumn(_REPEAT, F.row_number().over(_latest(rows, *said)))
+
+
+def _latest(rows: DataFrame, *alike: str | Column) -> WindowSpec:
     order = [F.col(name).desc() for name in ("line", "file") if name in rows.columns]
-    return Window.partitionBy("hour", *key, F.size(BROKEN) == 0).orderBy(*(order or [F.col("known_at").desc()]))
+    return Window.partitionBy(*alike).orderBy(*(order or [F.col("known_at").desc()]))
 
 
 def judge(work: Work, judged: Judged, scope: str, extra: Sequence[RuleResult] = ()) -> None:
@@ -72,17 +86,14 @@ def judge(work: Work, judged: Judged, scope: str, extra: Sequence[RuleResult] = 
     table, suite, call = judged.table, judged.suite, work.call
     good = good_rows(judged.split)
     staged = work.lake.stage(table, good, call.start, call.end)
-    results = decide.row_results(suite.row_rules, judged.tallies, judged.built)
-    over = {r.rule for r in results if r.rule in decide.over_budget(results)}
-    if over:
+    results = row_results(judged, judged.tallies)
+    if over := decide.over_budget(results):
         named = {rule.id: named_columns(rule) for rule in suite.row_rules}
         shown = {rule: named.get(rule) or [rule.partition(":")[2] or judged.key[0]] for rule in over}
         hidden = work.pipeline.sensitive(table)
         seen = examples(judged.split, {rule: names for rule, names in shown.items() if not {*names} & hidden})
         seen |= {rule: [MASKED] for rule, names in shown.items() if {*names} & hidden}
-        results = decide.row_results(suite.row_rules, judged.tallies, judged.built, seen)
-    broken_rules = {error.rule for error in judged.errors}
-    results = [result for result in results if result.rule not in broken_rules] + judged.errors
+        results = row_results(judged, judged.tallies, seen)
     results += _hour_results(work, judged, staged)
     results.append(_key_unique(work, judged))
     verdict = decide.decide(table, scope, suite, [*results, *extra], work.lake.staged[table].digest,
@@ -91,6 +102,15 @@ def judge(work: Work, judged: Judged, scope: str, extra: Sequence[RuleResult] = 
     work.ledger.add_verdict(call, work.pub, verdict)
     failpoint(f"audit.{table}.recorded")
     work.verdicts.append(verdict)
+
+
+def row_results(
+    judged: Judged, tallies: Sequence[HourTally], seen: Mapping[str, Sequence[object]] | None = None
+) -> list[RuleResult]:
+    """Row rules and built-in rules over `tallies`, all hours or one; ERROR for a rule that cannot work on the rows."""
+    broken = {error.rule for error in judged.errors}
+    results = decide.row_results(judged.suite.row_rules, tallies, judged.built, seen)
+    return [result for result in results if result.rule not in broken] + judged.errors
 
 
 def stage_judged(work: Work, table: str, scope: str, frame: DataFrame) -> None:
@@ -126,13 +146,18 @@ def _hour_results(work: Work, judged: Judged, staged: DataFrame) -> list[RuleRes
     told = suites.validate(staged, batch, rows)
     if not rules:
         return told
-    whole = [rule for rule in rules if rule.type.startswith(("expect_column_value_", "expect_column_values_"))]
-    tests, errors = suites.row_tests(staged, whole)
-    unbroken = staged.withColumn(BROKEN, F.array().cast("array<string>"))
-    working = [rule for rule in rules if rule.id not in {error.rule for error in errors}]
-    tallies = measures.read_tallies(measures.hour_measures(unbroken, [], working, tests), [], working)
+    tallies, working, errors = hour_tallies(staged, rules)
     hours: list[datetime] = list(hours_between(work.call.start, work.call.end))
     return [*decide.hour_results(working, tallies, hours), *errors, *told]
+
+
+def hour_tallies(good: DataFrame, rules: Sequence[Rule]) -> tuple[list[HourTally], list[Rule], list[RuleResult]]:
+    """What hour rules measure on good rows, a tally an hour that has some; the rules that work, an ERROR for each other."""
+    tests, errors = suites.row_tests(good, [rule for rule in rules if CATALOGUE[rule.type].kind == "row"])
+    unbroken = good.withColumn(BROKEN, F.array().cast("array<string>"))
+    working = [rule for rule in rules if rule.id not in {error.rule for error in errors}]
+    tallies = measures.read_tallies(measures.hour_measures(unbroken, [], working, tests), [], working)
+    return tallies, working, errors
 
 
 def _key_unique(work: Work, judged: Judged) -> RuleResult:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import reduce
 
@@ -41,8 +42,38 @@ def quarantine(work: Work) -> DataFrame:
 
 def _table(work: Work, name: str, table: SilverTable, before: dict[datetime, int]) -> list[Row]:
     bronze = work.lake.staged_rows(f"bronze/{table.source}").drop("day", "pub")
+    judged = judged_rows(work, name, bronze)
+    work.held.append(gate.held_rows(judged.split, f"silver/{name}", table.version_key))
+    counted = {tally.hour: tally for tally in judged.tallies}
+    drops = work.drops[table.source]
+    hours = hours_between(work.call.start, work.call.end)
+    accounts = [account(hour, drops[hour].rows, counted.get(hour)) for hour in hours]
+    work.accounts[name] = account_totals(accounts)
+    slim = replace(judged, split=without_bronze(judged.split, table))
+    drifted = type_drift(judged) if work.pipeline.sources.sources[table.source].drift == "refuse" else []
+    rows_of = {one.hour: one.manifest for one in accounts}
+    volume = volume_result(table.volume, rows_of, {**before, **rows_of})
+    whole = [_drop_readable(bronze, len(accounts)), *account_results(accounts), volume]
+    gate.judge(work, slim, "silver", [*whole, *drifted])
+    return [account_row(name, drops[a.hour], a, work.known[a.hour]) for a in accounts]
+
+
+def keys_of(work: Work, name: str, bronze: DataFrame) -> DataFrame:
+    """Lines of drops -> the keys of silver table `name` in them, each once."""
+    table = work.pipeline.silver[name]
+    rows, _ = _typed(bronze.where(F.col("line") > 0), table, work.pipeline.sources.sources[table.source].nulls)
+    return rows.select(*table.key).distinct()
+
+
+def judged_rows(work: Work, name: str, bronze: DataFrame, keys: DataFrame | None = None) -> gate.Judged:
+    """Lines of drops -> rows of silver table `name`, typed, looked up and split by its rules; bronze columns still there.
+
+    `keys`: rows of other keys are left out.
+    """
+    table = work.pipeline.silver[name]
     lines = bronze.where(F.col("line") > 0)
     rows, faults = _typed(lines, table, work.pipeline.sources.sources[table.source].nulls)
+    rows = rows if keys is None else rows.join(F.broadcast(keys), table.key, "left_semi")
     rows = _looked_up(work, rows, table)
     columns = {column: F.col(column) for column in table.columns}
     rows = rows.withColumn("event_at", transforms.apply(table.event_at, columns, f"tables.yaml: {name}.event_at"))
@@ -51,18 +82,7 @@ def _table(work: Work, name: str, table: SilverTable, before: dict[datetime, int
         rows, key=table.version_key, required=required, event_at="event_at",
         lateness=table.event_within.lateness, ahead=table.event_within.ahead,
     )  # fmt: skip
-    judged = gate.split(work, f"silver/{name}", rows, table.version_key, faults, built)
-    work.held.append(gate.held_rows(judged.split, f"silver/{name}", table.version_key))
-    accounts = _accounts(work, table.source, judged.tallies)
-    work.accounts[name] = account_totals(accounts)
-    slim = gate.Judged(**{**judged.__dict__, "split": judged.split.drop(*_only_bronze(table), "raw", "fault")})
-    drifted = _type_drift(judged) if work.pipeline.sources.sources[table.source].drift == "refuse" else []
-    rows_of = {account.hour: account.manifest for account in accounts}
-    volume = volume_result(table.volume, rows_of, {**before, **rows_of})
-    whole = [_drop_readable(bronze, len(accounts)), *account_results(accounts), volume]
-    gate.judge(work, slim, "silver", [*whole, *drifted])
-    drops = work.drops[table.source]
-    return [account_row(name, drops[a.hour], a, work.known[a.hour]) for a in accounts]
+    return gate.split(work, f"silver/{name}", rows, table.version_key, faults, built)
 
 
 def _typed(lines: DataFrame, table: SilverTable, nulls: list[str]) -> tuple[DataFrame, dict[str, Column]]:
@@ -80,9 +100,9 @@ def _typed(lines: DataFrame, table: SilverTable, nulls: list[str]) -> tuple[Data
     return held.withColumns(made), faults
 
 
-def _only_bronze(table: SilverTable) -> list[str]:
-    """Helper columns with the text as delivered, and origin that stays in bronze."""
-    return [*(f"_{name}" for name in table.columns), "drop_sha256", "arrived_at"]
+def without_bronze(rows: DataFrame, table: SilverTable) -> DataFrame:
+    """Rows without the text as delivered and without origin that stays in bronze."""
+    return rows.drop(*(f"_{name}" for name in table.columns), "drop_sha256", "arrived_at", "raw", "fault")
 
 
 def _looked_up(work: Work, rows: DataFrame, table: SilverTable) -> DataFrame:
@@ -114,16 +134,11 @@ def known_then(within: timedelta) -> Callable[[Column], Column]:
     return counted
 
 
-def _accounts(work: Work, source: str, tallies: list[HourTally]) -> list[Account]:
-    """Where the rows of each hour's drop went; hours without rows are there too."""
-    counted = {tally.hour: tally for tally in tallies}
-    accounts = []
-    for hour in hours_between(work.call.start, work.call.end):
-        tally = counted.get(hour, HourTally(hour, 0, 0))
-        duplicates = tally.broken.get(gate.DUPLICATE, 0)
-        held = tally.rows - tally.good - duplicates
-        accounts.append(Account(hour, work.drops[source][hour].rows, tally.good, held, duplicates))
-    return accounts
+def account(hour: datetime, manifest: int, tally: HourTally | None) -> Account:
+    """Where the `manifest` rows of an hour's drop went; `tally`: none when no row of the drop could be read."""
+    tally = tally or HourTally(hour, 0, 0)
+    duplicates = tally.broken.get(gate.DUPLICATE, 0)
+    return Account(hour, manifest, tally.good, tally.rows - tally.good - duplicates, duplicates)
 
 
 def _drop_readable(bronze: DataFrame, hours: int) -> RuleResult:
@@ -134,7 +149,7 @@ def _drop_readable(bronze: DataFrame, hours: int) -> RuleResult:
     return readable_result(broken, hours)
 
 
-def _type_drift(judged: gate.Judged) -> list[RuleResult]:
+def type_drift(judged: gate.Judged) -> list[RuleResult]:
     """`type_drift`: whether every value is of its column's type, without a budget, for a source of drift: refuse."""
     rules = [rule for rule in judged.built if rule.startswith("type:")]
     counts = {rule: sum(tally.broken.get(rule, 0) for tally in judged.tallies) for rule in rules}

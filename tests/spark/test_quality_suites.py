@@ -177,7 +177,7 @@ def test_uniqueness_is_judged_within_the_hour_in_a_bulk_frame(spark):
     rows = [(HOURS[h], a, 1, 0.0, "AA", "BB", None) for h, a in [(0, 1), (1, 1), (1, 2), (1, 2), (0, None), (0, None)]]
     frame = spark.createDataFrame(rows, COLUMNS)
     unique = row_rule("expect_column_values_to_be_unique", "a", {})
-    tests, errors = suites.row_tests(frame, [unique], hour="hour")
+    tests, errors = suites.row_tests(frame, [unique], ["hour"])
     broken = split_rows(frame, {"u": tests[unique.id].broken}).where("size(broken) > 0").select("hour", "a").collect()
     assert errors == []
     assert [row.a for row in broken] == [2, 2]

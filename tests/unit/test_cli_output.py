@@ -443,3 +443,35 @@ def test_replay_delivers_badly_what_its_options_name(project: Path) -> None:
     assert sound == [True, True, False, False]
     assert facts[0]["sha256"] == facts[1]["sha256"]
     assert gzip.decompress(files[0].read_bytes()).startswith(b'{"visib":')
+
+
+def test_a_trial_is_told_as_a_table_with_misses_idle_rules_and_one_line_of_sums(capsys: Any) -> None:
+    """Written by hand: one fault caught, one missed with its reason, one false alarm."""
+    from spark_jobs.cli.gate_test import show_trial
+
+    hour = "2013-11-01T12:00:00"
+    caught = {"number": 9, "name": "nulls", "hour": hour, "columns": ["b"], "outcome": "blocked", "rules": ["r1", "r2"],
+              "reason": ""}  # fmt: skip
+    missed = {**caught, "number": 44, "name": "mixed", "outcome": "missed", "rules": [], "reason": "2 rows are wrong"}
+    show_trial(
+        {
+            "pipeline": "p", "table": "t", "seed": 7, "caught": 1, "total": 2, "false_alarms": 1, "clean_hours": 42,
+            "clean_rows_held": 3, "mutants": [caught, missed], "not_applicable": [{"number": 20, "name": "swapped"}],
+            "false_alarm_hours": [{"hour": hour, "rules": ["r3"]}], "idle_rules": ["r3"], "unguarded_columns": [],
+        }
+    )  # fmt: skip
+    assert capsys.readouterr().out.splitlines() == [
+        "fault     hour                 outcome  caught by",
+        "9 nulls   2013-11-01T12:00:00  blocked  r1, r2",
+        "44 mixed  2013-11-01T12:00:00  missed",
+        "",
+        "missed",
+        "fault     columns  why",
+        "44 mixed  b        2 rows are wrong",
+        "",
+        "false alarm        2013-11-01T12:00:00: r3",
+        "caught nothing     r3",
+        "nobody guards      none",
+        "not applicable     20 swapped",
+        "p/silver/t, seed 7: 1 of 2 faults caught, 1 false alarms on 42 clean hours (3 of their rows held)",
+    ]

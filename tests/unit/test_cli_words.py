@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import typer.main
+import yaml
 
 from spark_jobs.cli.app import EXIT_CODES, app
 from spark_jobs.errors import EXIT_BUG, EXIT_OK, EXIT_REFUSED, EXIT_RETRY, EXIT_USAGE
@@ -142,6 +143,12 @@ def test_commands_that_look_import_nothing_heavy_and_start_no_process(words: lis
         (["quarantine", "replay", "nycflights13", "--table", "silver/wether"], "did you mean 'silver/weather'"),
         (["quarantine", "replay", "nycflight13"], "did you mean 'nycflights13'"),
         (["quarantine", "dicard", "nycflights13"], "No such command 'dicard'"),
+        (["gate", "test", "nycflights13"], "Missing argument 'TABLE'"),
+        (["gate", "test", "nycflights13", "wether"], "did you mean 'weather'"),
+        (["gate", "test", "nycflight13", "weather"], "did you mean 'nycflights13'"),
+        (["gate", "test", "nycflights13", "weather", "--clean", "-1"], "'--clean'"),
+        (["gate", "test", "nycflights13", "weather", "--env", "locl"], "did you mean 'local'"),
+        (["gate", "tset", "nycflights13", "weather"], "No such command 'tset'"),
         (["replay", "nycflights13", *HOURS, "--scale", "departures.dep_delay"], "source.column=factor"),
         (["fetch", "nycflights13", *HOURS, "--source", "departures"], "source 'departures' is of kind files"),
         (["fetch", "nycflights13", *HOURS, "--source", "wether"], "did you mean 'weather'"),
@@ -178,6 +185,20 @@ def test_a_wrong_command_exits_64_and_says_where_what_allowed_and_what_to_do(
     assert "Traceback" not in done.stderr
     ours = "  allowed: " in done.stderr and "  do: " in done.stderr
     assert ours or ("Try 'tidegate" in done.stderr and "Error: " in done.stderr)
+
+
+@pytest.mark.parametrize("gone", ["section trial", "replay.yaml"])
+def test_a_gate_without_a_history_to_be_tried_on_is_refused_before_any_spark(gone: str, project: Path) -> None:
+    path = project / "conf/pipelines/nycflights13/replay.yaml"
+    conf = {name: part for name, part in yaml.safe_load(path.read_text()).items() if name != "trial"}
+    path.unlink() if gone == "replay.yaml" else path.write_text(yaml.safe_dump(conf))
+    done = _run("gate", "test", "nycflights13", "weather")
+    assert (done.returncode, done.stdout) == (EXIT_USAGE, "")
+    assert done.stderr.startswith("conf/pipelines/nycflights13/replay.yaml: ")
+    assert "has no section trial" in done.stderr if gone == "section trial" else "is not there" in done.stderr
+    assert "  allowed: " in done.stderr
+    assert "  do: " in done.stderr
+    assert not (project / "var/logs").exists()
 
 
 def test_a_misspelt_key_exits_64_with_line_caret_and_the_key_that_was_meant(project: Path) -> None:

@@ -97,6 +97,17 @@ def test_a_rule_on_a_column_that_the_table_does_not_have_is_refused_in_its_suite
     assert "did you mean 'origin'" in faults[0].allowed
 
 
+def test_a_rule_may_name_the_hour_of_a_silver_row_and_not_that_of_features(project: Path) -> None:
+    """Rows of features are of an instant, as_of."""
+    assert "[event_at, hour]" in (project / RULES / "departures.yaml").read_text()
+    load.load_pipeline("nycflights13", project)
+    faults, _ = _changed(project, f"{RULES}/departures.yaml", "[event_at, hour]", "[event_at, hours]")
+    assert "did you mean 'hour'" in faults[0].allowed
+    (project / RULES / "departures.yaml").write_text((load.ROOT / RULES / "departures.yaml").read_text())
+    faults, _ = _changed(project, f"{RULES}/features_weather.yaml", "column: temperature_f", "column: hour")
+    assert "no column 'hour'" in faults[0].found
+
+
 def test_a_published_table_without_a_suite_and_a_table_with_two_are_refused(project: Path) -> None:
     """Lost checks are noticed (ease.md line 5), and so are checks that would silently replace each other."""
     suite = project / RULES / "weather.yaml"

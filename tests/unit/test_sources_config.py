@@ -329,3 +329,36 @@ def test_a_replay_of_no_hours_or_from_outside_of_the_package_is_refused(change: 
     assert ReplayConf.model_validate(good).start == datetime(2013, 1, 1, tzinfo=UTC)
     with pytest.raises(ValidationError):
         ReplayConf.model_validate(good | change)
+
+
+TRIAL = {"from": "2013-01-02T00:00:00Z", "to": "2013-01-04T00:00:00Z", "zone": "America/New_York"}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({}, ""),
+        ({"hard_days": ["2013-01-02", "2013-01-03"]}, ""),
+        ({"hard_days": ["2013-01-04"]}, "2013-01-04 is not inside"),
+        ({"zone": "Mars/Base"}, "not an IANA time zone"),
+        ({"from": "2013-01-04T00:00:00Z"}, "is not before to"),
+        ({"from": "2012-12-31T00:00:00Z"}, "do not lie inside"),
+        ({"to": "2013-01-05T01:00:00Z"}, "do not lie inside"),
+        ({"to": "2013-01-03T00:30:00Z"}, "not a whole UTC hour"),
+        ({"seed": 1}, "Extra inputs"),
+    ],
+)
+def test_a_trial_draws_hours_of_its_replay_only(change: dict[str, Any], said: str) -> None:
+    """The interval lies inside the replay's, hard days inside the interval, and the zone is one."""
+    source = {"file": "o.csv", "format": "csv", "columns": {"id": "id"}, "hour": {"of": "at"}}
+    conf = {
+        "package": "p", "from": "2013-01-01T00:00:00Z", "to": "2013-01-05T00:00:00Z", "sources": {"orders": source},
+        "trial": TRIAL | change,
+    }  # fmt: skip
+    if not said:
+        trial = ReplayConf.model_validate(conf).trial
+        assert trial is not None
+        assert [str(day) for day in trial.hard_days] == change.get("hard_days", [])
+        return
+    with pytest.raises(ValidationError, match=said):
+        ReplayConf.model_validate(conf)

@@ -44,6 +44,18 @@ def test_an_hour_of_which_too_little_is_known_is_not_judged(past: dict[datetime,
     assert (told.outcome, told.observed) == (Outcome.PASS, "0 of 1 hours judged")
 
 
+def test_the_same_hour_of_a_week_before_the_clocks_changed_is_that_of_the_wall_clock() -> None:
+    """New York's clocks went back on 2013-11-03: seven in the morning was 11:00 UTC before and is 12:00 UTC since."""
+    seven = datetime(2013, 11, 8, 12, tzinfo=UTC)
+    assert [f"{at:%d %H}" for at in same_hours(seven, 2)] == ["01 12", "25 12"]
+    assert [f"{at:%d %H}" for at in same_hours(seven, 2, "America/New_York")] == ["01 11", "25 11"]
+    past = {seven - HOUR - n * WEEK: 60 for n in range(1, 5)}
+    judged = [volume_result(Volume(zone=zone), {seven: 6}, past).outcome for zone in ("America/New_York", "UTC")]
+    assert judged == [Outcome.WARN, Outcome.PASS]
+    with pytest.raises(ValueError, match="not an IANA time zone"):
+        Volume(zone="Mars/Base")
+
+
 def test_in_a_backfill_the_weeks_inside_of_it_count_too() -> None:
     hours = {NOON + n * WEEK: 60 for n in range(4)} | {NOON + 4 * WEEK: 6}
     told = volume_result(Volume(), hours, hours)
