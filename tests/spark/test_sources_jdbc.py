@@ -127,11 +127,12 @@ def test_a_snapshot_is_the_drop_of_the_last_hour_and_leaves_the_past_alone(spark
 
 @pytest.mark.parametrize("at", [None, "yesterday", "2013-11-01 13:00:00", "2013-11-01T13:00:00 o'clock", 1383310800])
 def test_a_row_without_an_hour_refuses_the_drop(at: object, spark: SparkSession, data: Path) -> None:
-    """It would belong to no hour's drop, or to a wrong one, and so be lost without a word."""
+    """It would belong to no hour's drop, or to a wrong one, and so be lost without a word; no other column is told."""
     _do(data, "INSERT INTO orders VALUES (5, 'lost', 1, ?)", (at,))
     with pytest.raises(RefusedError, match="1 rows without an hour") as told:
         _land(spark, data)
-    assert "lost" in told.value.found
+    assert f" in at, such as {at or 'null'}" in told.value.found
+    assert "lost" not in told.value.found
     assert not (data / "landing" / "orders").exists()
 
 
