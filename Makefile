@@ -10,7 +10,11 @@ STAMP := .cache/environment.stamp
 # Content, not times: a checkout or a copy changes every time stamp and no byte.
 LOCKED = $$(cat uv.lock pyproject.toml | python3 -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())')
 
-.PHONY: help setup demo test test-long bench test-demo-kills lint airflow-ui mlflow-ui clean
+VERSION := 0.1.0
+COMPOSE = $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
+
+.PHONY: help setup demo test test-long test-platform bench test-demo-kills lint airflow-ui mlflow-ui \
+	init image up down ps logs urls clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -26,7 +30,7 @@ setup: ## Python packages, Java, jars, start-up cache; nothing to do when they m
 .environment: .uv-program
 	@echo "setup: Python packages of uv.lock into .venv"
 	@uv=$$(command -v uv || echo .uv/bin/uv); \
-	  UV_PROJECT_ENVIRONMENT=.venv "$$uv" sync --locked --all-extras --compile-bytecode --quiet
+	  UV_PROJECT_ENVIRONMENT=.venv "$$uv" sync --locked --all-extras --no-extra platform --compile-bytecode --quiet
 	@mkdir -p .cache && echo "$(LOCKED) $(CURDIR)" > $(STAMP).part && mv $(STAMP).part $(STAMP)
 
 # uv on PATH, else one of our own: by venv, or by pip alone where Debian's python3-venv is missing.
@@ -73,6 +77,38 @@ mlflow-ui: setup ## MLflow of the last demo, until Ctrl-C, at http://127.0.0.1:5
 	@test -e $(DATA)/mlflow/mlflow.db || { echo "mlflow-ui: no $(DATA)/mlflow/mlflow.db yet; do: make demo" >&2; exit 64; }
 	@MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true $(BIN)/mlflow ui --host 127.0.0.1 --port 5000 \
 	  --backend-store-uri sqlite:///$(abspath $(DATA)/mlflow/mlflow.db)
+
+init: ## the platform's secrets into .env, mode 0600; what is there stays
+	@python3 docker/dot_env.py
+
+# The legacy builder where there is no buildx: it is what compose 1.29 and Debian's docker have.
+image: setup
+	@docker image inspect debian:bookworm-slim >/dev/null 2>&1 || docker pull -q debian:bookworm-slim
+	@DOCKER_BUILDKIT=$$(docker buildx version >/dev/null 2>&1 && echo 1 || echo 0) docker build --quiet \
+	  --build-arg UV_VERSION=$(UV_VERSION) \
+	  --build-arg CODE_VERSION=$$(git describe --always --dirty --abbrev=12 --exclude='*' 2>/dev/null || echo $(VERSION)) \
+	  --tag tidegate:$(VERSION) --file docker/Dockerfile . >/dev/null
+
+up: init image ## the platform by docker compose: Airflow, Spark master and two workers, MLflow, PostgreSQL, mail sink
+	@python3 docker/dot_env.py --check
+	@$(COMPOSE) up -d
+	@python3 docker/wait.py $(COMPOSE)
+	@$(MAKE) urls
+
+down: ## stop the platform; its data stay (docker volume ls), `make down VOLUMES=1` removes them
+	@$(COMPOSE) down --remove-orphans $(if $(VOLUMES),--volumes)
+
+ps: ## the platform's containers and their health
+	@$(COMPOSE) ps
+
+logs: ## follow the platform's logs
+	@$(COMPOSE) logs --follow --tail 100
+
+urls: ## where the platform's pages are, and how to sign in
+	@python3 docker/dot_env.py --urls
+
+test-platform: setup ## the platform from nothing, tested and taken down again; needs docker and compose
+	@$(BIN)/pytest -m platform tests/platform
 
 clean: ## remove what runs wrote (var/) and tool caches; keeps .venv, .uv and .cache
 	@rm -rf var spark-warehouse metastore_db derby.log .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

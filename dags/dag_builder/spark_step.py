@@ -63,14 +63,13 @@ class SparkStep(SparkSubmitOperator):
             AirflowFailException: the run names no hour.
         """
         from spark_jobs.config.load import load_environment
-        from spark_jobs.runtime.spark import process_environment, spark_conf
+        from spark_jobs.runtime.spark import process_environment, step_conf
 
         call = invocation(context, self.pipeline, self.step, self.width)
         environment, places = load_environment(environment_name())
-        jvm, profile = environment.profile(self.step, call.hours)
+        profile, self.conf = step_conf(environment, places, self.step, call.hours)
         self.application = str(CHECKOUT / "spark_jobs/submit/run_step.py")
         self.application_args = call.argv()
-        self.conf = spark_conf(jvm, cores=profile.cores, shuffle_partitions=profile.shuffle_partitions)
         folders = {"TIDEGATE_PROJECT": str(places.project), "TIDEGATE_DATA": str(places.data)}
         self.env_vars = process_environment(folders)
         self._driver_memory = f"{profile.memory_mb}m"

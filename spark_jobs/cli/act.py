@@ -69,7 +69,7 @@ def submit(call: Invocation, *, again: bool = False) -> tuple[int, dict[str, obj
     The driver's stderr goes to a log file; its stage lines are shown as progress. Ctrl-C and TERM end the whole group.
     `again`: also when what it would do is there already.
     """
-    from spark_jobs.runtime import spark_conf, submit_command
+    from spark_jobs.runtime import step_conf, submit_command
     from spark_jobs.stages.short import conclude_without_spark
 
     load_pipeline(call.pipeline)
@@ -79,8 +79,7 @@ def submit(call: Invocation, *, again: bool = False) -> tuple[int, dict[str, obj
         note(f"  {done.why}")
         return EXIT_OK, asdict(done)
     environment, places = load_environment(call.env)
-    jvm, profile = environment.profile(call.step, call.hours)
-    conf = spark_conf(jvm, cores=profile.cores, shuffle_partitions=profile.shuffle_partitions)
+    profile, conf = step_conf(environment, places, call.step, call.hours)
     name = f"{call.pipeline} {call.step} {format_hour(call.start)}"
     command = submit_command(
         call.argv(), master=environment.spark.master, memory_mb=profile.memory_mb, conf=conf, name=name

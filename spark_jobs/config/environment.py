@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from spark_jobs.config.section import Name, Section, not_yet
 
@@ -24,10 +24,27 @@ class JvmProfile(Section):
     shuffle_partitions: int = Field(ge=1, description="spark.sql.shuffle.partitions, for example 2")
 
 
+class ClusterSection(Section):
+    """The executors of one application on a standalone cluster. The driver runs where the step was submitted."""
+
+    executors: int = Field(ge=1, le=256, description="how many; example: 2")
+    cores: int = Field(ge=1, description="cores of each; example: 1")
+    memory_mb: int = Field(ge=512, description="heap of each in MiB; example: 1024")
+    events: str | None = Field(
+        default=None, description="folder below the data folder for Spark's event logs; example: spark-events"
+    )
+
+
 class SparkSection(Section):
     """How Spark runs."""
 
-    master: str = Field(pattern=r"^local\[\d+\]$", description="Spark master; a local one, for example local[2]")
+    master: str = Field(
+        pattern=r"^(local\[\d+\]|spark://[A-Za-z0-9.\-]+:\d+)$",
+        description="Spark master: local[N], for example local[2], or a standalone one, for example spark://host:7077",
+    )
+    cluster: ClusterSection | None = Field(
+        default=None, description="executors of an application; needed with a master spark://, refused with a local one"
+    )
     grouping: Literal["fused"] = Field(
         default="fused", description="which stages share an application; example: fused",
         json_schema_extra={"not_yet_values": {"split": "issue on the platform"}},
@@ -38,6 +55,14 @@ class SparkSection(Section):
         default={},
         description="profile of each step; an interval of more than 24 hours takes bulk whatever stands here",
     )
+
+    @model_validator(mode="after")
+    def _cluster_where_it_is_one(self) -> SparkSection:
+        if self.master.startswith("spark://") and self.cluster is None:
+            raise ValueError("master spark:// needs the section cluster: executors, cores, memory_mb")
+        if self.master.startswith("local") and self.cluster is not None:
+            raise ValueError(f"master {self.master} has no executors of its own; leave the section cluster out")
+        return self
 
 
 class FileChannel(Section):

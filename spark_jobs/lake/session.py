@@ -10,11 +10,17 @@ from typing import Literal
 from pyspark.sql import SparkSession
 
 from spark_jobs.runtime import process_environment, spark_conf
+from spark_jobs.runtime.spark import AUTH_SECRET
 
 
 def submitted_session() -> SparkSession:
-    """The session of a submitted application: spark-submit already carries master and settings."""
-    return SparkSession.builder.getOrCreate()
+    """The session of a submitted application: spark-submit already carries master and settings, but for a cluster's secret.
+
+    That comes from the environment to here, since arguments are for everybody to see.
+    """
+    secret = os.environ.get(AUTH_SECRET)
+    builder = SparkSession.builder
+    return (builder.config("spark.authenticate.secret", secret) if secret else builder).getOrCreate()
 
 
 def local_session(

@@ -166,7 +166,9 @@ def load_model(tracking: Tracking, model: str, version: int, fresh: bool = False
 
 def _run_of(client: MlflowClient, tracking: Tracking, model: str, proof: Proof) -> str:
     experiment = client.get_experiment_by_name(model)
-    place = (tracking.artifacts / model).absolute().as_uri()
+    # a server keeps model files itself, and hands them out to those who may see them
+    served = tracking.uri.startswith(("http://", "https://"))
+    place = None if served else (tracking.artifacts / model).absolute().as_uri()
     number = experiment.experiment_id if experiment else client.create_experiment(model, artifact_location=place)
     runs = client.search_runs([number], f"tags.proof = '{proof.digest}'", order_by=["attributes.start_time ASC"])
     if runs:

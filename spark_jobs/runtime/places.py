@@ -64,7 +64,16 @@ def java_major(home: Path) -> int | None:
 
 
 def code_version(project: Path) -> str:
-    """The commit of the project's checkout, with -dirty where files differ from it; the package's version outside one."""
+    """The commit of the project's checkout, with -dirty where files differ from it; the package's version outside one.
+
+    TIDEGATE_CODE_VERSION says it where there is no checkout, as in a container image.
+    """
+    named = os.environ.get("TIDEGATE_CODE_VERSION")
+    if named:
+        return named
     command = ["git", "-C", str(project), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    return found.stdout.strip() or "0.1.0"
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    except FileNotFoundError:  # no git on this machine
+        found = ""
+    return found or "0.1.0"

@@ -6,10 +6,13 @@ Knows the machine and no table: what a step reads or writes is the stages' busin
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from pathlib import Path
 from typing import Literal
 
+from spark_jobs.config.environment import ClusterSection, Environment, JvmProfile, Places
+from spark_jobs.errors import UsageError
 from spark_jobs.runtime import places, startup_cache
 from spark_jobs.runtime.jars import jar_paths
 
@@ -21,6 +24,7 @@ _JVM_FLAGS: dict[JvmClass, tuple[str, ...]] = {
     "hourly": ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:ReservedCodeCacheSize=240m"),
     "bulk": ("-XX:+UseParallelGC", "-XX:ReservedCodeCacheSize=240m"),
 }
+AUTH_SECRET = "_SPARK_AUTH_SECRET"  # Spark's own name; in the environment, so in no argument and no log
 STEP_SCRIPT = Path(__file__).parents[1] / "submit" / "run_step.py"
 TRIAL_SCRIPT = STEP_SCRIPT.with_name("run_trial.py")
 # An hour's plans run once, on few rows: compiling code for them, or planning them again between their stages, costs
@@ -83,6 +87,51 @@ def spark_conf(jvm: JvmClass, *, cores: int, shuffle_partitions: int) -> dict[st
         "spark.driver.extraJavaOptions": " ".join([*flags, logging, "-Duser.timezone=UTC", *start]),
         "spark.executor.extraJavaOptions": " ".join([*flags, "-Duser.timezone=UTC"]),
     }
+
+
+def step_conf(environment: Environment, where: Places, step: str, hours: int) -> tuple[JvmProfile, dict[str, str]]:
+    """What `step` over `hours` hours may take in this environment, and every Spark setting but master and memory.
+
+    Raises:
+        UsageError: a locked jar is not in the cache, or a cluster is asked for without its secret.
+    """
+    jvm, profile = environment.profile(step, hours)
+    conf = spark_conf(jvm, cores=profile.cores, shuffle_partitions=profile.shuffle_partitions)
+    if environment.spark.cluster:
+        conf |= _cluster_conf(environment.spark.cluster, where)
+    return profile, conf
+
+
+def _cluster_conf(cluster: ClusterSection, where: Places) -> dict[str, str]:
+    """What differs when executors run elsewhere: they must find the driver, and both must prove who they are."""
+    if not os.environ.get(AUTH_SECRET):
+        raise UsageError(
+            f"environment, master {AUTH_SECRET}", "the variable is not set", "the secret that master and workers have",
+            "run the command in a container of `make up`, or export it",
+        )  # fmt: skip
+    conf = {
+        "spark.driver.host": socket.gethostname(),
+        "spark.driver.bindAddress": "0.0.0.0",
+        "spark.executor.cores": str(cluster.cores),
+        "spark.executor.memory": f"{cluster.memory_mb}m",
+        "spark.executorEnv.TZ": "UTC",
+        "spark.cores.max": str(cluster.executors * cluster.cores),
+        "spark.default.parallelism": str(cluster.executors * cluster.cores),
+        # all executors or none: training needs a slot for each of its workers at once
+        "spark.scheduler.minRegisteredResourcesRatio": "1.0",
+        "spark.scheduler.maxRegisteredResourcesWaitingTime": "60s",
+        "spark.authenticate": "true",
+        "spark.network.crypto.enabled": "true",
+    }
+    if cluster.events:
+        folder = where.data / cluster.events
+        folder.mkdir(parents=True, exist_ok=True)
+        conf |= {
+            "spark.eventLog.enabled": "true",
+            "spark.eventLog.compress": "false",
+            "spark.eventLog.dir": folder.as_uri(),
+        }
+    return conf
 
 
 def process_environment(extra: dict[str, str] | None = None) -> dict[str, str]:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from spark_jobs.config.environment import Environment, Places
 from spark_jobs.errors import UsageError
-from spark_jobs.runtime import places, process_environment, spark_conf, startup_cache, submit_command
+from spark_jobs.runtime import places, process_environment, spark_conf, startup_cache, step_conf, submit_command
 
 
 @pytest.mark.parametrize(
@@ -105,3 +106,45 @@ def test_the_room_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+CLUSTER = {"executors": 2, "cores": 1, "memory_mb": 1024, "events": "spark-events"}
+
+
+def _environment(master: str, cluster: dict[str, object] | None) -> Environment:
+    profile = {"memory_mb": 1024, "cores": 2, "shuffle_partitions": 2}
+    return Environment.model_validate(
+        {"spark": {"master": master, "cluster": cluster, "hourly": profile, "bulk": profile}}
+    )
+
+
+def test_a_cluster_proves_itself_and_starts_with_all_its_executors(monkeypatch, tmp_path):
+    """The secret itself stands in no setting: settings are arguments, which everybody sees."""
+    monkeypatch.setenv("TIDEGATE_DATA", str(tmp_path))
+    monkeypatch.setenv("_SPARK_AUTH_SECRET", "canary-of-a-cluster")
+    environment = _environment("spark://host:7077", CLUSTER)
+    _, conf = step_conf(environment, Places.of(tmp_path, environment), "prepare", 1)
+    assert {conf[name] for name in ("spark.authenticate", "spark.network.crypto.enabled")} == {"true"}
+    assert conf["spark.master.rest.enabled"] == "false"
+    assert (conf["spark.cores.max"], conf["spark.executor.memory"]) == ("2", "1024m")
+    assert conf["spark.scheduler.minRegisteredResourcesRatio"] == "1.0"
+    assert conf["spark.driver.host"] != "127.0.0.1"
+    assert conf["spark.eventLog.dir"] == (tmp_path / "spark-events").as_uri()
+    assert "canary-of-a-cluster" not in str(conf)
+
+
+def test_no_cluster_is_asked_without_its_secret(monkeypatch, tmp_path):
+    monkeypatch.delenv("_SPARK_AUTH_SECRET", raising=False)
+    environment = _environment("spark://host:7077", CLUSTER)
+    with pytest.raises(UsageError, match="_SPARK_AUTH_SECRET"):
+        step_conf(environment, Places.of(tmp_path, environment), "prepare", 1)
+
+
+@pytest.mark.parametrize(
+    ("master", "cluster", "said"),
+    [("spark://host:7077", None, "needs the section cluster"), ("local[2]", CLUSTER, "leave the section cluster out"),
+     ("yarn", None, "master"), ("spark://host", CLUSTER, "master")],
+)  # fmt: skip
+def test_executors_are_said_for_a_cluster_and_for_nothing_else(master, cluster, said):
+    with pytest.raises(ValueError, match=said):
+        _environment(master, cluster)
