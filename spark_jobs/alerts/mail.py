@@ -7,6 +7,7 @@ import smtplib
 import ssl
 from contextlib import suppress
 from email.message import EmailMessage
+from email.policy import SMTP
 from email.utils import formatdate, make_msgid
 
 from spark_jobs.alerts.message import Message, on_one_line
@@ -22,7 +23,7 @@ def mail(settings: EmailChannel, message: Message) -> EmailMessage:
 
     Mailboxes drop a second mail of one Message-ID, and an hour that is blocked again must be heard again.
     """
-    made = EmailMessage()
+    made = EmailMessage(SMTP.clone(max_line_length=200))  # a folded key is not found by a search
     made["Subject"] = on_one_line(message["subject"])
     made["From"] = settings.sender
     made["To"] = ", ".join(settings.to)

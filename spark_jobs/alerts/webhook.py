@@ -32,7 +32,7 @@ def post(settings: SlackChannel, message: Message) -> None:
     """
     fault = _fault(settings, message)  # raised where no other error is at hand, which would hold the url
     if fault:
-        raise ChannelError("slack", fault, "an answer of status 200", f"look at the url in {settings.url_env}")
+        raise ChannelError("slack", fault, "", f"look at the url in {settings.url_env}")
 
 
 def _fault(settings: SlackChannel, message: Message) -> str:
