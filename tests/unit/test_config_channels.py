@@ -96,6 +96,19 @@ def test_a_misspelt_key_of_a_channel_is_refused_with_the_key_that_was_meant(kind
 
 
 @pytest.mark.usefixtures("secrets")
+def test_keys_of_another_kind_are_unknown_to_the_kind_that_is_written(project: Path) -> None:
+    """However many there are: the kind says what was meant."""
+    with_channel(
+        project, EMAIL.replace("kind: email", "kind: slack\n    url_env: OPS_WEBHOOK").replace("    timeout_s: 5\n", "")
+    )
+    faults = faults_of(project)
+    assert {fault.path for fault in faults} == {
+        f"channels.ops.{key}" for key in ("host", "port", "tls", "user_env", "password_env", "from", "to")
+    }
+    assert all("legal: plain_http, timeout_s" in fault.allowed for fault in faults)
+
+
+@pytest.mark.usefixtures("secrets")
 @pytest.mark.parametrize(
     ("kind", "old", "new", "key", "said"),
     [
@@ -207,7 +220,7 @@ def test_a_webhook_is_https_or_near_and_its_url_is_never_told(
     [
         f"    url: {HOOK}",
         f'    path: "https://chat.example.com/hooks/{CANARY}"',
-        f"    path: x, https://hooks.slack.com/services/hook/{CANARY}",
+        f"    path: x, https://hooks.slack.com/services/{CANARY}/hook/x",
         f"    webhook: {CANARY}",
         f"    pasword_env: x\n    password: {CANARY}",
     ],
