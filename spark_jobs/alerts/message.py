@@ -40,15 +40,12 @@ def _message(incident: str, event: str, owner: str, subject: str, lines: list[st
 
 def _commands(call: Invocation) -> list[str]:
     """How to look, and how to run the interval again."""
-    step = (
-        call if call.step in plan.STEPS else call.with_step("prepare")
-    )  # drops that are late have no step of their own
+    known = call.step in plan.STEPS  # the wait for drops is none
+    step = call if known else call.with_step("prepare")
     again = [f"run it again when drop or rule is mended: {step.command()}"]
     if plan.step(step.step).cadence == "hourly":
-        whole = (
-            f"--from {format_hour(call.start)} --to {format_hour(call.end)} --env {call.env}"  # all steps of the hour
-        )
-        again.append(f"or all of its steps: tidegate backfill {call.pipeline} {whole}")
+        hours = f"--from {format_hour(call.start)} --to {format_hour(call.end)}"
+        again.append(f"or all of its steps: tidegate backfill {call.pipeline} {hours} --env {call.env}")
     held = f"rows held back in published hours: tidegate quarantine list {call.pipeline} --env {call.env}"
     return [_look(call), held, *again]
 

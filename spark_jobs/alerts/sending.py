@@ -49,7 +49,7 @@ def reason(error: BaseException) -> str:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"TLS: {cause.verify_message}"
+            return f"TLS: {cause.verify_message.partition(',')[0]}"  # after that, the host
         if isinstance(cause, ssl.SSLError):
             return f"TLS: {cause.reason}"
         if type(cause).__module__ == "socket" and isinstance(cause, OSError) and cause.strerror:
