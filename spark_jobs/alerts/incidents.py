@@ -5,14 +5,20 @@ Grouping, repeats and an outbox for dead channels are not built yet; a channel t
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from spark_jobs.alerts import message
 from spark_jobs.alerts.channels import send
+from spark_jobs.alerts.message import Message
+from spark_jobs.alerts.sending import ChannelError
 from spark_jobs.config.environment import Environment, Places
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.invocation import Invocation, format_hour
 from spark_jobs.ledger import Ledger, Row
+
+_log = logging.getLogger(__name__)  # not structlog, which takes 0.2 s to import and, where nobody sets it up, stdout
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,7 @@ class Desk:
 
         self.ledger.add_incident_after(signal)
         if event == ["opened"]:
-            self._tell(incident, "opened", f"[{self.pipeline.name}] blocked: {format_hour(call.start)}", body)
+            self._tell(message.opened(incident, self.pipeline.owner, call, body))
 
     def published(self, call: Invocation, release: int) -> None:
         """Close the incident of this interval, if one is open, and tell that it is over."""
@@ -44,19 +50,20 @@ class Desk:
             if incident in open_incidents(self.ledger.incidents()):
                 body = f"published after all: {format_hour(call.start)} to {format_hour(call.end)}, release {release}"
                 self._note(incident, "recovered", "", body)
-                self._tell(incident, "recovered", f"[{self.pipeline.name}] recovered: {format_hour(call.start)}", body)
+                self._tell(message.recovered(incident, self.pipeline.owner, call, body))
 
-    def _tell(self, incident: str, event: str, subject: str, body: str) -> None:
-        message = {
-            "incident": incident, "event": event, "subject": subject, "owner": self.pipeline.owner, "body": body,
-        }  # fmt: skip
-        for name in self.pipeline.settings.alerts:
+    def _tell(self, told: Message) -> None:
+        incident = told["incident"]
+        for name in dict.fromkeys(self.pipeline.settings.alerts):
             try:
-                send(self.environment, self.places, name, message)
-            except (OSError, LookupError) as error:  # a dead or missing channel never fails the data
+                send(self.environment, self.places, name, told)
+            except ChannelError as error:  # a dead or missing channel never fails the data
+                _log.warning(
+                    "event='alert not sent' channel=%r alert=%r why=%r", name, f"{incident}/{told['event']}", str(error)
+                )
                 self._note(incident, "send_failed", name, str(error))
             else:
-                self._note(incident, "sent", name, subject)
+                self._note(incident, "sent", name, told["subject"])
 
     def _note(self, incident: str, event: str, channel: str, body: str) -> None:
         self.ledger.add_incident(self._row(incident, event, channel, body))
@@ -82,3 +89,9 @@ def open_incidents(rows: Iterable[Row]) -> dict[str, Row]:
         elif row["event"] == "recovered":
             found.pop(row["incident"], None)
     return found
+
+
+def failed_channels(rows: Iterable[Row]) -> dict[str, Row]:
+    """Channels whose newest message was not sent, by name, with the row that says why."""
+    newest = {row["channel"]: row for row in rows if row["event"] in ("sent", "send_failed")}
+    return {channel: row for channel, row in newest.items() if row["event"] == "send_failed"}

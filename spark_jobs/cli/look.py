@@ -118,6 +118,8 @@ def _print_pipeline(facts: dict[str, Any]) -> None:
     print(f"  incidents  {len(facts['open_incidents'])} open")
     for incident in facts["open_incidents"]:
         print(f"             {incident['incident']}, owner {incident['owner']}")
+    for failed in facts["failed_channels"]:
+        print(f"  alerts     not sent: {failed['why'].partition(chr(10))[0]} ({failed['since']:%Y-%m-%dT%H:%M:%SZ})")
 
 
 def _print_hour(facts: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ from pydantic.fields import FieldInfo
 from spark_jobs.config import load, registered
 from spark_jobs.config.catalogue import CATALOGUE
 from spark_jobs.config.environment import Environment
-from spark_jobs.config.keys import extras, is_model, yaml_name
+from spark_jobs.config.keys import extras, is_model, marks, yaml_name
 from spark_jobs.config.section import _duration_text, _name
 from spark_jobs.config.suites import Suite
 
@@ -91,9 +91,14 @@ def _models_in(annotation: Any, at: str, values: list[Any]) -> Iterator[tuple[ty
     elif get_origin(annotation) is list:
         below = [item for one in values if isinstance(one, list) for item in one]
         yield from _models_in(get_args(annotation)[0], f"{at}[]", below)
-    else:
-        for part in get_args(annotation) if get_origin(annotation) is not Literal else ():
-            yield from _models_in(part, at, values)
+    elif get_origin(annotation) is not Literal:
+        parts = get_args(annotation)
+        several = sum(map(is_model, parts)) > 1
+        for part in parts:
+            kind = marks(part) if several and is_model(part) else {}
+            told = f" ({', '.join(f'{key}: {value}' for key, value in kind.items())})" if kind else ""
+            fitting = [one for one in values if not kind or (isinstance(one, dict) and kind.items() <= one.items())]
+            yield from _models_in(part, at + told, fitting)
 
 
 def _row(key: str, field: FieldInfo, values: list[Any]) -> str:

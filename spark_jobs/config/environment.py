@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from spark_jobs.config.channels import Channel
 from spark_jobs.config.section import Name, Section, not_yet
 
 StepName = Literal[
@@ -65,16 +66,6 @@ class SparkSection(Section):
         return self
 
 
-class FileChannel(Section):
-    """A channel that appends alerts to a file, one JSON object a line."""
-
-    kind: Literal["file"] = Field(
-        description="how alerts leave; example: file",
-        json_schema_extra={"not_yet_values": {"email": "issue on the platform", "slack": "issue on the platform"}},
-    )
-    path: str = Field(description="file below the data folder, for example alerts/alerts.jsonl")
-
-
 class Environment(Section):
     """One place to run in. Paths are relative to `data` unless absolute."""
 
@@ -85,7 +76,7 @@ class Environment(Section):
     tracking_uri: str = Field(
         default="sqlite:///{data}/mlflow/mlflow.db", description="MLflow tracking URI; {data} is the data folder"
     )
-    channels: dict[Name, FileChannel] = Field(default={}, description="alert channels by name")
+    channels: dict[Name, Channel] = Field(default={}, description="alert channels by name")
     object_store: str | None = not_yet("issue on the platform", "object store that holds the lake")
 
     def profile(self, step: str, hours: int) -> tuple[Literal["hourly", "bulk"], JvmProfile]:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from spark_jobs.config.keys import KeyFault
 from spark_jobs.config.secrets import masked, names_secret
 from spark_jobs.config.yaml_file import Where, YamlFile
-from spark_jobs.errors import UsageError
+from spark_jobs.errors import UsageError, nearest
 
 _PREFIX = re.compile(r"([a-z_]+(?:\.[a-z_]+)*): (?:'([^']*)')?")
 
@@ -59,6 +59,8 @@ def section_faults(file: YamlFile, wrong_keys: list[KeyFault], error: Validation
     allowed = {key.where: key.allowed for key in wrong_keys}
     for item in error.errors(include_url=False) if error else []:
         where = _written(file.data, item["loc"], missing=item["type"] == "missing")
+        if item["type"] in ("union_tag_invalid", "union_tag_not_found"):
+            where = (*where, item["ctx"]["discriminator"].strip("'"))
         if item["type"] == "extra_forbidden" or any(where[:end] in explained for end in range(len(where) + 1)):
             continue
         if item["type"].endswith("_type") and _is_whole(item["input"]) and any(_within(one, where) for one in told):
@@ -98,6 +100,11 @@ def _value_fault(file: YamlFile, where: Where, item: Any) -> tuple[Where, str]:
     """Place and text; a text that begins with a field's name (`args: 'least' is …`) is placed at that field."""
     if item["type"] == "missing":
         return where, f"key '{where[-1]}' is missing"
+    if item["type"] == "union_tag_not_found":
+        return where, f"key '{where[-1]}' is missing"
+    if item["type"] == "union_tag_invalid":
+        tag, legal = item["ctx"]["tag"], re.findall("'([^']+)'", item["ctx"]["expected_tags"])
+        return where, f"no {where[-1]} '{masked(tag)}'; {nearest(tag, legal)}"
     found = item["msg"].removeprefix("Value error, ")
     named = _PREFIX.match(found)
     if named:

@@ -33,8 +33,8 @@ def key_faults(data: Any, annotation: Any, where: Where = ()) -> Iterator[KeyFau
         yield from key_faults(data, get_args(annotation)[0], where)
     elif get_origin(annotation) in (Union, UnionType):
         fitting = [part for part in get_args(annotation) if _fits(data, part)]
-        for part in fitting[:1]:
-            yield from key_faults(data, part, where)
+        if fitting:
+            yield from key_faults(data, max(fitting, key=lambda part: _likeness(data, part)), where)
     elif get_origin(annotation) is dict and isinstance(data, dict):
         key, value = get_args(annotation)
         yield from _of_mapping(data, key, value, where)
@@ -60,12 +60,27 @@ def extras(field: FieldInfo) -> dict[str, Any]:
     return field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
 
 
+def marks(model: type[BaseModel]) -> dict[str, Any]:
+    """Keys of which the section takes one value only, which tells it from its neighbours: `kind: email`."""
+    choices = {yaml_name(name, field): get_args(field.annotation) for name, field in model.model_fields.items()
+               if get_origin(field.annotation) is Literal}  # fmt: skip
+    return {key: legal[0] for key, legal in choices.items() if len(legal) == 1}
+
+
 def _fits(data: Any, annotation: Any) -> bool:
     if get_origin(annotation) is Annotated:
         return _fits(data, get_args(annotation)[0])
     if isinstance(data, dict):
         return is_model(annotation) or get_origin(annotation) is dict
     return isinstance(data, list) and get_origin(annotation) is list
+
+
+def _likeness(data: Any, annotation: Any) -> tuple[bool, int]:
+    """How much `data` looks like one branch of a union: whether its kind is that branch's, how many keys are known."""
+    if not (is_model(annotation) and isinstance(data, dict)):
+        return True, 0
+    known = {yaml_name(name, field) for name, field in annotation.model_fields.items()}
+    return marks(annotation).items() <= data.items(), len(known & set(data))
 
 
 def _of_mapping(data: dict[str, Any], key: Any, value: Any, where: Where) -> Iterator[KeyFault]:

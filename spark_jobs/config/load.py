@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from spark_jobs.config.agree import disagreements
+from spark_jobs.config.channels import secret_faults
 from spark_jobs.config.clash import Clash, unknown_names
 from spark_jobs.config.environment import Environment, Places
 from spark_jobs.config.faults import ConfigError, Fault, fault_at, section_faults
@@ -121,19 +122,25 @@ def load_pipeline(name: str, project: Path | None = None) -> Pipeline:
 
 
 def check_channels(name: str, env: str, project: Path | None = None) -> None:
-    """Every channel that pipeline `name` alerts is one of environment `env`.
+    """Every channel that pipeline `name` alerts is one of environment `env`, and this process has its secrets.
 
     Raises:
-        ConfigError: an unknown channel, or a fault in either file.
+        ConfigError: an unknown channel, one whose variable is not set, or a fault in either file.
     """
     project = project or project_folder()
     environment, _ = load_environment(env, project)
     faults: list[Fault] = []
+    _, environment_file = _section(project / f"conf/environments/{env}.yaml", Environment, project, faults)
     settings, file = _section(project / f"conf/pipelines/{name}/pipeline.yaml", PipelineFile, project, faults)
     if settings and file:
         kind = f"channel of environment {env}"
         for clash in unknown_names("", ("alerts",), settings.alerts, environment.channels, kind):
             faults.append(fault_at(file, clash.where, clash.found, clash.allowed))
+    if settings and environment_file:
+        for channel in filter(environment.channels.__contains__, dict.fromkeys(settings.alerts)):
+            for key, found in secret_faults(environment.channels[channel]):
+                allowed = f"set it in the environment of this command; or take {channel} out of alerts in pipeline.yaml"
+                faults.append(fault_at(environment_file, ("channels", channel, key), found, allowed))
     if faults:
         raise ConfigError(f"conf/pipelines/{name}", faults)
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from spark_jobs.alerts.incidents import open_incidents
+from spark_jobs.alerts.incidents import failed_channels, open_incidents
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.invocation import HOUR, format_hour, hours_between
 from spark_jobs.ledger import Ledger, Row, folds
@@ -21,7 +21,7 @@ Sums = dict[str, dict[str, int]]  # rows by table and by where they went
 
 
 def pipeline_facts(root: Path, pipeline: Pipeline, account: Sums | None = None) -> dict[str, Any]:
-    """Hours by state, account of rows, latest release, champions, open incidents.
+    """Hours by state, account of rows, latest release, champions, open incidents, channels that failed.
 
     `account`: the sums over what readers see, where those of the ledger's publications are others.
     """
@@ -32,6 +32,7 @@ def pipeline_facts(root: Path, pipeline: Pipeline, account: Sums | None = None) 
     seen = [hour for hour, state in states.items() if state == "published"]
     seen_to = format_hour(max(seen) + HOUR) if seen else ""
     models = pipeline.models.models if pipeline.models else {}
+    incidents = ledger.incidents()
     return {
         "schema_version": 1, "pipeline": pipeline.name, "owner": pipeline.owner,
         "hours": dict(Counter(states.values())),
@@ -41,7 +42,10 @@ def pipeline_facts(root: Path, pipeline: Pipeline, account: Sums | None = None) 
         "release": {"release": newest.release, "kind": newest.kind, "to": seen_to} if newest else None,
         "champions": {name: ledger.champion(name) for name in models},
         "open_incidents": [
-            {"incident": key, "owner": row["owner"], "since": row["at"]} for key, row in open_incidents(ledger.incidents()).items()
+            {"incident": key, "owner": row["owner"], "since": row["at"]} for key, row in open_incidents(incidents).items()
+        ],
+        "failed_channels": [
+            {"channel": name, "since": row["at"], "why": row["body"]} for name, row in failed_channels(incidents).items()
         ],
     }  # fmt: skip
 

@@ -1,0 +1,68 @@
+"""What people are told of an incident: a short subject, and a body with what broke, who owns it and what to type next.
+
+Pure. What broke comes from the gate in words that are bounded and masked already.
+"""
+
+from __future__ import annotations
+
+from spark_jobs import plan
+from spark_jobs.invocation import Invocation, format_hour
+
+Message = dict[str, str]  # incident, event, subject, owner, body
+_MAX_SUBJECT = 120  # characters
+_MAX_BODY = 3_000  # of what broke: Slack cuts a text of more than 4,000
+
+
+def opened(incident: str, owner: str, call: Invocation, what: str) -> Message:
+    """The message of an interval that was blocked; `what` broke, at most 3,000 characters of it."""
+    lines = [_cut(_plain(what)), f"owner: {on_one_line(owner)}", *_commands(call)]
+    return _message(incident, "opened", owner, f"[{call.pipeline}] blocked: {_hours(call)}", lines)
+
+
+def recovered(incident: str, owner: str, call: Invocation, what: str) -> Message:
+    """The message of an interval that was published after all."""
+    lines = [_plain(what), f"owner: {on_one_line(owner)}", _look(call)]
+    return _message(incident, "recovered", owner, f"[{call.pipeline}] recovered: {_hours(call)}", lines)
+
+
+def on_one_line(text: str, limit: int = _MAX_SUBJECT) -> str:
+    """`text` without line ends and signs that no one sees, fit for a header."""
+    line = " ".join(_plain(text).split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def _message(incident: str, event: str, owner: str, subject: str, lines: list[str]) -> Message:
+    return {
+        "incident": incident, "event": event, "subject": on_one_line(subject), "owner": on_one_line(owner),
+        "body": "\n".join(lines),
+    }  # fmt: skip
+
+
+def _commands(call: Invocation) -> list[str]:
+    """How to look, and how to run the interval again."""
+    known = call.step in plan.STEPS  # the wait for drops is none
+    step = call if known else call.with_step("prepare")
+    again = [f"run it again when drop or rule is mended: {step.command()}"]
+    if plan.step(step.step).cadence == "hourly":
+        hours = f"--from {format_hour(call.start)} --to {format_hour(call.end)}"
+        again.append(f"or all of its steps: tidegate backfill {call.pipeline} {hours} --env {call.env}")
+    held = f"rows held back in published hours: tidegate quarantine list {call.pipeline} --env {call.env}"
+    return [_look(call), held, *again]
+
+
+def _look(call: Invocation) -> str:
+    return f"see the hour: tidegate status {call.pipeline} --hour {format_hour(call.start)} --env {call.env}"
+
+
+def _hours(call: Invocation) -> str:
+    more = f" to {format_hour(call.end)}" if call.hours > 1 else ""
+    return f"{format_hour(call.start)}{more}"
+
+
+def _plain(text: str) -> str:
+    """`text` with a blank for every sign that is no visible one; line ends stay."""
+    return "".join(sign if sign == "\n" or sign.isprintable() else " " for sign in text)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MAX_BODY else text[: _MAX_BODY - 2] + "\n…"
