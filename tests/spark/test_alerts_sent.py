@@ -40,7 +40,7 @@ def test_a_refused_hour_and_its_publication_are_mailed_while_a_dead_channel_hold
         site.project / f"conf/pipelines/{NAME}/pipeline.yaml",
     )
     local.write_text(f"{local.read_text()}  chat: {json.dumps(chat)}\n  mails: {json.dumps(mails)}\n")
-    settings.write_text(settings.read_text().replace("[data_team]", "[chat, mails]"))
+    settings.write_text(settings.read_text().replace("[data_team, data_team_chat]", "[chat, mails]"))
     site.deliver(NOW, only=["departures"], scale={"departures.dep_delay": 60}, correction=True)
     assert site.run("prepare", NOW).exit_code == 65
     site.deliver(NOW, only=["departures"], correction=True)

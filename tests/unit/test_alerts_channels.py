@@ -499,7 +499,7 @@ def test_A1_data_are_published_while_every_channel_is_dead_and_status_shows_thos
     text = f"  ops: {json.dumps(email(closed_port()))}\n  chat: {json.dumps(slack())}\n"
     local, settings = project / "conf/environments/local.yaml", project / f"conf/pipelines/{NAME}/pipeline.yaml"
     local.write_text(local.read_text() + text)
-    settings.write_text(settings.read_text().replace("[data_team]", "[ops, data_team, chat]"))
+    settings.write_text(settings.read_text().replace("[data_team, data_team_chat]", "[ops, data_team, chat]"))
     monkeypatch.delenv("OPS_WEBHOOK", raising=False)
     environment, places = load_environment("local")
     root = places.lake / NAME

@@ -20,6 +20,9 @@ PUBLISH = PREPARE.with_step("publish_and_score")
 
 @pytest.fixture
 def desk(project):
+    """One channel, a file."""
+    settings = project / "conf" / "pipelines" / PIPELINE / "pipeline.yaml"
+    settings.write_text(settings.read_text().replace("[data_team, data_team_chat]", "[data_team]"))
     environment, places = load_environment("local", project)
     return Desk(load_pipeline(PIPELINE, project), environment, places, Ledger.open(places.lake / PIPELINE))
 

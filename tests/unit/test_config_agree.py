@@ -163,7 +163,7 @@ def test_a_channel_that_the_environment_does_not_have_is_refused(project: Path) 
     """Otherwise the alert of a blocked gate would reach no one."""
     load.check_channels("nycflights13", "local", project)
     path = project / CONF / "pipeline.yaml"
-    path.write_text(path.read_text().replace("[data_team]", "[data_teem]"))
+    path.write_text(path.read_text().replace("[data_team, ", "[data_teem, "))
     with pytest.raises(ConfigError, match="did you mean 'data_team'") as told:
         load.check_channels("nycflights13", "local", project)
     assert told.value.faults[0].path == "alerts[0]"

@@ -42,7 +42,7 @@ def with_channel(project: Path, section: str, old: str = "", new: str = "") -> s
     assert not old or section.count(old) == 1
     path, pipeline = project / FILE, project / "conf/pipelines/nycflights13/pipeline.yaml"
     path.write_text(path.read_text() + (section.replace(old, new) if old else section))
-    pipeline.write_text(pipeline.read_text().replace("[data_team]", "[data_team, ops]"))
+    pipeline.write_text(pipeline.read_text().replace("[data_team, data_team_chat]", "[data_team, ops]"))
     return path.read_text()
 
 
