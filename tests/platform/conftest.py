@@ -1,6 +1,6 @@
 """The platform from nothing: a compose project of its own on free ports, taken down with its data afterwards.
 
-TIDEGATE_PLATFORM=keep leaves it running and uses it again: for work on these tests.
+TIDEGATE_PLATFORM=keep takes the one that `make up` started, and leaves it running: for work on these tests.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 PIPELINE = "nycflights13"
 KEEP = os.environ.get("TIDEGATE_PLATFORM") == "keep"
 PORTS = ("AIRFLOW_PORT", "SPARK_PORT", "MLFLOW_PORT", "MAIL_PORT", "WEBHOOK_PORT")
+DEFAULTS = ("8080", "8081", "5000", "1080", "8090")
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -48,8 +49,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 class Stack:
     """The running platform and how it is spoken to."""
 
-    environment: dict[str, str]
-    secrets: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, str] = field(repr=False)
+    secrets: dict[str, str] = field(repr=False)  # never in the report of a failed test
 
     def make(self, *words: str) -> None:
         """A target of the Makefile, its output shown."""
@@ -141,23 +142,26 @@ def stack() -> Iterator[Stack]:
     reason = why_not()
     if reason:
         pytest.skip(reason)
-    environment = {**os.environ, "COMPOSE_PROJECT_NAME": "tidegatetest"}
-    for port in PORTS:
-        environment[port] = environment.get(port) or str(free_port(0))
-    found = Stack(environment)
-    if not KEEP:
-        found.make("down", "VOLUMES=1")
+    if KEEP:
+        yield Stack({**os.environ, **dict(zip(PORTS, DEFAULTS, strict=True))}, _secrets())
+        return
+    ports = {port: os.environ.get(port) or str(free_port(0)) for port in PORTS}
+    found = Stack({**os.environ, **ports, "COMPOSE_PROJECT_NAME": "tidegatetest"}, {})
+    found.make("down", "VOLUMES=1")
     try:
         found.make("up")
-        text = (CHECKOUT / ".env").read_text().splitlines()
-        found.secrets = dict(line.split("=", 1) for line in text if "=" in line)
+        found.secrets = _secrets()
         yield found
     finally:
-        if not KEEP:
-            logs = CHECKOUT / "var" / "platform.log"
-            logs.parent.mkdir(exist_ok=True)
-            logs.write_text(found.compose("logs", "--no-color", check=False))
-            found.make("down", "VOLUMES=1")
+        logs = CHECKOUT / "var" / "platform.log"
+        logs.parent.mkdir(exist_ok=True)
+        logs.write_text(found.compose("logs", "--no-color", check=False))
+        found.make("down", "VOLUMES=1")
+
+
+def _secrets() -> dict[str, str]:
+    lines = (CHECKOUT / ".env").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if "=" in line)
 
 
 if __name__ == "__main__":
