@@ -57,9 +57,9 @@ def test_a_step_goes_on_with_what_those_before_it_staged():
 
 
 def test_one_step_of_a_publication_seals_it_and_some_rows_speak_of_hours():
-    assert plan.SEALS == {"prepare", "build_features"}
-    assert plan.JUDGED == {"prepare", "ingest", "build_features"}
-    assert plan.OF_HOURS == plan.JUDGED | {"publish_and_score", "publish"}
+    assert {"prepare", "build_features"} == plan.SEALS
+    assert {"prepare", "ingest", "build_features"} == plan.JUDGED
+    assert plan.JUDGED | {"publish_and_score", "publish"} == plan.OF_HOURS
 
 
 def test_a_step_of_the_other_grouping_is_refused_with_those_that_there_are():
