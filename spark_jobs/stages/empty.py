@@ -1,7 +1,8 @@
 """An hour without drop rows and without spine rows: prepared and published without Spark, before any JVM starts.
 
 What is recorded is what the ordinary way records of such an hour: verdicts, accounts, a release that covers it. Whatever
-is not plainly such an hour takes the ordinary way, which also says what is wrong with it.
+is not plainly such an hour takes the ordinary way, which also says what is wrong with it. Where the steps of an hour are split,
+`ingest` stages all of an empty hour, features among them, and `build_features` has only to seal it.
 """
 
 from __future__ import annotations
