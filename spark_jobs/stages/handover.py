@@ -7,8 +7,10 @@ staged and recorded. No Spark.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from datetime import datetime
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from spark_jobs.errors import RefusedError, RetryError, UsageError
@@ -75,10 +77,10 @@ def _require_young(ledger: Ledger, call: Invocation, pub: int) -> None:
 def _unchanged_files(work: Work, recorded: dict[str, str]) -> dict[str, Staged]:
     """What lies on disk of the tables of `recorded`, each with the digest that stands there."""
     sealed = sealed_files(work.ledger, work.call, work.pub)
-    found = {
-        table: staged_files(work.root, table, work.pub, sealed[table].schema, attempt=work.pub)
-        for table in recorded if table in sealed
-    }  # fmt: skip
+    found: dict[str, Staged] = {}
+    for table in filter(sealed.__contains__, recorded):
+        with suppress(OSError, pa.ArrowException):  # a file that cannot be read is not the one that was recorded
+            found[table] = staged_files(work.root, table, work.pub, sealed[table].schema, attempt=work.pub)
     changed = [table for table, digest in recorded.items() if table not in found or found[table].digest != digest]
     if changed:
         raise RefusedError(
