@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from typing import get_args
 
 import pytest
 
 from spark_jobs import plan
+from spark_jobs.cli.act import run_backfill, run_step
+from spark_jobs.cli.planning import show_plan
+from spark_jobs.config import ConfigError
 from spark_jobs.config.environment import Grouping
-from spark_jobs.config.load import load_pipeline
+from spark_jobs.config.load import load_environment, load_pipeline
 from spark_jobs.errors import UsageError
 
 HOUR = ["bronze", "silver", "tiles", "features", "publish", "score"]
@@ -71,3 +75,38 @@ def test_a_step_of_the_other_grouping_is_refused_with_those_that_there_are():
     assert caught.value.allowed == "legal: build_features, ingest, publish, query, score, train, training_set"
     with pytest.raises(UsageError, match="did you mean 'ingest'"):
         plan.step("ingst", "split")
+
+
+NOON = ("2013-11-01T12:00:00", "2013-11-01T13:00:00")
+
+
+@pytest.fixture
+def cluster(project):
+    """A project with an environment `cluster` of grouping split."""
+    folder = project / "conf/environments"
+    text = (folder / "local.yaml").read_text()
+    (folder / "cluster.yaml").write_text(text.replace("grouping: fused", "grouping: split"))
+    return folder / "cluster.yaml"
+
+
+def test_the_command_line_takes_the_steps_of_the_environments_grouping(cluster, capsys):
+    show_plan("nycflights13", "ingest", *NOON, "cluster", as_json=True)
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["stages"], facts["gates"]) == (["bronze", "silver"], ["silver"])
+    assert set(facts["missing_drops"]) == {"schedules", "departures", "weather", "planes"}
+    for step, env in (("prepare", "cluster"), ("ingest", "local")):
+        with pytest.raises(UsageError, match=f"no step '{step}' where spark.grouping is"):
+            show_plan("nycflights13", step, *NOON, env, as_json=True)
+        with pytest.raises(UsageError, match=f"no step '{step}' where spark.grouping is"):
+            run_step("nycflights13", step, *NOON, "", env, as_json=True)
+    with pytest.raises(UsageError, match="no environment 'clusters'"):
+        run_backfill("nycflights13", *NOON, "", "clusters", as_json=True)
+
+
+def test_a_grouping_is_one_of_two_words(cluster):
+    assert load_environment("cluster")[0].spark.grouping == "split"
+    cluster.write_text(cluster.read_text().replace("grouping: split", "grouping: spilt"))
+    with pytest.raises(
+        ConfigError, match=r"cluster\.yaml:\d+:\d+: spark\.grouping: 'spilt': Input should be 'fused' or 'split'"
+    ):
+        load_environment("cluster")
