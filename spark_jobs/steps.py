@@ -5,6 +5,7 @@ The same function serves spark-submit, the command line and tests; Airflow only 
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable
@@ -22,13 +23,13 @@ from spark_jobs.config.whole import Pipeline
 from spark_jobs.errors import RefusedError, RetryError, TidegateError
 from spark_jobs.failpoints import failpoint
 from spark_jobs.invocation import Invocation, format_hour
-from spark_jobs.lake.admission import seal
+from spark_jobs.lake.admission import required_release, seal
 from spark_jobs.ledger import Ledger, Release
 from spark_jobs.quality.message import message
 from spark_jobs.result import Result
 from spark_jobs.runtime.places import code_version
 from spark_jobs.sources.drops import Drop, drops_digest
-from spark_jobs.stages import bronze, features, publish, query, score, silver, tiles, train, training_set
+from spark_jobs.stages import bronze, features, handover, publish, query, score, silver, tiles, train, training_set
 from spark_jobs.stages.work import Work
 
 log = structlog.get_logger()
@@ -39,11 +40,11 @@ class StepRun:
 
     def __init__(self, call: Invocation, open_session: Callable[[], SparkSession]) -> None:
         self.call, self._open_session = call, open_session
-        plan.step(call.step)
-        self.pipeline: Pipeline = load_pipeline(call.pipeline)
         self.environment: Environment
         self.places: Places
         self.environment, self.places = load_environment(call.env)
+        plan.step(call.step, self.environment.spark.grouping)
+        self.pipeline: Pipeline = load_pipeline(call.pipeline)
         transforms.load_modules(self.pipeline.settings.modules)
         self.ledger = Ledger.open(self.places.lake / self.pipeline.name, by=call.dag_run)
         self.desk = Desk(self.pipeline, self.environment, self.places, self.ledger)
@@ -65,7 +66,9 @@ class StepRun:
         step, began = plan.step(self.call.step), time.monotonic()
         log.info("step started", step=step.name, stages=",".join(step.stages), **_names(self.call))
         try:
-            {"query": self._query, "prepare": self._prepare, "publish_and_score": self._publish_and_score,
+            {"query": self._query, "prepare": self._stage_hour, "ingest": self._stage_hour,
+             "build_features": self._stage_hour, "publish_and_score": self._publish_and_score,
+             "publish": self._publish_or_stage_again, "score": self._score,
              "training_set": self._training_set, "train": self._train}[step.name]()  # fmt: skip
         except TidegateError as fault:
             self._fault(fault)
@@ -116,24 +119,46 @@ class StepRun:
         self._stage("query", run)
         self.result.state = "landed"
 
-    def _prepare(self, call: Invocation | None = None) -> None:
+    def _stage_hour(self, call: Invocation | None = None) -> None:
+        """Stage, judge and seal: the whole publication, or the part of it that this step makes."""
         call = call or self.call
-        work = self.open_work(call, self.ledger.line())
-        self.result.pub, self.drops = work.pub, work.drops
-        self._stage("bronze", lambda: bronze.run(work))
-        self._stage("silver", lambda: silver.run(work))
-        self._refuse_if_blocked(work)
-        self._stage("tiles", lambda: tiles.run(work))
-        self._stage("features", lambda: features.run(work))
-        self._refuse_if_blocked(work)
+        stages = plan.step(call.step).stages
+        work, drops = self._begin(call) if "bronze" in stages else self._go_on(call)
+        if "bronze" in stages:
+            self._stage("bronze", lambda: bronze.run(work))
+            self._stage("silver", lambda: silver.run(work))
+            self._refuse_if_blocked(work)
+        if "features" in stages:
+            self._stage("tiles", lambda: tiles.run(work))
+            self._stage("features", lambda: features.run(work))
+            self._refuse_if_blocked(work)
         work.lake.stage("quarantine", silver.quarantine(work), call.start, call.end)
+        handover.require_newest(work)
         seal(
-            self.ledger, call, work.pub, work.lake.staged.values(), drops=drops_digest(work.drops), rows=work.accounts,
-            base=work.line[-1].release if work.line else None,
+            self.ledger, call, work.pub, work.lake.staged.values(), drops=drops or drops_digest(work.drops),
+            rows=work.accounts, base=work.line[-1].release if work.line else None,
             code_version=code_version(self.places.project), config_hash=self.pipeline.config_hash,
         )  # fmt: skip
         self.result.state = "staged"
         self.result.rows = {table: staged.rows for table, staged in work.lake.staged.items()}
+
+    def _begin(self, call: Invocation) -> tuple[Work, dict[str, str]]:
+        """A publication whose drops are still to be read."""
+        work = self.open_work(call, self.ledger.line())
+        self.result.pub, self.drops = work.pub, work.drops
+        if call.step not in plan.SEALS:
+            work.attempt = work.pub
+        return work, {}
+
+    def _go_on(self, call: Invocation) -> tuple[Work, dict[str, str]]:
+        """The publication that the step before sealed, with what it staged; and the digests of its drops."""
+        work = Work(
+            self.pipeline, self.environment, self.places, self.ledger, call, 0, [], self._open_session
+        )  # fmt: skip
+        row = handover.required_row(work)
+        self.result.pub = work.pub = int(row["pub"])
+        handover.take_up(work, row, code_version(self.places.project))
+        return work, json.loads(row["drops"])
 
     def _refuse_if_blocked(self, work: Work) -> None:
         """Raise what the gate decided; the verdicts stand in the ledger already."""
@@ -146,25 +171,36 @@ class StepRun:
             raise RefusedError(f"gate of {', '.join(v.table for v in blocking)}", "\n".join(texts))
 
     def _publish_and_score(self) -> None:
-        work = Work(
-            self.pipeline,
-            self.environment,
-            self.places,
-            self.ledger,
-            self.call,
-            0,
-            self.ledger.line(),
-            self._open_session,
-        )
+        self._publish_or_stage_again()
+        self._run_score()
+
+    def _publish_or_stage_again(self) -> None:
+        """Publish; what cannot be released as it was staged is staged anew here, since no scheduler goes back to a task.
+
+        Its gates are asked again: nothing is published without a verdict that lets it through.
+        """
         try:
             self._stage("publish", self._publish)
         except RetryError:
-            row = self.ledger.step_row(self.call.dag_run, "prepare")
+            before = plan.steps_before(self.call.step)
+            row = self.ledger.step_row(self.call.dag_run, before[-1].name)
             if row is None or row["state"] != "staged":
                 raise
             log.warning("what was staged cannot be released; staging again", **_names(self.call))
-            self._prepare(self.call.with_step("prepare"))
+            for step in before:
+                self._stage_hour(self.call.with_step(step.name))
             self._stage("publish", self._publish)
+
+    def _score(self) -> None:
+        release = required_release(self.ledger, self.call)
+        self._run_score()
+        self.result.state, self.result.pub, self.result.release = "published", release.pub, release.release
+        self.desk.published(self.call, release.release)
+
+    def _run_score(self) -> None:
+        work = Work(
+            self.pipeline, self.environment, self.places, self.ledger, self.call, 0, self.ledger.line(), self._open_session
+        )  # fmt: skip
         self._stage("score", lambda: score.run(work, self.open_work))
 
     def _publish(self) -> None:

@@ -17,6 +17,7 @@ from dag_builder.alerting import not_ready, ready_after_all
 from dag_builder.partition import environment_name, invocation
 from spark_jobs.errors import RefusedError, RetryError
 from spark_jobs.invocation import HOUR, format_hour, hours_between
+from spark_jobs.plan import first_step
 
 if TYPE_CHECKING:
     from spark_jobs.config.sources import SourceConf
@@ -136,7 +137,8 @@ class Gate(BaseOperator):
         ledger = open_ledger(self.pipeline, self.task_id)
         row = ledger.step_row(call.dag_run, self.step)
         where = f"{self.pipeline} {format_hour(call.start)} {self.task_id}"
-        again = f"deliver a corrected drop, then clear {self.step} with downstream; or: {call.command()}"
+        first = first_step(self.step)
+        again = f"deliver a corrected drop, then clear {first} with downstream; or: {call.with_step(first).command()}"
         if row is None or row["state"] == "empty":
             self._without_verdict(where, row, again)
             return

@@ -1,21 +1,26 @@
 """`<pipeline>_hourly`: one UTC hour a run, from its drops to published, scored rows.
 
-fetch_<source>, for each of kind http; query, for all of kind jdbc -> drops_ready -> prepare -> gate_silver, gate_features
--> publish_and_score -> announce
+fetch_<source>, for each of kind http; query, for all of kind jdbc -> drops_ready -> the steps of the environment's grouping,
+each with its gates -> announce:
+
+fused: prepare -> gate_silver, gate_features -> publish_and_score
+split: ingest -> gate_silver -> build_features -> gate_features -> publish -> score
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import DAG, Asset, CronPartitionTimetable
+from airflow.sdk import DAG, Asset, BaseOperator, CronPartitionTimetable
 
 from dag_builder.fetch import FetchDrop
 from dag_builder.gates import Announce, DropsReady, Gate
-from dag_builder.partition import catches_up, hour_param
+from dag_builder.partition import catches_up, environment_name, hour_param
 from dag_builder.spark_step import SparkStep
-from spark_jobs.config.load import load_pipeline
+from spark_jobs import plan
+from spark_jobs.config.load import load_environment, load_pipeline
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.invocation import HOUR
 
@@ -48,6 +53,7 @@ def hourly_dag(name: str) -> DAG:
         UsageError: conf/ has faults.
     """
     pipeline = load_pipeline(name)
+    environment, _ = load_environment(environment_name())
     hourly = pipeline.schedules.hourly
     with DAG(
         dag_id=f"{name}_hourly",
@@ -73,13 +79,29 @@ def hourly_dag(name: str) -> DAG:
             task_id="drops_ready", pipeline=name, poke_interval=LOOK_EVERY, timeout=hourly.wait, pool="default_pool",
             trigger_rule="all_done",  # a failed fetch may have landed its drop before; what is missing makes the hour late
         )  # fmt: skip
-        prepare = SparkStep(task_id="prepare", pipeline=name, step="prepare", gated=True, pool=name)
-        silver = Gate(task_id="gate_silver", pipeline=name, step="prepare", scope="silver")
-        features = Gate(task_id="gate_features", pipeline=name, step="prepare", scope="features", after=["silver"])
-        publish = SparkStep(
-            task_id="publish_and_score", pipeline=name, step="publish_and_score", pool=name,
-            trigger_rule="none_failed",  # by default a gate that is skipped first would skip it, and end the run well
-        )  # fmt: skip
-        announce = Announce(task_id="announce", pipeline=name, step="publish_and_score", outlets=[hour_asset(name)])
-        [*fetched, *asked] >> drops_ready >> prepare >> [silver, features] >> publish >> announce
+        steps = plan.hour_steps(environment.spark.grouping)
+        ended = hour_tasks(name, steps, drops_ready)
+        publishing = next(step.name for step in steps if "publish" in step.stages)
+        announce = Announce(task_id="announce", pipeline=name, step=publishing, outlets=[hour_asset(name)])
+        [*fetched, *asked] >> drops_ready
+        ended >> announce
     return dag
+
+
+def hour_tasks(name: str, steps: Iterable[plan.Step], first: BaseOperator) -> list[BaseOperator]:
+    """`steps` one after the other behind `first`, each followed by its gates; returns those that end the last one."""
+    before = [first]
+    for step in steps:
+        task = SparkStep(
+            task_id=step.name, pipeline=name, step=step.name, gated=bool(step.gates), pool=name,
+            # by default a gate that is skipped first would skip what follows, and end the run well
+            trigger_rule="none_failed" if len(before) > 1 else "all_success",
+        )  # fmt: skip
+        before >> task
+        before = [
+            Gate(task_id=f"gate_{scope}", pipeline=name, step=step.name, scope=scope, after=step.gates[:number])
+            for number, scope in enumerate(step.gates)
+        ] or [task]
+        if step.gates:
+            task >> before
+    return before

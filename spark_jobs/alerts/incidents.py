@@ -9,6 +9,7 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from spark_jobs import plan
 from spark_jobs.alerts import message
 from spark_jobs.alerts.channels import send
 from spark_jobs.alerts.message import Message
@@ -41,11 +42,16 @@ class Desk:
 
         self.ledger.add_incident_after(signal)
         if event == ["opened"]:
-            self._tell(message.opened(incident, self.pipeline.owner, call, body))
+            first = plan.hour_steps(self.environment.spark.grouping)[
+                0
+            ].name  # to run again what is no step: the wait for drops
+            again = call if call.step in plan.STEPS else call.with_step(first)
+            self._tell(message.opened(incident, self.pipeline.owner, again, body))
 
     def published(self, call: Invocation, release: int) -> None:
-        """Close the incident of this interval, if one is open, and tell that it is over."""
-        for step in ("prepare", call.step):
+        """Close the open incidents of this interval, whichever step of the run met what blocked it, and tell that it is over."""
+        before = [step.name for step in plan.steps_before(call.step)] if call.step in plan.STEPS else []
+        for step in (*before, call.step):
             incident = incident_key(call.with_step(step))
             if incident in open_incidents(self.ledger.incidents()):
                 body = f"published after all: {format_hour(call.start)} to {format_hour(call.end)}, release {release}"

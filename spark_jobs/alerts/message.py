@@ -14,7 +14,7 @@ _MAX_BODY = 3_000  # of what broke: Slack cuts a text of more than 4,000
 
 
 def opened(incident: str, owner: str, call: Invocation, what: str) -> Message:
-    """The message of an interval that was blocked; `what` broke, at most 3,000 characters of it."""
+    """The message of an interval that was blocked; `what` broke, at most 3,000 characters of it; `call` is to be run again."""
     lines = [_cut(_plain(what)), f"owner: {on_one_line(owner)}", *_commands(call)]
     return _message(incident, "opened", owner, f"[{call.pipeline}] blocked: {_hours(call)}", lines)
 
@@ -40,10 +40,8 @@ def _message(incident: str, event: str, owner: str, subject: str, lines: list[st
 
 def _commands(call: Invocation) -> list[str]:
     """How to look, and how to run the interval again."""
-    known = call.step in plan.STEPS  # the wait for drops is none
-    step = call if known else call.with_step("prepare")
-    again = [f"run it again when drop or rule is mended: {step.command()}"]
-    if plan.step(step.step).cadence == "hourly":
+    again = [f"run it again when drop or rule is mended: {call.command()}"]
+    if plan.step(call.step).cadence == "hourly":
         hours = f"--from {format_hour(call.start)} --to {format_hour(call.end)}"
         again.append(f"or all of its steps: tidegate backfill {call.pipeline} {hours} --env {call.env}")
     held = f"rows held back in published hours: tidegate quarantine list {call.pipeline} --env {call.env}"

@@ -36,7 +36,7 @@ LAST_LINES = 12
 def run_step(pipeline: str, step: str, start: str, end: str, dag_run: str, env: str, *, as_json: bool) -> int:
     """Run one step; its exit code. The result line goes to stdout, progress to stderr."""
     call = _call(pipeline, step, start, end, dag_run, env)
-    if step == "prepare":
+    if "bronze" in plan.step(step).stages:
         note(checks_line(pipeline, env))
     code, result = submit(call)
     show_result(result, as_json=as_json)
@@ -44,11 +44,12 @@ def run_step(pipeline: str, step: str, start: str, end: str, dag_run: str, env: 
 
 
 def run_backfill(pipeline: str, start: str, end: str, dag_run: str, env: str, *, as_json: bool) -> int:
-    """Run prepare and publish_and_score over the interval, stopping at the first that does not end with 0."""
-    for step in ("prepare", "publish_and_score"):
-        call = _call(pipeline, step, start, end, dag_run, env)
-        note(f"{step}: {call.hours} hours from {format_hour(call.start)} to {format_hour(call.end)}")
-        if step == "prepare":
+    """Run the steps of an hour over the interval, in order, stopping at the first that does not end with 0."""
+    environment, _ = load_environment(env)
+    for step in plan.hour_steps(environment.spark.grouping):
+        call = _call(pipeline, step.name, start, end, dag_run, env)
+        note(f"{step.name}: {call.hours} hours from {format_hour(call.start)} to {format_hour(call.end)}")
+        if "bronze" in step.stages:
             note(checks_line(pipeline, env))
         code, result = submit(call)
         show_result(result, as_json=as_json)
@@ -58,7 +59,8 @@ def run_backfill(pipeline: str, start: str, end: str, dag_run: str, env: str, *,
 
 
 def _call(pipeline: str, step: str, start: str, end: str, dag_run: str, env: str) -> Invocation:
-    plan.step(step)
+    environment, _ = load_environment(env)
+    plan.step(step, environment.spark.grouping)
     low, high = parse_hour(start, "--from"), parse_hour(end, "--to")
     return Invocation(pipeline, step, low, high, dag_run or f"manual__{format_hour(low)}__{format_hour(high)}", env)
 

@@ -56,7 +56,12 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and not
 From = Annotated[str, typer.Option("--from", help="First hour, UTC, such as 2013-11-01T12:00:00.")]
 To = Annotated[str, typer.Option("--to", help="Hour before which the interval ends, UTC.")]
 StepName = Annotated[
-    str, typer.Argument(help="query, prepare, publish_and_score, training_set or train.", metavar="STEP")
+    str,
+    typer.Argument(
+        help="query, prepare, publish_and_score, training_set or train; where spark.grouping is split ingest, build_features, "
+        "publish and score in place of prepare and publish_and_score.",
+        metavar="STEP",
+    ),
 ]
 RunId = Annotated[str, typer.Option("--dag-run", help="Run id; steps of one run find each other by it.")]
 AsKnown = Annotated[
@@ -224,7 +229,7 @@ def quarantine_replay(
 ) -> None:  # fmt: skip
     """Run hours that hold rows again, the oldest first, because a rule, a cast or a mapping in conf/ changed.
 
-    Each hour is a publication of its own, by prepare and publish_and_score; its drops must still be landed. An hour that a
+    Each hour is a publication of its own, by the ordinary steps; its drops must still be landed. An hour that a
     gate refuses stays as it was and is named; the others are run all the same, and the exit code is 65.
     """
     from spark_jobs.cli.quarantine_replay import replay_held, span_of

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from typing import Any
 
+from spark_jobs import plan
 from spark_jobs.cli.act import explain, submitted
 from spark_jobs.cli.output import note, show_json, show_table
 from spark_jobs.config import load_environment, load_pipeline
@@ -22,7 +23,9 @@ def try_gate(pipeline: str, table: str, seed: int, clean: int, env: str, *, as_j
 
     trial_conf(load_pipeline(pipeline), table)  # before any Spark starts
     environment, places = load_environment(env)
-    jvm, profile = environment.profile("prepare", 1)  # many hours, but of few rows
+    jvm, profile = environment.profile(
+        plan.hour_steps(environment.spark.grouping)[0].name, 1
+    )  # many hours, but of few rows
     conf = spark_conf(jvm, cores=profile.cores, shuffle_partitions=profile.shuffle_partitions)
     log = places.data / "logs" / f"{pipeline}-gate-test-{table}-{seed}.log"
     note(f"gate test: {pipeline}/silver/{table}, seed {seed}; starting Spark")

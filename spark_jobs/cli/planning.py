@@ -20,21 +20,22 @@ OWN_COLUMNS = {"day", "hour", "known_at", "pub", "file", "line", "entity", "key"
 
 def show_plan(pipeline: str, step_name: str, start: str, end: str, env: str, *, as_json: bool) -> None:
     """Print the plan of one step over [start, end)."""
-    step = plan.step(step_name)
+    environment, places = load_environment(env)
+    step = plan.step(step_name, environment.spark.grouping)
     low, high = parse_hour(start, "--from"), parse_hour(end, "--to")
     call = Invocation(pipeline, step_name, low, high, "plan", env)
-    whole, (environment, places) = load_pipeline(pipeline), load_environment(env)
+    whole = load_pipeline(pipeline)
     root = places.lake / pipeline
     jvm, profile = environment.profile(step_name, call.hours)
     facts: dict[str, Any] = {
         "pipeline": pipeline, "step": step_name, "meaning": step.meaning, "stages": list(step.stages),
         "gates": list(step.gates), "from": format_hour(low), "to": format_hour(high), "hours": call.hours,
         "hours_published": _published(root, low, high),
-        "reads": plan.tables_read(whole, step_name), "writes": plan.tables_written(whole, step_name),
+        "reads": plan.tables_read(whole, step.stages), "writes": plan.tables_written(whole, step.stages),
         "rules": {table: len(suite.rules) for table, suite in whole.suites.items()},
         "checks": checks(root, whole), "schema_changes": schema_changes(root, whole),
         "jvm": jvm, "memory_mb": profile.memory_mb, "cores": profile.cores,
-        "missing_drops": _missing_drops(whole, places.landing, low, high) if step_name == "prepare" else {},
+        "missing_drops": _missing_drops(whole, places.landing, low, high) if "bronze" in step.stages else {},
         "command": call.command(),
     }  # fmt: skip
     if as_json:

@@ -8,11 +8,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from spark_jobs import plan
 from spark_jobs.cli.act import submit
 from spark_jobs.cli.look import lake_root
 from spark_jobs.cli.output import note, show_json, show_table
 from spark_jobs.cli.quarantine_rows import check_table
-from spark_jobs.config import load_pipeline
+from spark_jobs.config import load_environment, load_pipeline
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.errors import EXIT_OK, EXIT_REFUSED, UsageError
 from spark_jobs.invocation import HOUR, Invocation, format_hour, parse_hour
@@ -89,17 +90,19 @@ def _one_hour(whole: Pipeline, root: Path, hour: datetime, env: str, run: Run) -
 
     span = (hour, hour + HOUR)
     before = _held(whole, root, span, discarded=True)
-    call = Invocation(whole.name, "prepare", *span, f"quarantine_replay__{format_hour(hour)}", env)
-    for step in ("prepare", "publish_and_score"):
-        code, result = run(call.with_step(step))
+    environment, _ = load_environment(env)
+    released: object = None
+    for step in plan.hour_steps(environment.spark.grouping):
+        code, result = run(Invocation(whole.name, step.name, *span, f"quarantine_replay__{format_hour(hour)}", env))
+        released = result.get("release") or released
         if code != EXIT_OK:
             break
     now = _held(whole, root, span, discarded=True)
     kept = {line_of(row) for row in now}
     freed = [row for row in before if row["file"] and line_of(row) not in kept]  # rows of features come from no line
-    add_actions(Ledger.open(root), freed, REPLAYED, f"hour published anew as release {result.get('release')}")
+    add_actions(Ledger.open(root), freed, REPLAYED, f"hour published anew as release {released}")
     counts = [sum(row["discarded"] is None for row in rows) for rows in (before, now)]
-    return HourDone(hour, counts[0], counts[1], code, result.get("release"))
+    return HourDone(hour, counts[0], counts[1], code, released)
 
 
 def _print(pipeline: str, done: list[HourDone], left: list[datetime]) -> None:

@@ -108,9 +108,6 @@ def _row(key: str, field: FieldInfo, values: list[Any]) -> str:
     shown = _shown(values[0]) if values and not inner else ""
     example = said[1] if said else shown if len(shown) <= 80 else ""
     meaning = text[: said.start()] if said else text
-    planned = ", ".join(f"{value} ({issue})" for value, issue in extras(field).get("not_yet_values", {}).items())
-    if planned:
-        meaning += f"; not yet: {planned}"
     cells = [f"`{key}`", _type(field.annotation, field.metadata), _default(field), meaning]
     return (
         "| "

@@ -11,8 +11,9 @@ from pydantic import Field, model_validator
 from spark_jobs.config.channels import Channel
 from spark_jobs.config.section import Name, Section, not_yet
 
+Grouping = Literal["fused", "split"]
 StepName = Literal[
-    "query", "prepare", "publish_and_score", "training_set", "train"
+    "query", "prepare", "publish_and_score", "ingest", "build_features", "publish", "score", "training_set", "train"
 ]  # those of plan.py, which a test holds equal
 BULK_FROM_HOURS = 25  # an interval of more than a day is worth the optimising compiler and more memory
 
@@ -46,15 +47,18 @@ class SparkSection(Section):
     cluster: ClusterSection | None = Field(
         default=None, description="executors of an application; needed with a master spark://, refused with a local one"
     )
-    grouping: Literal["fused"] = Field(
-        default="fused", description="which stages share an application; example: fused",
-        json_schema_extra={"not_yet_values": {"split": "issue on the platform"}},
-    )  # fmt: skip
+    grouping: Grouping = Field(
+        default="fused",
+        description="which stages of an hour share an application: fused (prepare; publish_and_score; where a JVM's start is "
+        "the cost) or split (ingest; build_features; publish; score; where the data is the cost, and features that failed "
+        "should not ingest again), example: split",
+    )
     hourly: JvmProfile = Field(description="profile of short steps: fast start, C1 compiler, serial GC")
     bulk: JvmProfile = Field(description="profile of long steps: optimising compiler")
     steps: dict[StepName, Literal["hourly", "bulk"]] = Field(
         default={},
-        description="profile of each step; an interval of more than 24 hours takes bulk whatever stands here",
+        description="profile of each step, those of the other grouping unread; an interval of more than 24 hours takes bulk "
+        "whatever stands here",
     )
 
     @model_validator(mode="after")

@@ -56,7 +56,7 @@ def yaml_name(name: str, field: FieldInfo) -> str:
 
 
 def extras(field: FieldInfo) -> dict[str, Any]:
-    """What a model says of a field beyond its type: `not_yet` (an issue), `not_yet_values` (by value, an issue)."""
+    """What a model says of a field beyond its type: `not_yet` (an issue)."""
     return field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
 
 
@@ -102,10 +102,6 @@ def _of_model(data: dict[str, Any], model: type[BaseModel], where: Where) -> Ite
         said = extras(fields[key])
         if "not_yet" in said:
             yield KeyFault(place, f"not yet: '{key}' is planned ({said['not_yet']})", "leave it out")
-        elif isinstance(item, str) and item in said.get("not_yet_values", {}):
-            issue = said["not_yet_values"][item]
-            legal = ", ".join(map(str, get_args(fields[key].annotation)))
-            yield KeyFault(place, f"not yet: {key} '{item}' is planned ({issue})", f"legal: {legal}")
         else:
             yield from key_faults(item, fields[key].annotation, place)
 

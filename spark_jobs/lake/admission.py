@@ -13,11 +13,15 @@ from spark_jobs.lake import staging
 from spark_jobs.lake.publish import Publication, publish
 from spark_jobs.lake.staging import Staged
 from spark_jobs.ledger import Ledger, Release
+from spark_jobs.plan import STEPS, first_step
 from spark_jobs.storage import Row
 
 
 def seal(ledger: Ledger, call: Invocation, pub: int, staged: Iterable[Staged], **facts: Any) -> None:
-    """Write down which files `prepare` staged under `pub`; from here on publishing needs no Spark."""
+    """Write down which files this step and those before it staged under `pub`, for the step that goes on from here.
+
+    Publishing what the last of them sealed needs no Spark.
+    """
     tables = list(staged)
     failpoint("stage.manifest.before")
     staging.save_manifest(ledger.storage, pub, tables)
@@ -27,7 +31,7 @@ def seal(ledger: Ledger, call: Invocation, pub: int, staged: Iterable[Staged], *
 
 
 def publish_sealed(ledger: Ledger, call: Invocation, kind: str, gated: Iterable[str], read: frozenset[str]) -> Release:
-    """Release what the `prepare` of the same run and interval sealed.
+    """Release what the steps before, of the same run and interval, sealed.
 
     Args:
         ledger: of the pipeline.
@@ -45,10 +49,7 @@ def publish_sealed(ledger: Ledger, call: Invocation, kind: str, gated: Iterable[
     released = ledger.released(pub)
     if released:
         return released  # the release landed, though its answer was lost
-    staged = staging.load_manifest(ledger.storage, pub)
-    if staged is None:
-        raise RetryError(f"{call.pipeline} pub {pub}", "its manifest is gone", "staging/ as prepare left it",
-                         call.with_step("prepare").command())  # fmt: skip
+    staged = sealed_files(ledger, call, pub)
     present = {table: files.digest for table, files in staged.items()}
     require_verdicts(ledger, f"{call.pipeline} pub {pub}", pub, gated, json.loads(row["staged"]), present)
     covered = dict.fromkeys(staged, (call.start, call.end))
@@ -56,24 +57,53 @@ def publish_sealed(ledger: Ledger, call: Invocation, kind: str, gated: Iterable[
 
 
 def sealed_row(ledger: Ledger, call: Invocation) -> Row:
-    """The ledger's row of the `prepare` of the same run and interval, when it may be published.
+    """The ledger's row of the step that `call` goes on with, of the same run and interval, when one may go on with it.
 
     Raises:
         RetryError: nothing is staged for this run.
         RefusedError: its gates refused it.
     """
-    where = f"{call.pipeline}/{call.step} {call.dag_run}"
-    prepare = call.with_step("prepare")
-    row = ledger.step_row(call.dag_run, "prepare")
+    where, before = f"{call.pipeline}/{call.step} {call.dag_run}", call.with_step(STEPS[call.step].continues)
+    row = ledger.step_row(call.dag_run, before.step)
     if row is None or (row["from_hour"], row["to_hour"]) != (call.start, call.end):
-        raise RetryError(where, "nothing is staged for this interval", "a run of prepare before", prepare.command())
+        allowed = f"a run of {before.step} before"
+        raise RetryError(where, "nothing is staged for this interval", allowed, before.command())
     if row["state"] == "refused":
-        raise RefusedError(
-            where, f"its gate refused it: {row['why']}", todo=f"deliver a corrected drop, then {prepare.command()}"
-        )
-    if row["state"] not in ("staged", "published"):  # published: prepare found the rows of its drops released already
-        raise RetryError(where, f"prepare is in state '{row['state']}'", "staged", prepare.command())
+        again = call.with_step(first_step(call.step)).command()
+        raise RefusedError(where, f"its gate refused it: {row['why']}", todo=f"deliver a corrected drop, then {again}")
+    if row["state"] not in ("staged", "published"):  # published: it found the rows of its drops released already
+        raise RetryError(where, f"{before.step} is in state '{row['state']}'", "staged", before.command())
     return row
+
+
+def sealed_files(ledger: Ledger, call: Invocation, pub: int) -> dict[str, Staged]:
+    """What `pub` has staged by table, as the steps before `call` sealed it.
+
+    Raises:
+        RetryError: their manifest is gone.
+    """
+    staged = staging.load_manifest(ledger.storage, pub)
+    if staged is None:
+        allowed = f"staging/ as {STEPS[call.step].continues} left it"
+        again = call.with_step(first_step(call.step)).command()
+        raise RetryError(f"{call.pipeline} pub {pub}", "its manifest is gone", allowed, again)
+    return staged
+
+
+def required_release(ledger: Ledger, call: Invocation) -> Release:
+    """The release of this run's publication.
+
+    Raises:
+        RetryError: nothing is staged, or it is not published yet.
+        RefusedError: its gates refused it.
+    """
+    pub = sealed_row(ledger, call)["pub"]
+    release = ledger.released(pub)
+    if release is None:
+        publishing = next(step.name for step in STEPS.values() if step.stages == ("publish",))
+        raise RetryError(f"{call.pipeline}/{call.step} {call.dag_run}", f"publication {pub} is not released",
+                         "a released one", call.with_step(publishing).command())  # fmt: skip
+    return release
 
 
 def require_verdicts(
@@ -85,7 +115,7 @@ def require_verdicts(
         RefusedError: otherwise.
     """
     if recorded != present:
-        raise RefusedError(where, "the staged files are not those that prepare recorded", "the digests in `intervals`")
+        raise RefusedError(where, "the staged files are not those that were recorded", "the digests in `intervals`")
     verdicts = {verdict.table: verdict for verdict in ledger.verdicts(pub)}
     for table in gated:
         verdict = verdicts.get(table)

@@ -49,15 +49,16 @@ def table_folder(root: Path, table: str) -> Path:
     return root / table
 
 
-def stage(root: Path, table: str, pub: int, frame: DataFrame, *, bulk: bool) -> Staged:
+def stage(root: Path, table: str, pub: int, frame: DataFrame, *, bulk: bool, attempt: int | None = None) -> Staged:
     """Write `frame` (columns day, hour, known_at, pub among others) as staged files of `pub`.
 
-    A second run of the same publication replaces the files of the first; a bulk frame gets one file a day.
+    A second run of the same publication and attempt replaces the files of the first; a bulk frame gets one file a day.
+    `attempt` as in `staged_files`.
     """
-    target = table_folder(root, table) / f"pub-{pub}"
+    target = table_folder(root, table) / _folder(pub, attempt)
     spread = frame.repartition("day") if bulk else frame.coalesce(1)
     spread.write.mode("overwrite").partitionBy("day").parquet(str(target))
-    return staged_files(root, table, pub, frame.schema.json())
+    return staged_files(root, table, pub, frame.schema.json(), attempt)
 
 
 def stage_rows(root: Path, table: str, pub: int, rows: Sequence[Row], schema: Schema | None) -> Staged:
@@ -77,11 +78,20 @@ def stage_rows(root: Path, table: str, pub: int, rows: Sequence[Row], schema: Sc
     return staged_files(root, table, pub, schema.to_json())
 
 
-def staged_files(root: Path, table: str, pub: int, schema: str) -> Staged:
-    """What lies on disk as staged files of `pub` for `table`; `schema` is the Spark schema as JSON, `day` in it."""
+def staged_files(root: Path, table: str, pub: int, schema: str, attempt: int | None = None) -> Staged:
+    """What lies on disk as staged files of `pub` for `table`; `schema` is the Spark schema as JSON, `day` in it.
+
+    `attempt`: number of the ledger row with which the application started, where several make one publication. The later ones
+    may be tried again, and a driver that hung may wake when its successor has published: each has a folder of its own, and
+    none ever touches another's files.
+    """
     folder = table_folder(root, table)
-    paths = sorted((folder / f"pub-{pub}").rglob("*.parquet"))
+    paths = sorted((folder / _folder(pub, attempt)).glob("day=*/*.parquet"))
     return Staged(table, pub, schema, tuple(staged_file(folder, path) for path in paths))
+
+
+def _folder(pub: int, attempt: int | None) -> str:
+    return f"pub-{pub}" if attempt is None else f"pub-{pub}/attempt-{attempt}"
 
 
 def changed_files(storage: Storage, staged: Staged) -> list[str]:

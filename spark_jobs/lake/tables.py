@@ -41,9 +41,14 @@ class Lake:
         *,
         bulk: bool = False,
         known: Mapping[datetime, datetime] | None = None,
+        attempt: int | None = None,
     ) -> None:
-        """`known`: when each hour of this publication is known; read when rows are asked for as they were known."""
+        """`known`: when each hour of this publication is known; read when rows are asked for as they were known.
+
+        `attempt`: as in `staging.staged_files`.
+        """
         self.spark, self.root, self.line, self.pub, self.bulk = spark, root, line, pub, bulk
+        self.attempt = attempt
         self.known: Mapping[datetime, datetime] = {} if known is None else known
         self.kinds = table_kinds(pipeline)
         self.staged: dict[str, Staged] = {}
@@ -53,7 +58,7 @@ class Lake:
         """Stage `frame` as this publication's rows of `table` for [start, end); returns the staged rows, read back."""
         columns = [name for name in frame.columns if name not in ("day", "pub")]
         stamped = frame.select(*columns, F.lit(self.pub).cast("bigint").alias("pub"), F.to_date("hour").alias("day"))
-        self.staged[table] = staging.stage(self.root, table, self.pub, stamped, bulk=self.bulk)
+        self.staged[table] = staging.stage(self.root, table, self.pub, stamped, bulk=self.bulk, attempt=self.attempt)
         self.covers[table] = (start, end)
         return self.staged_rows(table)
 
@@ -63,7 +68,7 @@ class Lake:
         schema = StructType.fromJson(json.loads(staged.schema))
         if not staged.files:
             return self.spark.createDataFrame([], schema)
-        base = str(staging.table_folder(self.root, table) / f"pub-{self.pub}")
+        base = str(staging.table_folder(self.root, table) / staged.files[0].path.partition("/day=")[0])
         return self.spark.read.schema(schema).option("basePath", base).parquet(base)
 
     def current(

@@ -85,8 +85,12 @@ class Ledger:
         return self.store.append("verdicts", lambda seq, _: row)
 
     def verdicts(self, pub: int) -> list[Verdict]:
-        """The verdicts on one publication, in the order in which they were given."""
-        return [Verdict.from_json(row["verdict"]) for row in self.store.rows("verdicts", where={"pub": pub})]
+        """The newest verdict on each table of one publication, in the order in which tables were first judged.
+
+        A step that was killed may be tried again under the same publication.
+        """
+        rows = {row["table"]: row for row in self.store.rows("verdicts", where={"pub": pub})}
+        return [Verdict.from_json(row["verdict"]) for row in rows.values()]
 
     # releases
     def releases(self) -> list[Release]:

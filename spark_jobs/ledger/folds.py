@@ -14,6 +14,7 @@ from heapq import heappop, heappush
 from itertools import pairwise
 
 from spark_jobs.invocation import HOUR, hours_between, parse_hour
+from spark_jobs.plan import OF_HOURS
 from spark_jobs.storage import Row
 
 
@@ -138,7 +139,7 @@ def hour_states(intervals: Iterable[Row], line: Sequence[Release]) -> dict[datet
     """
     states: dict[datetime, str] = {}
     for row in intervals:
-        if row["step"] in ("prepare", "publish_and_score", "rollback"):
+        if row["step"] == "rollback" or row["step"] in OF_HOURS:
             states.update((hour, row["state"]) for hour in hours_between(row["from_hour"], row["to_hour"]))
     seen = covered_hours(line)
     return {

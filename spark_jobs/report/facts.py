@@ -12,6 +12,7 @@ from spark_jobs.alerts.incidents import failed_channels, open_incidents
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.invocation import HOUR, format_hour, hours_between
 from spark_jobs.ledger import Ledger, Row, folds
+from spark_jobs.plan import JUDGED, SEALS
 from spark_jobs.verdict import Verdict
 
 FIELDS = ("manifest", "silver", "quarantined", "duplicates", "discarded")
@@ -52,7 +53,7 @@ def pipeline_facts(root: Path, pipeline: Pipeline, account: Sums | None = None) 
 
 def blocked_hours(intervals: list[Row]) -> set[datetime]:
     """Hours that a gate refused at least once, whatever became of them later."""
-    rows = [row for row in intervals if row["state"] == "refused" and row["step"] == "prepare"]
+    rows = [row for row in intervals if row["state"] == "refused" and row["step"] in JUDGED]
     return {hour for row in rows for hour in hours_between(row["from_hour"], row["to_hour"])}
 
 
@@ -60,12 +61,12 @@ def _account(intervals: list[Row]) -> Sums:
     """Sums by table over the publications that were released."""
     published = {row["pub"] for row in intervals if row["state"] == "published"}
     sums: Sums = {}
-    for row in intervals:
-        if (row["step"], row["state"]) == ("prepare", "staged") and row["pub"] in published:
-            for table, account in json.loads(row["rows"]).items():
-                total = sums.setdefault(table, dict.fromkeys(FIELDS, 0))
-                for field in FIELDS:
-                    total[field] += account[field]
+    sealed = {row["pub"]: row["rows"] for row in intervals if row["step"] in SEALS and row["state"] == "staged"}
+    for pub in sealed.keys() & published:
+        for table, account in json.loads(sealed[pub]).items():
+            total = sums.setdefault(table, dict.fromkeys(FIELDS, 0))
+            for field in FIELDS:
+                total[field] += account[field]
     return sums
 
 

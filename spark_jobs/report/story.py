@@ -9,6 +9,7 @@ from typing import Any
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.invocation import HOUR, format_hour
 from spark_jobs.ledger import Ledger, Row
+from spark_jobs.plan import JUDGED, SEALS
 from spark_jobs.report.facts import Sums, pipeline_facts
 from spark_jobs.verdict import MASKED, Verdict
 
@@ -29,7 +30,8 @@ def story(root: Path, pipeline: Pipeline, samples: dict[str, list[Row]], account
     ended = [
         r
         for r in ledger.intervals()
-        if r["step"] in ("prepare", "training_set") and r["state"] in ("staged", "refused")
+        if (r["step"] in JUDGED | {"training_set"} and r["state"] == "refused")
+        or (r["step"] in SEALS | {"training_set"} and r["state"] == "staged")
     ]
     return {
         **pipeline_facts(root, pipeline, account),
@@ -51,7 +53,7 @@ def _shown(rows: list[Row], hidden: set[str]) -> list[Row]:
 
 
 def _run(row: Row, releases: dict[int, int], verdicts: list[Verdict]) -> dict[str, Any]:
-    account = json.loads(row["rows"] or "{}") if row["state"] == "staged" and row["step"] == "prepare" else {}
+    account = json.loads(row["rows"] or "{}") if row["state"] == "staged" and row["step"] in SEALS else {}
     return {
         "step": row["step"], "from": format_hour(row["from_hour"]), "to": format_hour(row["to_hour"]), "pub": row["pub"],
         "state": "published" if row["pub"] in releases else row["state"], "hours": _hours(row),

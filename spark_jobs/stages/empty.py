@@ -1,11 +1,13 @@
 """An hour without drop rows and without spine rows: prepared and published without Spark, before any JVM starts.
 
 What is recorded is what the ordinary way records of such an hour: verdicts, accounts, a release that covers it. Whatever
-is not plainly such an hour takes the ordinary way, which also says what is wrong with it.
+is not plainly such an hour takes the ordinary way, which also says what is wrong with it. Where the steps of an hour are split,
+`ingest` stages all of an empty hour, features among them, and `build_features` has only to seal it.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -15,7 +17,7 @@ from spark_jobs.config.suites import Suite
 from spark_jobs.errors import TidegateError
 from spark_jobs.failpoints import failpoint
 from spark_jobs.invocation import HOUR
-from spark_jobs.lake.admission import seal, sealed_row
+from spark_jobs.lake.admission import required_release, seal, sealed_files, sealed_row
 from spark_jobs.lake.publish import Publication
 from spark_jobs.lake.publish import publish as publish_publication
 from spark_jobs.lake.reading import read_current
@@ -37,16 +39,21 @@ MAX_BYTES = 1 << 20  # of a drop that holds a header at most; a larger one is le
 
 
 def conclude_empty(asked: Asked) -> Result | None:
-    """The result of `prepare` or `publish_and_score` of an empty hour, written down; none when the step must run."""
+    """The result of a step of an empty hour, written down; none when the step must run."""
     if asked.call.hours != 1:
         return None
+    stages = plan.step(asked.call.step).stages
     with suppress(TidegateError, OSError):  # the step itself meets it again and tells it
-        return _prepare(asked) if asked.call.step == "prepare" else _publish(asked)
+        if "bronze" in stages:
+            return _stage(asked)
+        if "features" in stages:
+            return _seal_again(asked)
+        return _publish(asked) if "publish" in stages else _score(asked)
     return None
 
 
-def _prepare(asked: Asked) -> Result | None:
-    """Stage the accounts of an hour without rows, and seal it with a verdict on every gated table."""
+def _stage(asked: Asked) -> Result | None:
+    """Stage the accounts of an hour without rows, and seal it with a verdict on every gated table, features among them."""
     call, ledger, base = asked.call, asked.ledger, asked.line[-1].release
     drops = _empty_drops(asked)
     if drops is None or _readers_see_rows(asked) or _is_predicted_for(asked):
@@ -62,7 +69,7 @@ def _prepare(asked: Asked) -> Result | None:
     pub = asked.start(call, base)
     staged = [
         stage_rows(asked.root, table, pub, rows.get(table, []), log.schema())
-        for table in plan.tables_written(asked.pipeline, "prepare")
+        for table in plan.tables_written(asked.pipeline, ("bronze", "silver", "tiles", "features"))
     ]
     for verdict in verdicts:
         ledger.add_verdict(call, pub, verdict)
@@ -153,10 +160,10 @@ def _verdict(
 
 
 def _publish(asked: Asked) -> Result | None:
-    """Release what `_prepare` sealed, and an hour of each champion without a score; none when there are rows to score."""
+    """Release what was sealed, and an hour of each champion without a score if this step scores; none when there are rows."""
     call, ledger = asked.call, asked.ledger
     row = sealed_row(ledger, call)
-    champions = asked.champions()
+    champions = asked.champions() if "score" in plan.step(call.step).stages else {}
     if row["state"] != "staged" or _has_rows(asked, row["pub"]) or (champions and _is_predicted_for(asked)):
         return None
     release = publish.run(asked.pipeline, ledger, call)
@@ -167,6 +174,33 @@ def _publish(asked: Asked) -> Result | None:
         _score_nothing(asked, model, version)
     why = f"an empty hour: release {release.release}"
     return asked.result("published", release.pub, release.rows, release.release, why)
+
+
+def _seal_again(asked: Asked) -> Result | None:
+    """Nothing is left to build of a publication that `_stage` sealed whole; none of one that Spark staged."""
+    call, row = asked.call, sealed_row(asked.ledger, asked.call)
+    staged = sealed_files(asked.ledger, call, row["pub"])
+    recorded = json.loads(row["staged"] or "{}")
+    whole = recorded.keys() >= {*asked.pipeline.feature_tables}
+    if row["state"] != "staged" or not whole or row["config_hash"] != asked.pipeline.config_hash:
+        return None
+    facts = {name: row[name] for name in ("drops", "rows", "base", "code_version", "config_hash")}
+    seal(asked.ledger, call, row["pub"], staged.values(), **facts)
+    why = "an empty hour: ingest has staged it whole"
+    return asked.result("staged", row["pub"], {one.table: one.rows for one in staged.values()}, why=why)
+
+
+def _score(asked: Asked) -> Result | None:
+    """Score nothing: without a champion, or an hour without a row for whose end no prediction is due."""
+    call, champions = asked.call, asked.champions()
+    release = required_release(asked.ledger, call)
+    if champions and (_has_rows(asked, release.pub) or _is_predicted_for(asked)):
+        return None
+    for model, version in champions.items():
+        _score_nothing(asked, model, version)
+    asked.desk.published(call, release.release)
+    why = "an empty hour: nothing to score" if champions else "no model has a champion"
+    return asked.result("published", release.pub, {}, release.release, why)
 
 
 def _has_rows(asked: Asked, pub: int) -> bool:

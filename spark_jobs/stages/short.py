@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from spark_jobs import plan
 from spark_jobs.invocation import Invocation, hours_between
 from spark_jobs.result import Result
 from spark_jobs.sources.drops import find_drops
@@ -16,7 +17,7 @@ def conclude_without_spark(call: Invocation) -> Result | None:
     Raises:
         UsageError: conf/ has faults.
     """
-    if call.step not in ("query", "prepare", "publish_and_score"):
+    if plan.step(call.step).cadence != "hourly":
         return None
     asked = Asked.of(call)
     if call.step == "query":

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+from spark_jobs import plan
 from spark_jobs.errors import TidegateError
 from spark_jobs.invocation import Invocation, hours_between
 from spark_jobs.ledger import Release, folds
@@ -19,15 +20,18 @@ from spark_jobs.stages.asked import Asked
 
 
 def conclude_unchanged(asked: Asked) -> Result | None:
-    """The result of `prepare` or `publish_and_score` when there is nothing to do, written down; none when there is."""
-    release = None
+    """The result of a step of an hour when there is nothing to do, written down; none when there is."""
+    release, stages = None, plan.step(asked.call.step).stages
     with suppress(TidegateError):  # a broken drop or a file that is gone: the step itself tells it
-        release = _same_rows(asked) if asked.call.step == "prepare" else _published_and_scored(asked)
+        release = _same_rows(asked) if "bronze" in stages else _made_before(asked)
+        if release and "score" in stages and not _scored(asked):
+            release = None
     if release is None:
         return None
     why = f"nothing to do: release {release.release} has the rows of these drops"
-    asked.ledger.record(asked.call, "published", release.pub, why=why)
-    if asked.call.step == "publish_and_score":
+    if stages != ("score",):  # rows of step score are about publications of scores
+        asked.ledger.record(asked.call, "published", release.pub, why=why)
+    if "publish" in stages:
         asked.desk.published(asked.call, release.release)
     return asked.result("published", release.pub, release.rows, release.release, why)
 
@@ -55,19 +59,28 @@ def _sees_the_same(line: list[Release], release: Release, call: Invocation) -> b
     return not any(later.kind == "rollback" or any(a < call.end for _, a, _ in later.covers) for later in since)
 
 
-def _published_and_scored(asked: Asked) -> Release | None:
-    """The release of this run's `prepare`, when that had nothing to do and every champion's scores are there."""
-    call, line = asked.call, asked.line
-    prepared = asked.ledger.step_row(call.dag_run, "prepare")
-    if (
-        prepared is None
-        or prepared["state"] != "published"
-        or (prepared["from_hour"], prepared["to_hour"]) != (call.start, call.end)
-    ):
+def _made_before(asked: Asked) -> Release | None:
+    """The release behind the step that this one goes on with, when that had nothing to do.
+
+    For a step that builds on, also one that was released since: its rows never change.
+    """
+    call, line, step = asked.call, asked.line, plan.step(asked.call.step)
+    before = asked.ledger.step_row(call.dag_run, step.continues)
+    if before is None or (before["from_hour"], before["to_hour"]) != (call.start, call.end):
         return None
+    builds_on = "features" in step.stages and before["state"] == "staged"
+    if before["state"] != "published" and not (builds_on and asked.made_alike(before["pub"])):
+        return None
+    alive = folds.live(line)
+    return next((r for r in line if r.pub == before["pub"] and r.pub in alive), None)
+
+
+def _scored(asked: Asked) -> bool:
+    """Whether the scores of every champion are there."""
+    call, line = asked.call, asked.line
     alive = folds.live(line)
     for name, version in asked.champions().items():
         scored = (f"predictions/{name}", call.start, call.end)
         if not any(r.pub in alive and scored in r.covers and r.why == f"{name} version {version}" for r in line):
-            return None
-    return next((r for r in line if r.pub == prepared["pub"] and r.pub in alive), None)
+            return False
+    return True

@@ -38,6 +38,7 @@ class Work:
     verdicts: list[Verdict] = field(default_factory=list)
     held: list[DataFrame] = field(default_factory=list)  # quarantined rows of each table
     accounts: dict[str, dict[str, int]] = field(default_factory=dict)  # source -> totals of the interval
+    attempt: int | None = None  # where several applications make one publication: see lake/staging.py
 
     @cached_property
     def spark(self) -> SparkSession:
@@ -49,7 +50,9 @@ class Work:
         """The lake as of the base release, with this publication's staged files."""
         # from two hours on, tiles have to be kept as known at each hour between: the path of one hour knows one time
         bulk = self.call.hours > 1
-        return Lake(self.spark, self.root, self.pipeline, self.line, self.pub, bulk=bulk, known=self.known)
+        return Lake(
+            self.spark, self.root, self.pipeline, self.line, self.pub, bulk=bulk, known=self.known, attempt=self.attempt
+        )  # fmt: skip
 
     @property
     def root(self) -> Path:

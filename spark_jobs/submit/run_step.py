@@ -20,7 +20,7 @@ def main(words: list[str]) -> int:
     die_with_submitter()
     try:
         call = Invocation.parse(words)
-        if plan.step(call.step).gates and call.step == "prepare":
+        if call.step in plan.JUDGED:
             from spark_jobs.quality.suites import warm_up
 
             warm_up()

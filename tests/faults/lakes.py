@@ -35,6 +35,7 @@ class RiverLake:
 
     data: Path
     jvm: dict[str, str] = field(repr=False)
+    env: str = "local"
 
     @property
     def root(self) -> Path:
@@ -62,7 +63,7 @@ class RiverLake:
     ) -> Driver:  # fmt: skip
         """A driver of its own that runs `steps` of [start, start + hours), as Airflow's tasks would one after the other."""
         run = dag_run or f"run {start}"
-        calls = tuple(Invocation(NAME, step, start, start + hours * HOUR, run) for step in steps)
+        calls = tuple(Invocation(NAME, step, start, start + hours * HOUR, run, self.env) for step in steps)
         environ = {**self.jvm, "TIDEGATE_PROJECT": str(PROJECT), "TIDEGATE_DATA": str(self.data)}
         return Driver(Orders(calls, {**environ, failpoints.VARIABLE: kill_at}, stop_at, note))
 

@@ -16,11 +16,13 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from spark_jobs.config import load_pipeline
+from spark_jobs.config import load_environment, load_pipeline
 from spark_jobs.invocation import HOUR, Invocation, format_hour, hours_between, parse_hour
 from spark_jobs.lake.kinds import table_kinds
 from spark_jobs.lake.reading import connect, register_current
 from spark_jobs.ledger import Ledger
+from spark_jobs.plan import hour_steps
+from spark_jobs.result import Result
 from spark_jobs.sources.drops import drops_of, find_drops, known_at
 from spark_jobs.sources.faults import Faults, Held
 from spark_jobs.sources.replay import _Folder, replay
@@ -68,6 +70,8 @@ class Harbour:
 
     data: Path
     spark: SparkSession = field(repr=False)
+    env: str = "local"
+    project: Path = PROJECT
 
     @property
     def landing(self) -> Path:
@@ -80,15 +84,26 @@ class Harbour:
         return self.data / "lake" / NAME
 
     def publish(self, start: datetime, hours: int = 1, dag_run: str = "") -> None:
-        """prepare, then publish_and_score, both of which must end with 0."""
+        """The steps of an hour, all of which must end with 0."""
+        environment, _ = load_environment(self.env, self.project)
+        for step in hour_steps(environment.spark.grouping):
+            result = self.run(step.name, start, hours, dag_run)
+            assert result.exit_code == 0, result.why
+
+    def run(self, step: str, start: datetime, hours: int = 1, dag_run: str = "") -> Result:
+        """One step, as Airflow would call it."""
+        call = Invocation(NAME, step, start, start + hours * HOUR, dag_run or f"run {start}", self.env)
+        self.spark.catalog.clearCache()  # what a step leaves there goes with its application otherwise
+        with self.here():
+            return StepRun(call, lambda: self.spark).run()
+
+    @contextmanager
+    def here(self) -> Iterator[None]:
+        """Inside, project and data folder are this lake's."""
         with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("TIDEGATE_PROJECT", str(PROJECT))
+            patch.setenv("TIDEGATE_PROJECT", str(self.project))
             patch.setenv("TIDEGATE_DATA", str(self.data))
-            self.spark.catalog.clearCache()  # what a step leaves there goes with its application otherwise
-            for step in ("prepare", "publish_and_score"):
-                call = Invocation(NAME, step, start, start + hours * HOUR, dag_run or f"run {start}")
-                result = StepRun(call, lambda: self.spark).run()
-                assert result.exit_code == 0, result.why
+            yield
 
     @contextmanager
     def reader(self, known_by: datetime | None) -> Iterator[tuple[Any, list[str]]]:

@@ -42,7 +42,6 @@ def test_a_row_states_type_with_bounds_default_meaning_and_example() -> None:
         "| `format` | `csv` or `jsonl` or `parquet` | required |",
         "| `daily` | text | not yet | monitoring and maintenance (not yet: issue on orchestration) |  |",
         "| `register` | section | its own defaults | bars to register |  |",
-        "split (issue on the platform)",
         "| `expect_column_values_to_be_in_set` | row | column | **value_set** |",
         "| `at_least` | 1 | `threshold` (float) |",
     ):

@@ -98,5 +98,5 @@ def test_the_last_word_of_a_gate_counts(work, digests):
 @pytest.mark.parametrize("change", [{"silver/more": "x"}, {"silver/schedules": "changed"}])
 def test_G7_staged_files_that_prepare_did_not_record_are_refused(work, digests, change):
     _judge(work, digests)
-    with pytest.raises(RefusedError, match="not those that prepare recorded"):
+    with pytest.raises(RefusedError, match="not those that were recorded"):
         _require(work, 1, digests, {**digests, **change})
