@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 import yaml
 
-from spark_jobs.invocation import HOUR, parse_hour
+from spark_jobs.invocation import HOUR, Invocation, parse_hour
 from spark_jobs.learning import tracking
 from spark_jobs.learning.tracking import Tracking
 from spark_jobs.result import Result
 from spark_jobs.stages import spine
+from spark_jobs.steps import StepRun
 from spark_jobs.verdict import Outcome
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -158,3 +159,22 @@ def test_hours_are_scored_by_the_champion_from_the_newest_release(scored: Any) -
 def test_scores_are_a_release_of_their_own(scored: Any) -> None:
     last = scored.ledger.line()[-1]
     assert (last.kind, [table for table, _, _ in last.covers]) == ("score", [f"predictions/{MODEL}"])
+
+
+def test_step_score_of_a_split_environment_gives_the_same_scores(scored: Any, tmp_path: Path) -> None:
+    """A release of scores of its own; the run's publication is the one that fused steps staged."""
+    site, table = scored.copy(tmp_path / "data"), f"predictions/{MODEL}"
+    folder = site.project / "conf/environments"
+    (folder / "split.yaml").write_text(
+        (folder / "local.yaml").read_text().replace("grouping: fused", "grouping: split")
+    )
+    before, pub = site.seen(table, without=("pub", "data_release")), site.ledger.step_row("later", "prepare")["pub"]
+    call = Invocation(NAME, "build_features", LATE, END, "later", "split")
+    site.ledger.record(call, "staged", pub)
+    with site.here():
+        result = StepRun(call.with_step("score"), lambda: site.spark).run()
+    assert (result.exit_code, result.state, result.pub) == (0, "published", pub), result.why
+    assert site.seen(table, without=("pub", "data_release")) == before
+    scores = [release for release in site.ledger.line() if release.kind == "score"]
+    assert len(scores) == 2
+    assert scores[1].rows == scores[0].rows != {table: 0}
