@@ -10,7 +10,7 @@ import urllib.request
 
 import pytest
 
-from tests.platform.conftest import _DIRECT, Stack
+from tests.platform.stack import DIRECT, Stack
 
 
 def _ask(url: str, body: object = None, **headers: str) -> int:
@@ -18,7 +18,7 @@ def _ask(url: str, body: object = None, **headers: str) -> int:
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data=data, headers={"Content-Type": "application/json", **headers})
     try:
-        with _DIRECT.open(request, timeout=20) as answer:
+        with DIRECT.open(request, timeout=20) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code
