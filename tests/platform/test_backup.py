@@ -1,0 +1,93 @@
+"""A platform that was lost with its volumes and came back from its backup. The last of this folder's tests (conftest.py)."""
+
+from __future__ import annotations
+
+import json
+import stat
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.platform.conftest import KEEP, PIPELINE, Stack, wait_for
+from tests.platform.test_refusals import Mlflow
+
+DAY, NEXT = "2013-03-01T00:00:00", "2013-03-02T00:00:00"
+MODEL = "backed_up"
+DAG = f"/api/v2/dags/{PIPELINE}_hourly"
+
+
+def _known(stack: Stack) -> dict[str, Any]:
+    """What must be there afterwards: releases, rows, runs with their tasks, versions, a model's bytes, who may sign in."""
+    runs = stack.airflow.call("GET", f"{DAG}/dagRuns?limit=100&order_by=id")["dag_runs"]
+    mlflow = Mlflow(stack)
+    versions = json.loads(mlflow.call("/api/2.0/mlflow/model-versions/search")[1])["model_versions"]
+    return {
+        "releases": stack.tidegate("release", "list", PIPELINE),
+        "rows": stack.tidegate("read", PIPELINE, "silver/departures", "--limit", "100000"),
+        "runs": [(run["dag_run_id"], run["state"], run["end_date"]) for run in runs],
+        "versions": sorted((one["name"], one["version"], one["source"]) for one in versions),
+        "model": mlflow.call(f"/api/2.0/mlflow-artifacts/artifacts/{MODEL}.txt"),
+    }
+
+
+@pytest.fixture(scope="module")
+def worked(stack: Stack) -> Stack:
+    """A released day, a failed run, a registered version with a file."""
+    if KEEP:
+        pytest.skip("it takes the platform down with its volumes; TIDEGATE_PLATFORM=keep keeps it")
+    stack.tidegate("replay", PIPELINE, "--from", DAY, "--to", NEXT)
+    stack.run_in("airflow-scheduler", "tidegate", "fetch", PIPELINE, "--from", DAY, "--to", NEXT, "--source", "planes")
+    stack.run_in("airflow-scheduler", "tidegate", "backfill", PIPELINE, "--from", DAY, "--to", NEXT)
+    wait_for(lambda: stack.airflow.call("PATCH", DAG, {"is_paused": False}) and True, 60)
+    body = {"logical_date": None, "partition_key": "2013-03-01T00:30:00", "dag_run_id": "backed_up"}
+    stack.airflow.call("POST", f"{DAG}/dagRuns", body)
+    ended = lambda: stack.airflow.call("GET", f"{DAG}/dagRuns/backed_up")["state"]  # noqa: E731
+    wait_for(lambda: True if ended() == "failed" else None, 300)
+    mlflow = Mlflow(stack)
+    mlflow.make("registered-models", {"name": MODEL})
+    mlflow.make("model-versions", {"name": MODEL, "source": f"mlflow-artifacts:/{MODEL}"})
+    assert mlflow.call(f"/api/2.0/mlflow-artifacts/artifacts/{MODEL}.txt", b"bytes", method="PUT")[0] == 200
+    return stack
+
+
+def _make(stack: Stack, *words: str) -> subprocess.CompletedProcess[str]:
+    command = ["make", *words]
+    return subprocess.run(
+        command,
+        cwd=Path(__file__).resolve().parents[2],
+        env=stack.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_lost_platform_comes_back_from_its_backup(worked: Stack, tmp_path: Path) -> None:
+    """Nothing but the folder and .env outlives the loss."""
+    folder = tmp_path / "backup"
+    before = _known(worked)
+    assert before["rows"]["rows"]
+    worked.make("backup", f"TO={folder}")
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert _known(worked) == before  # it went on afterwards
+
+    over = _make(worked, "restore", f"FROM={folder}")
+    assert (over.returncode != 0, "the platform holds" in over.stderr) == (True, True)
+    assert _known(worked) == before  # the refusal removed nothing
+
+    worked.make("down", "VOLUMES=1")
+    worked.make("up")
+    del worked.airflow  # its token was signed for accounts that are gone
+    assert worked.airflow.call("GET", f"{DAG}/dagRuns")["total_entries"] == 0  # the control: it was lost
+    worked.make("restore", f"FROM={folder}")
+    del worked.airflow
+    assert _known(worked) == before
+
+    hour = "2013-03-02T00:00:00"
+    parts = ("--source", "schedules", "--source", "departures")
+    worked.tidegate("replay", PIPELINE, "--from", hour, "--to", "2013-03-02T01:00:00", *parts)
+    run = worked.run_dag("hourly", hour)  # the ledger, the landing folder and Airflow go on together
+    assert run["state"] == "success", run
