@@ -62,7 +62,7 @@ def _values(stack: Stack) -> str:
     for one in entries:
         run, key = urllib.parse.quote(one["run_id"]), urllib.parse.quote(one["key"], safe="")
         path = f"/api/v2/dags/{one['dag_id']}/dagRuns/{run}/taskInstances/{one['task_id']}/xcomEntries/{key}"
-        told.append(stack.airflow.call("GET", path))
+        told.append(stack.airflow.call("GET", path)["value"])
     return json.dumps(told)
 
 
@@ -82,7 +82,7 @@ PLACES: dict[str, tuple[Callable[[Stack], str], str]] = {
     "executors' logs": (_files("spark-worker-1", "/spark-work"), "Spark Executor Command"),
     "rendered templates": (_rest("/api/v2/dags/~/dagRuns/~/taskInstances", "task_instances"), RUN),
     "runs and their conf": (_rest("/api/v2/dags/~/dagRuns", "dag_runs"), RUN),
-    "XCom": (_values, PIPELINE),
+    "XCom": (_values, RUN),
     "event log of Airflow": (_rest("/api/v2/eventLogs", "event_logs"), RUN),
     "event logs of Spark": (_files("airflow-scheduler", "/data/spark-events"), "SparkListenerApplicationStart"),
     "ledger": (_files("airflow-scheduler", f"/data/lake/{PIPELINE}/ledger"), "published"),
@@ -108,13 +108,15 @@ def secrets(stack: Stack) -> dict[str, list[str]]:
 
 @pytest.fixture(scope="module")
 def run(stack: Stack) -> str:
-    """Id of a run that fails at its first tasks, for what is told of failures."""
+    """Id of a run that fails at its first tasks, for what is told of failures; an XCom of it holds the id."""
     name = f"traces__{time.time_ns()}"
     body = {"logical_date": None, "partition_key": "2013-06-15T00:30:00", "dag_run_id": name}
     wait_for(lambda: stack.airflow.call("PATCH", DAG, {"is_paused": False}) and True, 60)
     stack.airflow.call("POST", f"{DAG}/dagRuns", body)
     ended = lambda: stack.airflow.call("GET", f"{DAG}/dagRuns/{name}")["state"]  # noqa: E731
     assert wait_for(lambda: {"failed": "failed", "success": "success"}.get(ended()), 300) == "failed"
+    task = f"{DAG}/dagRuns/{name}/taskInstances/drops_ready"
+    stack.airflow.call("POST", f"{task}/xcomEntries", {"key": "control", "value": name})
     return name
 
 
