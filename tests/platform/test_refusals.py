@@ -174,6 +174,16 @@ def test_an_artifact_root_on_the_servers_disk_shows_none_of_its_files(mlflow: Ml
     assert not json.loads(mlflow.call(f"/api/2.0/mlflow/artifacts/list?run_id={run}")[1]).get("files")
 
 
+def test_an_artifact_of_a_run_is_shown(mlflow: Mlflow) -> None:
+    """The control of the roots above: the same requests, where a file is."""
+    run = _run_in(mlflow)
+    root = json.loads(mlflow.call(f"/api/2.0/mlflow/runs/get?run_id={run}")[1])["run"]["info"]["artifact_uri"]
+    place = root.replace("mlflow-artifacts:", "/api/2.0/mlflow-artifacts/artifacts")
+    assert mlflow.call(f"{place}/passwd", b"root:mine", method="PUT")[0] == 200
+    assert mlflow.call(f"/get-artifact?run_uuid={run}&path=passwd") == (200, "root:mine")
+    assert json.loads(mlflow.call(f"/api/2.0/mlflow/artifacts/list?run_id={run}")[1])["files"]
+
+
 def test_no_encoding_of_dots_leads_out_of_the_artifact_store(mlflow: Mlflow) -> None:
     """Neither reading nor writing; the control puts a file where one may and gets it back."""
     store = "/api/2.0/mlflow-artifacts/artifacts/"
