@@ -14,7 +14,7 @@ VERSION := 0.1.0
 COMPOSE = $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 
 .PHONY: help setup demo test test-long test-platform bench test-demo-kills lint airflow-ui mlflow-ui \
-	init image up down ps logs urls clean
+	init image up down ps logs urls backup restore audit clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -106,6 +106,15 @@ logs: ## follow the platform's logs
 
 urls: ## where the platform's pages are, and how to sign in
 	@python3 docker/dot_env.py --urls
+
+backup: ## the platform's databases, lake and models into a new folder, mode 0700: make backup TO=dir
+	@bash docker/backup.sh "$(TO)" $(COMPOSE)
+
+restore: ## what `make backup` wrote, into a platform that is up and empty: make restore FROM=dir (FORCE=1: over what is there)
+	@FORCE="$(FORCE)" bash docker/restore.sh "$(FROM)" $(COMPOSE)
+
+audit: setup .uv-program ## every package of uv.lock against the advisories of today (needs the network); docker/advisories.json
+	@$(BIN)/python docker/audit.py "$$(command -v uv || echo .uv/bin/uv)"
 
 test-platform: setup ## the platform from nothing, tested and taken down again; needs docker and compose
 	@$(BIN)/pytest -m platform tests/platform

@@ -139,7 +139,7 @@ def load_model(tracking: Tracking, model: str, version: int, fresh: bool = False
     """The version, from the kept files when they are whole, else from the registry (and then kept); `fresh` asks anew.
 
     Raises:
-        RefusedError: no such version, or its files are absent or not those registered.
+        RefusedError: no such version, its files are absent or not those registered, or its booster is no UBJSON.
         RetryError: the registry does not answer.
     """
     kept = None if fresh else kept_model(tracking.kept, model, version)
@@ -159,6 +159,10 @@ def load_model(tracking: Tracking, model: str, version: int, fresh: bool = False
             ) from error
     if [sha256(booster), sha256(encoder)] != [tags.get("booster_sha256"), tags.get("encoder_sha256")]:
         raise RefusedError(where, "files differ from those registered", "equal SHA-256", "train and register anew")
+    if not booster.startswith(b"{"):  # as every UBJSON object does, and no pickle can
+        raise RefusedError(
+            where, "model.ubj is not UBJSON", "a booster as `register` writes it", "train and register anew"
+        )
     loaded = LoadedModel(model, version, booster, Encoder.from_json(encoder.decode()))
     keep_model(tracking.kept, loaded)
     return loaded

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -109,13 +110,10 @@ class Stack:
         mails = [mail for mail in self.get("MAIL_PORT", "/email") if hour in mail["subject"]]
         return mails, [post for post in self.get("WEBHOOK_PORT", "/") if hour in json.dumps(post)]
 
-    def mlflow(self, path: str, **query: str) -> Any:
-        """What MLflow's REST API answers to its account."""
-        word = base64.b64encode(f"admin:{self.secrets['MLFLOW_ADMIN_PASSWORD']}".encode()).decode()
-        url = f"{self.url('MLFLOW_PORT')}/api/2.0/mlflow/{path}?{urlencode(query)}"
-        asked = urllib.request.Request(url, headers={"Authorization": f"Basic {word}"})
-        with DIRECT.open(asked, timeout=20) as answer:
-            return json.loads(answer.read())
+    @property
+    def mlflow(self) -> Mlflow:
+        """MLflow's REST API, signed in."""
+        return Mlflow(self.url("MLFLOW_PORT"), self.secrets["MLFLOW_ADMIN_PASSWORD"])
 
     @cached_property
     def airflow(self) -> Rest:
@@ -197,6 +195,51 @@ class Stack:
     def _tasks(self, base: str, run_id: str) -> dict[str, str]:
         told = self.airflow.call("GET", f"{base}/{run_id}/taskInstances?limit=100")["task_instances"]
         return {task["task_id"]: task["state"] for task in told}
+
+
+def basic(user: str, password: str) -> str:
+    """The header of an account."""
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+def ask(url: str, authorization: str, body: Any = None, method: str | None = None, **headers: str) -> tuple[int, str]:
+    """Status and text of a request."""
+    data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+    headers |= {"Content-Type": "application/json", "Authorization": authorization}
+    try:
+        with DIRECT.open(urllib.request.Request(url, data, headers, method=method), timeout=60) as answer:
+            return answer.status, answer.read().decode(errors="replace")
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode(errors="replace")
+
+
+class Mlflow:
+    """MLflow's REST API, signed in."""
+
+    def __init__(self, url: str, password: str) -> None:
+        self.url, self.known = url, basic("admin", password)
+
+    def call(self, path: str, body: Any = None, **more: str) -> tuple[int, str]:
+        """Status and text."""
+        return ask(self.url + path, self.known, body, **more)
+
+    def make(self, what: str, body: dict[str, Any]) -> dict[str, Any]:
+        """JSON of what was made."""
+        status, told = self.call(f"/api/2.0/mlflow/{what}/create", body)
+        assert status == 200, told
+        return dict(json.loads(told))
+
+    def get(self, path: str, **query: str) -> Any:
+        """JSON of one of its lists or records."""
+        status, told = self.call(f"/api/2.0/mlflow/{path}?{urlencode(query)}")
+        assert status == 200, told
+        return json.loads(told)
+
+    def run(self, **experiment: str) -> str:
+        """A run in an experiment of its own."""
+        number = self.make("experiments", {"name": f"planted {time.time_ns()}", **experiment})["experiment_id"]
+        run = self.make("runs", {"experiment_id": number, "start_time": 1})["run"]["info"]
+        return str(run["run_id"] if "run_id" in run else run["run_uuid"])
 
 
 def next_hour(hour: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 import urllib.error
@@ -10,7 +9,7 @@ import urllib.request
 
 import pytest
 
-from tests.platform.stack import DIRECT, Stack
+from tests.platform.stack import DIRECT, Stack, basic
 
 
 def _ask(url: str, body: object = None, **headers: str) -> int:
@@ -22,10 +21,6 @@ def _ask(url: str, body: object = None, **headers: str) -> int:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code
-
-
-def _basic(user: str, password: str) -> str:
-    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
 def test_the_host_listens_on_the_loopback_alone(stack: Stack) -> None:
@@ -73,10 +68,10 @@ def test_spark_takes_no_submission_over_rest_and_none_without_the_secret(stack: 
 def test_mlflow_answers_nobody_without_an_account(stack: Stack) -> None:
     """Neither reading nor writing; a foreign Host is refused even with one."""
     base = stack.url("MLFLOW_PORT") + "/api/2.0/mlflow"
-    known = _basic("admin", stack.secrets["MLFLOW_ADMIN_PASSWORD"])
+    known = basic("admin", stack.secrets["MLFLOW_ADMIN_PASSWORD"])
     assert _ask(f"{base}/experiments/create", {"name": "planted"}) == 401
     assert _ask(f"{base}/registered-models/search") == 401
-    assert _ask(f"{base}/experiments/create", {"name": "planted"}, Authorization=_basic("admin", "password1234")) == 401
+    assert _ask(f"{base}/experiments/create", {"name": "planted"}, Authorization=basic("admin", "password1234")) == 401
     assert _ask(f"{base}/registered-models/search", Authorization=known, Host="evil.example") == 403
     assert _ask(f"{base}/registered-models/search", Authorization=known) == 200
 

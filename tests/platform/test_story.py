@@ -15,12 +15,11 @@ BROKEN = "2013-03-25T13:00:00"
 def test_a_week_trains_on_both_workers_and_promotes_while_mlflow_was_away(history: Stack, week: dict[str, Any]) -> None:
     """One version, one run with its figures, by accounts, whatever had to be tried again."""
     assert (week["state"], set(week["tasks"].values())) == ("success", {"success"}), week
-    assert len(history.mlflow("registered-models/search")["registered_models"]) == 1
-    [version] = history.mlflow("model-versions/search")["model_versions"]
-    assert (version["name"], version["version"]) == ("late_departure", "1")
-    champion = history.mlflow("registered-models/alias", name="late_departure", alias="champion")["model_version"]
-    assert champion["version"] == "1"
-    figures = history.mlflow("runs/get", run_id=version["run_id"])["run"]["data"]["metrics"]
+    name = "late_departure"
+    [version] = history.mlflow.get("model-versions/search", filter=f"name = '{name}'")["model_versions"]
+    champion = history.mlflow.get("registered-models/alias", name=name, alias="champion")["model_version"]
+    assert (version["version"], champion["version"]) == ("1", "1")
+    figures = history.mlflow.get("runs/get", run_id=version["run_id"])["run"]["data"]["metrics"]
     assert 0.72 <= {one["key"]: one["value"] for one in figures}["auc"] < 0.78
     [hosts] = history.applications(f"{PIPELINE}.train {WEEK}").values()
     assert len(hosts) == 2

@@ -1,6 +1,8 @@
 """Real MLflow on a SQLite file; one registry a module, because making one costs seconds."""
 
 import math
+import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from spark_jobs.errors import RefusedError, RetryError
 from spark_jobs.learning import tracking as registry
 from spark_jobs.learning.encode import Encoder, Input
 from spark_jobs.learning.evaluate import CHALLENGER, Decision, Figures
-from spark_jobs.learning.model_files import kept_model
+from spark_jobs.learning.model_files import kept_model, sha256
 from spark_jobs.learning.tracking import Proof, Tracking
 from spark_jobs.learning.train import Trained
 
@@ -101,3 +103,33 @@ def test_a_kept_file_that_changed_is_not_used(tracking, trained):
     kept.write_bytes(b"other")
     assert kept_model(tracking.kept, "spoilt", version) is None
     assert registry.load_model(tracking, "spoilt", version).booster == trained.booster
+
+
+class _Touch:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("protocol", [0, pickle.HIGHEST_PROTOCOL])
+def test_a_pickle_in_place_of_a_model_is_refused_and_not_opened(tracking, trained, tmp_path, protocol):
+    """Also when whoever planted it wrote its hash beside it. The control: opened, it would have made its file."""
+    model, mark = f"pickled_{protocol}", tmp_path / "planted"
+    version = _register(tracking, trained, model, "week-1")
+    planted = pickle.dumps(_Touch(mark), protocol)
+    for file in (tracking.artifacts / model).rglob("model.ubj"):
+        file.write_bytes(planted)
+    with registry._registry(tracking, "plant") as client:
+        client.set_model_version_tag(model, str(version), "booster_sha256", sha256(planted))
+    with pytest.raises(RefusedError, match="not UBJSON"):
+        registry.promote(tracking, model, version, expected=None)
+    with pytest.raises(RefusedError, match="not UBJSON"):  # what scoring asks for
+        registry.load_model(tracking, model, version)
+    assert kept_model(tracking.kept, model, version) is None
+    assert not mark.exists()
+    pickle.loads(planted)
+    assert mark.exists()
