@@ -117,7 +117,7 @@ audit: setup .uv-program ## every package of uv.lock against the advisories of t
 	@$(BIN)/python docker/audit.py "$$(command -v uv || echo .uv/bin/uv)"
 
 test-platform: setup ## the platform from nothing, tested and taken down again; needs docker and compose
-	@$(BIN)/pytest -m platform tests/platform
+	@$(BIN)/pytest -m platform -rs --durations=20 tests/platform
 
 clean: ## remove what runs wrote (var/) and tool caches; keeps .venv, .uv and .cache
 	@rm -rf var spark-warehouse metastore_db derby.log .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

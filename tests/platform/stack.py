@@ -143,11 +143,11 @@ class Stack:
         found = wait_for(lambda: self._ended(base, run_id), limit, lambda: str(self._tasks(base, run_id)))
         return found | {"tasks": self._tasks(base, run_id)}
 
-    def started(self, cadence: str, key: str, task: str, limit: float = 600) -> None:
-        """Wait until that task runs."""
+    def reached(self, cadence: str, key: str, task: str, state: str, limit: float = 600) -> None:
+        """Wait until that task is in that state."""
         base, run_id = f"/api/v2/dags/{PIPELINE}_{cadence}/dagRuns", f"by_key__{key}"
         wait_for(
-            lambda: True if self._tasks(base, run_id).get(task) == "running" else None,
+            lambda: True if self._tasks(base, run_id).get(task) == state else None,
             limit,
             lambda: str(self._tasks(base, run_id)),
         )

@@ -29,7 +29,7 @@ def test_a_worker_killed_in_the_middle_of_a_step_and_postgres_restarted_after_it
     name = f"{PIPELINE}.ingest {WORKER_HOUR}"
     wait_for(lambda: True if live.applications(name) else None, 300, lambda: "no task of ingest has run")
     live.docker("kill", "spark-worker-2")
-    live.started("hourly", WORKER_HOUR, "build_features")
+    live.reached("hourly", WORKER_HOUR, "build_features", "running")
     live.docker("restart", "postgres")
     run = live.end_of_dag("hourly", WORKER_HOUR)
     live.docker("start", "spark-worker-2")
@@ -42,7 +42,7 @@ def test_the_scheduler_killed_in_the_middle_of_a_step(live: Stack) -> None:
     """Its tasks die with it; the next try of the step converges."""
     live.deliver(SCHEDULER_HOUR)
     live.start_dag("hourly", SCHEDULER_HOUR)
-    live.started("hourly", SCHEDULER_HOUR, "ingest")
+    live.reached("hourly", SCHEDULER_HOUR, "ingest", "running")
     name = f"{PIPELINE}.ingest {SCHEDULER_HOUR}"
     wait_for(lambda: True if live.applications(name) else None, 300, lambda: "no task of ingest has run")
     live.docker("kill", "airflow-scheduler")

@@ -57,11 +57,11 @@ def test_spark_takes_no_submission_over_rest_and_none_without_the_secret(stack: 
              "--conf", "spark.executor.memory=512m"]  # fmt: skip
     stack.run_in("spark-worker-1", "python", "-c", f"open('/tmp/job.py', 'w').write({job!r})")
     code, told = stack.run_in(
-        "spark-worker-1", "timeout", "90", *words, "/tmp/job.py", check=False, _SPARK_AUTH_SECRET="x" * 32
+        "spark-worker-1", "timeout", "45", *words, "/tmp/job.py", check=False, _SPARK_AUTH_SECRET="x" * 32
     )
     assert code != 0
     assert "sum" not in told
-    code, told = stack.run_in("spark-worker-1", "timeout", "90", *words, "/tmp/job.py", check=False)
+    code, told = stack.run_in("spark-worker-1", "timeout", "45", *words, "/tmp/job.py", check=False)
     assert (code, "sum 9" in told) == (0, True), told[-2000:]  # the control: the same job with the secret
 
 

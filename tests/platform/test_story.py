@@ -13,8 +13,9 @@ BROKEN = "2013-03-25T13:00:00"
 
 
 def test_a_week_trains_on_both_workers_and_promotes_while_mlflow_was_away(history: Stack, week: dict[str, Any]) -> None:
-    """One version, one run with its figures, by accounts, whatever had to be tried again."""
+    """One version, one run with its figures; what was tried again in vain left no second one."""
     assert (week["state"], set(week["tasks"].values())) == ("success", {"success"}), week
+    assert history.tries("weekly", WEEK)["train"] == 2
     name = "late_departure"
     [version] = history.mlflow.get("model-versions/search", filter=f"name = '{name}'")["model_versions"]
     champion = history.mlflow.get("registered-models/alias", name=name, alias="champion")["model_version"]
