@@ -113,8 +113,8 @@ backup: ## the platform's databases, lake and models into a new folder, mode 070
 restore: ## what `make backup` wrote, into a platform that is up and empty: make restore FROM=dir (FORCE=1: over what is there)
 	@FORCE="$(FORCE)" bash docker/restore.sh "$(FROM)" $(COMPOSE)
 
-audit: setup .uv-program ## every package of uv.lock against the advisories of today (needs the network); docker/advisories.json
-	@$(BIN)/python docker/audit.py "$$(command -v uv || echo .uv/bin/uv)"
+audit: setup .uv-program ## uv.lock against today's advisories (network), or FROM=clone of pypa/advisory-database; docker/advisories.json
+	@$(BIN)/python docker/audit.py "$$(command -v uv || echo .uv/bin/uv)" "$(FROM)"
 
 test-platform: setup ## the platform from nothing, tested and taken down again; needs docker and compose
 	@$(BIN)/pytest -m platform -rs --durations=20 tests/platform
