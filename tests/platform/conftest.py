@@ -16,7 +16,7 @@ import pytest
 from demo.airflow_services import free_port
 from tests.platform.stack import CHECKOUT, DEFAULTS, KEEP, PIPELINE, PORTS, Stack, secrets_of_env, wait_for, why_not
 
-FIRST, WEEK, LIVE = "2013-01-01T00:00:00", "2013-03-18T00:00:00", "2013-03-25T12:00:00"
+FIRST, WEEK, LIVE = "2013-05-13T00:00:00", "2013-06-24T00:00:00", "2013-07-01T12:00:00"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -52,7 +52,7 @@ def stack() -> Iterator[Stack]:
 
 @pytest.fixture(scope="session")
 def history(stack: Stack) -> Stack:
-    """Twelve weeks as one publication, made by the command line on the cluster; DAGs on."""
+    """Seven weeks as one publication, made by the command line on the cluster; DAGs on."""
     if not [one for one in stack.tidegate("release", "list", PIPELINE) if one["kind"] == "backfill"]:
         words = (PIPELINE, "--from", FIRST, "--to", LIVE)
         stack.tidegate("replay", *words)

@@ -29,13 +29,15 @@ _EVENTS = """
 import json, pathlib
 found = {}
 for path in sorted(pathlib.Path('/data/spark-events').rglob('events_*')):
-    name, hosts = '', set()
+    name, hosts = '', []
     for line in path.open():
+        if not line.endswith('}\\n'):
+            break  # being written
         event = json.loads(line)
         name = event.get('App Name', name)
         if event['Event'] == 'SparkListenerTaskEnd':
-            hosts.add(event['Task Info']['Host'])
-    found[name] = sorted({*hosts, *found.get(name, [])})
+            hosts.append(event['Task Info']['Host'])
+    found[name] = [*found.get(name, []), *hosts]
 print(json.dumps(found))
 """
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -120,15 +122,15 @@ class Stack:
         """Airflow's REST API, signed in."""
         return Rest(self.url("AIRFLOW_PORT"), self.secrets["AIRFLOW_ADMIN_PASSWORD"])
 
-    def run_dag(self, cadence: str, key: str, again: bool = False, limit: float = 900) -> dict[str, Any]:
-        """The run of that key after it ended, with the states of its tasks; `again` clears what is there."""
-        if again:
-            dag = f"/api/v2/dags/{PIPELINE}_{cadence}"
-            body = {"dry_run": False, "dag_run_id": f"by_key__{key}", "only_failed": False, "reset_dag_runs": True}
-            self.airflow.call("POST", f"{dag}/clearTaskInstances", body)
-        else:
-            self.start_dag(cadence, key)
-        return self.end_of_dag(cadence, key, limit)
+    def run_dag(self, cadence: str, key: str) -> dict[str, Any]:
+        """The run of that key, begun now, after it ended, with the states of its tasks."""
+        self.start_dag(cadence, key)
+        return self.end_of_dag(cadence, key)
+
+    def start_again(self, cadence: str, key: str) -> None:
+        """Clear all tasks of the run of that key, as a person does after mending the data."""
+        body = {"dry_run": False, "dag_run_id": f"by_key__{key}", "only_failed": False, "reset_dag_runs": True}
+        self.airflow.call("POST", f"/api/v2/dags/{PIPELINE}_{cadence}/clearTaskInstances", body)
 
     def start_dag(self, cadence: str, key: str) -> str:
         """Begin the run of that key; its id."""
@@ -177,9 +179,33 @@ class Stack:
             )
 
     def applications(self, within: str = "") -> dict[str, list[str]]:
-        """Addresses at which tasks of each Spark application ran that has `within` in its name, from its event log."""
+        """Address of each task that ended, of the Spark applications that have `within` in their name, from their event logs."""
         told = json.loads(self.run_in("airflow-scheduler", "python", "-c", _EVENTS)[1].strip().splitlines()[-1])
         return {name: hosts for name, hosts in told.items() if within in name}
+
+    def tasks(self, within: str) -> int:
+        """How many tasks of these applications have ended."""
+        return sum(map(len, self.applications(within).values()))
+
+    def at_work(self, step: str, hour: str) -> None:
+        """Wait until executors have done tasks of the newest application of that step and hour."""
+        name = f"{PIPELINE}.{step} {hour}"
+        before = self.tasks(name)
+        wait_for(lambda: True if self.tasks(name) > before else None, 300, lambda: f"no task of {name} has ended")
+
+    def is_whole(self, hour: str, run: dict[str, Any]) -> None:
+        """Green, readable, and each row that the drop brought is there once or held back."""
+        assert (run["state"], set(run["tasks"].values())) == ("success", {"success"}), run
+        [account] = [
+            one for one in self.tidegate("status", PIPELINE, "--hour", hour)["account"] if one["source"] == "departures"
+        ]
+        rows = self.rows("silver/departures", f"hour = TIMESTAMP '{hour}'")
+        keys = {(row["carrier"], row["flight"], row["origin"], str(row["scheduled_at"])) for row in rows}
+        assert len(rows) == len(keys) > 20
+        assert account["silver"] == len(rows)
+        assert account["manifest"] == sum(
+            account[name] for name in ("silver", "quarantined", "duplicates", "discarded")
+        )
 
     def rows(self, table: str, where: str, limit: int = 500) -> list[dict[str, Any]]:
         """Published rows."""

@@ -9,7 +9,7 @@ import pytest
 from tests.platform.conftest import LIVE, WEEK
 from tests.platform.stack import PIPELINE, Stack
 
-BROKEN = "2013-03-25T13:00:00"
+BROKEN = "2013-07-01T13:00:00"
 
 
 def test_a_week_trains_on_both_workers_and_promotes_while_mlflow_was_away(history: Stack, week: dict[str, Any]) -> None:
@@ -23,7 +23,7 @@ def test_a_week_trains_on_both_workers_and_promotes_while_mlflow_was_away(histor
     figures = history.mlflow.get("runs/get", run_id=version["run_id"])["run"]["data"]["metrics"]
     assert 0.72 <= {one["key"]: one["value"] for one in figures}["auc"] < 0.78
     [hosts] = history.applications(f"{PIPELINE}.train {WEEK}").values()
-    assert len(hosts) == 2
+    assert len(set(hosts)) == 2
 
 
 def test_the_hour_is_readable_judged_and_scored_and_its_tasks_ran_on_both_workers(live: Stack) -> None:
@@ -54,7 +54,7 @@ def blocked(live: Stack) -> Stack:
     return live
 
 
-def test_a_blocked_hour_sends_one_mail_and_one_webhook_and_its_correction_one_of_each(blocked: Stack) -> None:
+def test_a_blocked_hour_sends_one_mail_and_one_webhook(blocked: Stack) -> None:
     """With rule, table, owner and the commands; the second look of a gate sends nothing more."""
     mails, posts = blocked.told(BROKEN)
     assert (len(mails), len(posts)) == (1, 1)
@@ -63,9 +63,20 @@ def test_a_blocked_hour_sends_one_mail_and_one_webhook_and_its_correction_one_of
         for part in ("silver/departures", "delay_in_minutes", "data-team", look):
             assert part in text
     assert "blocked" in mails[0]["subject"]
+
+
+def test_its_correction_arrives_whole_though_a_worker_is_killed_and_the_database_restarted(blocked: Stack) -> None:
+    """C1: the other worker does the tasks, the scheduler finds its database again; one recovery message a channel."""
     blocked.deliver(BROKEN, "--correction")
-    run = blocked.run_dag("hourly", BROKEN, again=True)
-    assert (run["state"], set(run["tasks"].values())) == ("success", {"success"}), run
+    blocked.start_again("hourly", BROKEN)
+    blocked.at_work("ingest", BROKEN)
+    blocked.docker("kill", "spark-worker-2")
+    blocked.reached("hourly", BROKEN, "build_features", "running")
+    blocked.docker("restart", "postgres")
+    run = blocked.end_of_dag("hourly", BROKEN)
+    blocked.docker("start", "spark-worker-2")
+    blocked.healthy("spark-worker-2", "postgres", "airflow-scheduler")
+    blocked.is_whole(BROKEN, run)
     mails, posts = blocked.told(BROKEN)
     assert (len(mails), len(posts)) == (2, 2)
     assert "recovered" in mails[1]["subject"]
