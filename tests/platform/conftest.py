@@ -38,7 +38,8 @@ def stack() -> Iterator[Stack]:
         return
     ports = {port: os.environ.get(port) or str(free_port(0)) for port in PORTS}
     found = Stack({**os.environ, **ports, "COMPOSE_PROJECT_NAME": "tidegatetest"}, {})
-    found.make("down", "VOLUMES=1")
+    found.make("init")
+    found.make("down", "VOLUMES=1")  # of tests that were killed
     try:
         found.make("up")
         found.secrets = secrets_of_env()
