@@ -116,8 +116,8 @@ restore: ## what `make backup` wrote, into a platform that is up and empty: make
 audit: setup .uv-program ## uv.lock against today's advisories (network), or FROM=clone of pypa/advisory-database; docker/advisories.json
 	@$(BIN)/python docker/audit.py "$$(command -v uv || echo .uv/bin/uv)" "$(FROM)"
 
-test-platform: setup ## the platform from nothing, tested and taken down again; needs docker and compose
-	@$(BIN)/pytest -m platform -rs --durations=20 tests/platform
+test-platform: setup ## the platform from nothing, tested and taken down again; needs docker and compose (ONLY="story traces": these files)
+	@$(BIN)/pytest -m platform -rs --durations=20 $(or $(ONLY:%=tests/platform/test_%.py),tests/platform)
 
 clean: ## remove what runs wrote (var/) and tool caches; keeps .venv, .uv and .cache
 	@rm -rf var spark-warehouse metastore_db derby.log .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
