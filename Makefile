@@ -13,7 +13,7 @@ LOCKED = $$(cat uv.lock pyproject.toml | python3 -c 'import hashlib, sys; print(
 VERSION := 0.1.0
 COMPOSE = $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 
-.PHONY: help setup demo test test-long test-platform bench test-demo-kills lint airflow-ui mlflow-ui \
+.PHONY: help setup demo test test-long test-platform bench bench-cluster test-demo-kills lint airflow-ui mlflow-ui \
 	init image up down ps logs urls backup restore audit clean
 
 help: ## this list
@@ -59,6 +59,9 @@ test-long: setup ## what takes an hour: a million schedules, a driver killed at 
 bench: setup ## CPU seconds of a year of drops beside DuckDB, and of the gate beside a scan; about ten minutes
 	@PYTHONPATH=. $(BIN)/python bench/ingest.py --data $(DATA)/bench
 	@PYTHONPATH=. $(BIN)/python bench/gate.py --data $(DATA)/bench
+
+bench-cluster: setup ## a year's backfill on the running platform (make up), with one executor and with two; half an hour
+	@PYTHONPATH=. $(BIN)/python bench/cluster.py
 
 test-demo-kills: setup ## the demo killed once in each stage, started again, compared with the last make demo
 	@$(BIN)/python tests/faults/kill_demo.py

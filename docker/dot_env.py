@@ -20,6 +20,8 @@ SECRETS = {
     "POSTGRES_PASSWORD": lambda: secrets.token_urlsafe(24),
     "AIRFLOW_DB_PASSWORD": lambda: secrets.token_urlsafe(24),
     "MLFLOW_DB_PASSWORD": lambda: secrets.token_urlsafe(24),
+    "UPSTREAM_DB_PASSWORD": lambda: secrets.token_urlsafe(24),
+    "PLANES_PASSWORD": lambda: secrets.token_urlsafe(24),
     "AIRFLOW_FERNET_KEY": lambda: base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
     "AIRFLOW_JWT_SECRET": lambda: secrets.token_urlsafe(48),
     "AIRFLOW_API_SECRET_KEY": lambda: secrets.token_urlsafe(32),

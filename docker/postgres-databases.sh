@@ -1,11 +1,19 @@
 #!/bin/bash
-# Run once by the image's entrypoint, on an empty volume: a database and a role for each service, no two with one password.
+# Run once by the image's entrypoint, on an empty volume: a database and a role for each service, no two with one password,
+# and none that may enter another's. `upstream` is the example's own; its reader is who the tasks sign in as.
 set -euo pipefail
-for name in airflow mlflow; do
+ask() { psql -v ON_ERROR_STOP=1 --no-psqlrc -U postgres -d postgres; }
+for name in airflow mlflow upstream; do
   secret=${name^^}_DB_PASSWORD
-  psql -v ON_ERROR_STOP=1 --no-psqlrc -U postgres -d postgres <<SQL
+  ask <<SQL
 CREATE ROLE $name LOGIN PASSWORD '${!secret}';
 CREATE DATABASE $name OWNER $name;
+REVOKE CONNECT ON DATABASE $name FROM PUBLIC;
 SQL
 done
-psql -v ON_ERROR_STOP=1 --no-psqlrc -U postgres -d postgres -c 'CREATE DATABASE mlflow_accounts OWNER mlflow'
+ask <<SQL
+CREATE DATABASE mlflow_accounts OWNER mlflow;
+REVOKE CONNECT ON DATABASE mlflow_accounts FROM PUBLIC;
+CREATE ROLE upstream_reader LOGIN PASSWORD '${PLANES_PASSWORD}';
+GRANT CONNECT ON DATABASE upstream TO upstream_reader;
+SQL

@@ -28,7 +28,8 @@ users=$("${compose[@]}" config --services | grep -E '^(airflow-.*|mlflow|upstrea
 # shellcheck disable=SC2086
 "${compose[@]}" stop $users >/dev/null
 for name in airflow mlflow mlflow_accounts; do
-  sql -d postgres -c "DROP DATABASE $name WITH (FORCE)" -c "CREATE DATABASE $name OWNER ${name%_accounts}"
+  sql -d postgres -c "DROP DATABASE $name WITH (FORCE)" -c "CREATE DATABASE $name OWNER ${name%_accounts}" \
+    -c "REVOKE CONNECT ON DATABASE $name FROM PUBLIC"
   docker exec -i "$postgres" pg_restore -U postgres --exit-on-error -d "$name" <"$from/$name.dump"
 done
 put() { # container, file, folders below /

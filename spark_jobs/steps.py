@@ -166,7 +166,7 @@ class StepRun:
         if blocking:
             release = str(work.line[-1].release) if work.line else "none"
             interval = f"{format_hour(work.call.start)} to {format_hour(work.call.end)}"
-            look = f"tidegate status {work.call.pipeline} --hour {format_hour(work.call.start)}"
+            look = f"tidegate status {work.call.pipeline} --hour {format_hour(work.call.start)} --env {work.call.env}"
             texts = [message(verdict, work.call.pipeline, interval, release, look) for verdict in blocking]
             raise RefusedError(f"gate of {', '.join(v.table for v in blocking)}", "\n".join(texts))
 

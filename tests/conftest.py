@@ -25,6 +25,11 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"seed of random schedules: TIDEGATE_SEED={os.environ['TIDEGATE_SEED']}"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first: of two processes one has `spark`, the other all else, and both end at about the same time."""
+    items.sort(key=lambda item: ONE_PROCESS.index(folder) if (folder := item.path.parent.name) in ONE_PROCESS else 2)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Which tests stay together when several processes run them: those of a file, and those of the folders ONE_PROCESS."""

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -203,17 +203,27 @@ def replay_history(
     factors = dict(_factor(text) for text in scale)
     low, high = parse_hour(start, "--from"), parse_hour(end, "--to")
     faults.check(history)
-    faults.require_replayed(only or list(history.sources), low, high)
     tables = databases(whole.sources.sources, places.data)
+    names = _replayed(whole, only or list(history.sources), tables, asked=bool(only))
+    faults.require_replayed(names, low, high)
     faults.require_files(tables)
     report = replay(
-        history, places.landing / pipeline, low, high, only=only or None, scale=factors, correction=correction,
+        history, places.landing / pipeline, low, high, only=names, scale=factors, correction=correction,
         faults=faults, databases=tables, progress=_progress() if sys.stderr.isatty() else None,
     )  # fmt: skip
     if as_json:
         show_json({"hours": report.hours, "drops": report.drops, "rows": report.rows, "written": report.written})
     else:
         print(f"{report.drops} drops of {report.hours} hours, {report.rows} rows, {report.written} written new")
+
+
+def _replayed(whole: Pipeline, names: list[str], tables: Collection[str], *, asked: bool) -> list[str]:
+    """`names` without those that are asked of a server, whose rows are no drops."""
+    served = [name for name in names if name in whole.sources.of_kind("jdbc") and name not in tables]
+    if served and asked:
+        found = f"{', '.join(served)} asked of a server, which is not filled from here"
+        raise UsageError("--source", found, "sources of files, of http, or of a SQLite file", "leave it out")
+    return [name for name in names if name not in served]
 
 
 def _factor(text: str) -> tuple[str, float]:
@@ -258,7 +268,7 @@ def _history_of(whole: Pipeline) -> ReplayConf:
     return whole.replay
 
 
-def serve_history(pipeline: str, port: int | None) -> None:
+def serve_history(pipeline: str, port: int | None, host: str) -> None:
     """Answer as the upstreams of the pipeline's sources of kind http, from its packaged history, until a signal.
 
     Raises:
@@ -269,8 +279,8 @@ def serve_history(pipeline: str, port: int | None) -> None:
     whole = load_pipeline(pipeline)
     history = _history_of(whole)
     served = {n: s for n, s in whole.sources.sources.items() if s.http and n in history.sources}
-    with HistoryServer(history, list(served), local_port(served) if port is None else port) as server:
-        names = ", ".join(f"http://127.0.0.1:{server.server_port}/{name}" for name in served)
+    with HistoryServer(history, list(served), local_port(served) if port is None else port, host) as server:
+        names = ", ".join(f"http://{host}:{server.server_port}/{name}" for name in served)
         note(f"serving {names} until Ctrl-C")
         with suppress(KeyboardInterrupt):
             server.serve_forever()

@@ -330,12 +330,13 @@ def replay(
 @app.command()
 def serve(
     pipeline: Pipeline,
-    port: Annotated[int | None, typer.Option("--port", help="Port of 127.0.0.1; that of the sources' urls when left out.")] = None,
+    port: Annotated[int | None, typer.Option("--port", help="That of the sources' urls in sources.yaml when left out.")] = None,
+    host: Annotated[str, typer.Option("--host", help="Address to listen on; 0.0.0.0: for other machines, too.")] = "127.0.0.1",
 ) -> None:  # fmt: skip
     """Serve the packaged history over HTTP on this machine, as the upstreams of kind http would; until Ctrl-C."""
     from spark_jobs.cli.act import serve_history
 
-    serve_history(pipeline, port)
+    serve_history(pipeline, port, host)
 
 
 @app.command()

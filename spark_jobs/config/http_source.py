@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
+from spark_jobs.config.address import LOOPBACK, PLAIN_HOSTS, URL_ENV, PlainHost, address
 from spark_jobs.config.section import Duration, Section, Variable
 
 PLACES = ("{from}", "{to}", "{day}", "{hour}")
-_LOOPBACK = ("127.0.0.1", "localhost")
 _URL = re.compile(r"[A-Za-z0-9\-._~:/?@!$&'()*+,;=%{}]+")
 _POINTER = re.compile(r"(/([^/~]|~[01])+)+")
 _PARAMETER = re.compile(r"[A-Za-z0-9_.\-]{1,63}")
@@ -37,13 +37,18 @@ def _url(value: str) -> str:
         raise ValueError("holds a user or password; write token_env: the name of a variable with a token")
     if not host or "{" in parts.netloc or parts.scheme not in ("https", "http"):
         raise ValueError("must begin with https:// and one host")
-    if parts.scheme == "http" and host not in _LOOPBACK:
-        raise ValueError(f"http is for {' and '.join(_LOOPBACK)} only; write https")
     if not ("{from}" in value or "{to}" in value or ("{day}" in value and "{hour}" in value)):
         raise ValueError(
             "must name the hour: {from}, {to}, or {day} and {hour}; else each hour would get the same rows"
         )
     return value
+
+
+def _check_url(value: str, plain_hosts: list[str]) -> None:
+    parts = urlsplit(_url(value))
+    plain = (*LOOPBACK, *plain_hosts)
+    if parts.scheme == "http" and parts.hostname not in plain:
+        raise ValueError(f"http is for {' and '.join(plain)} only; write https, or name the host in plain_hosts")
 
 
 def _pointer(value: str) -> str:
@@ -83,10 +88,12 @@ class HttpConf(Section):
     """Where `tidegate fetch` asks for an hour's rows. Needed by kind http, refused with any other."""
 
     url: Annotated[str, AfterValidator(_url)] = Field(
-        description="the first page; https, or http on 127.0.0.1 or localhost; {from} and {to} are the hour's start and"
-        " end such as 2013-11-01T12:00:00Z, {day} is YYYY-MM-DD, {hour} is HH, all UTC; no page and no redirect may lead"
+        description="the first page; https, or http on 127.0.0.1, localhost or one of plain_hosts; {from} and {to} are the hour's"
+        " start and end such as 2013-11-01T12:00:00Z, {day} is YYYY-MM-DD, {hour} is HH, all UTC; no page and no redirect may lead"
         " to another host; example: https://api.example.com/orders?from={from}&to={to}"
     )
+    url_env: Variable | None = Field(default=None, description=URL_ENV)
+    plain_hosts: list[PlainHost] = Field(default=[], description=PLAIN_HOSTS)
     pages: Literal["none", "link", "cursor"] = Field(
         default="none",
         description="how pages follow: none (there is one), link (header Link with rel=next, RFC 8288) or cursor"
@@ -116,6 +123,22 @@ class HttpConf(Section):
         default=64 << 20, ge=1, le=1 << 30,
         description="most that all pages of one hour may hold, unpacked; unit: bytes; example: 67108864",
     )  # fmt: skip
+
+    def address(self) -> str:
+        """The url that holds in this environment, with its places for the hour.
+
+        Raises:
+            UsageError: the variable of url_env holds no legal one.
+        """
+        return address(self.url, self.url_env, lambda url: _check_url(url, self.plain_hosts))
+
+    @model_validator(mode="after")
+    def _url_is_not_readable_on_the_way(self) -> HttpConf:
+        try:
+            _check_url(self.url, self.plain_hosts)
+        except ValueError as error:
+            raise ValueError(f"url: {error}") from None
+        return self
 
     @model_validator(mode="after")
     def _cursor_belongs_to_its_pages(self) -> HttpConf:

@@ -11,22 +11,28 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from spark_jobs.config.address import LOOPBACK, PLAIN_HOSTS, URL_ENV, PlainHost, address
 from spark_jobs.config.section import Section, Variable
 
-_URL = re.compile(r"jdbc:sqlite:(\{data\}/)?[A-Za-z0-9_\-./ ]+")
+SQLITE, POSTGRESQL = "jdbc:sqlite:", "jdbc:postgresql:"
+_FILE = re.compile(rf"{SQLITE}(\{{data\}}/)?[A-Za-z0-9_\-./ ]+")
+_SERVER = re.compile(rf"{POSTGRESQL}//([A-Za-z0-9][A-Za-z0-9.-]*)(:[0-9]{{1,5}})?/[A-Za-z0-9_-]+")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}(\.[A-Za-z_][A-Za-z0-9_]{0,62})?")
-_NOT_YET = ("jdbc:postgresql:", "jdbc:mysql:", "jdbc:oracle:", "jdbc:sqlserver:", "jdbc:db2:")
+_NOT_YET = ("jdbc:mysql:", "jdbc:mariadb:", "jdbc:oracle:", "jdbc:sqlserver:", "jdbc:db2:")
+
+
+def _check_url(text: str) -> None:
+    if text.startswith(_NOT_YET):
+        raise ValueError(f"not yet: databases other than SQLite and PostgreSQL; legal: {SQLITE}, {POSTGRESQL}")
+    if not (_SERVER.fullmatch(text) or (_FILE.fullmatch(text) and ".." not in text.split("/"))):
+        raise ValueError(
+            "is neither jdbc:sqlite: and the path of a file, without '..', nor jdbc:postgresql://host:port/database, both"
+            " without settings; user and password go into user_env and password_env"
+        )
 
 
 def _url(value: object) -> object:
-    text = str(value)
-    if text.startswith(_NOT_YET):
-        raise ValueError("not yet: databases other than SQLite (issue on the platform); legal: jdbc:sqlite:")
-    if not _URL.fullmatch(text) or ".." in text.split("/"):
-        raise ValueError(
-            "is not jdbc:sqlite: and the path of a file, without '..' and without settings;"
-            " user and password go into user_env and password_env"
-        )
+    _check_url(str(value))
     return value
 
 
@@ -66,9 +72,12 @@ class JdbcConf(Section):
     """What step `query` asks a database for. Needed by kind jdbc, refused with any other."""
 
     url: Annotated[str, BeforeValidator(_url)] = Field(
-        description="jdbc:sqlite: and the path of the file, {data} is the data folder; others: not yet;"
-        " example: jdbc:sqlite:{data}/upstream/shop.db"
+        description="jdbc:sqlite: and the path of the file, {data} is the data folder; or"
+        " jdbc:postgresql://host:port/database, by TLS with a checked certificate but on hosts without (plain_hosts);"
+        " others: not yet; example: jdbc:sqlite:{data}/upstream/shop.db"
     )
+    url_env: Variable | None = Field(default=None, description=URL_ENV)
+    plain_hosts: list[PlainHost] = Field(default=[], description=PLAIN_HOSTS)
     table: Identifier | None = Field(
         default=None, description="a table or view, of which every column is declared; or `query`; example: orders"
     )
@@ -78,7 +87,8 @@ class JdbcConf(Section):
     )
     changed_at: Identifier | None = Field(
         default=None,
-        description="column with the instant at which a row was written, in UTC, as text such as 2013-11-01T12:00:00Z: a row"
+        description="column with the instant at which a row was written, in UTC, as text such as 2013-11-01T12:00:00Z or"
+        " (PostgreSQL) timestamptz: a row"
         " belongs to the drop of that hour, a row without one refuses it; left out: a snapshot, the whole table is the"
         " drop of the interval's last hour, its other hours are empty; example: updated_at",
     )
@@ -89,10 +99,10 @@ class JdbcConf(Section):
     )
     partition: PartitionConf | None = Field(default=None)
     user_env: Variable | None = Field(
-        default=None, description="name of the environment variable with the user; example: SHOP_USER"
+        default=None, description="name of the environment variable with the user of a server; example: SHOP_USER"
     )
     password_env: Variable | None = Field(
-        default=None, description="name of the environment variable with the password; example: SHOP_PASSWORD"
+        default=None, description="name of the environment variable with that user's password; example: SHOP_PASSWORD"
     )
     fetch_rows: int = Field(default=10_000, ge=1, description="rows of one round trip; example: 10000")
     timeout_s: int = Field(
@@ -100,9 +110,27 @@ class JdbcConf(Section):
     )
     max_rows: int = Field(default=5_000_000, ge=1, description="most rows of one drop; example: 5000000")
 
-    def file(self, data: Path) -> Path:
-        """The file of the SQLite database; `data` is the data folder."""
-        return data / self.url.removeprefix("jdbc:sqlite:").replace("{data}", str(data))
+    def address(self) -> str:
+        """The url that holds in this environment.
+
+        Raises:
+            UsageError: the variable of url_env holds no legal one.
+        """
+        return address(self.url, self.url_env, _check_url)
+
+    def file(self, data: Path) -> Path | None:
+        """The file of a SQLite database, none of a server; `data` is the data folder.
+
+        Raises:
+            UsageError: see `address`.
+        """
+        url = self.address()
+        return data / url.removeprefix(SQLITE).replace("{data}", str(data)) if url.startswith(SQLITE) else None
+
+    def is_plain(self, url: str) -> bool:
+        """Whether the server of a legal url is spoken to without TLS."""
+        server = _SERVER.fullmatch(url)
+        return server is not None and server[1] in (*LOOPBACK, *self.plain_hosts)
 
     @model_validator(mode="after")
     def _one_way(self) -> JdbcConf:

@@ -61,10 +61,12 @@ class Database:
 
 
 def databases(sources: Mapping[str, SourceConf], data: Path) -> dict[str, Database]:
-    """The tables behind the sources of kind jdbc, by source; `data` is the data folder.
+    """The tables behind the sources of kind jdbc that ask a file, by source; `data` is the data folder.
+
+    A server's tables are not the replay's: somebody else fills them.
 
     Raises:
-        UsageError: one asks by a query, or by no instant.
+        UsageError: one asks by a query, or by no instant; or a variable holds no legal url.
     """
     found = {}
     for name, source in sources.items():
@@ -74,5 +76,7 @@ def databases(sources: Mapping[str, SourceConf], data: Path) -> dict[str, Databa
             raise UsageError(
                 f"sources.yaml: {name}", "a query or a snapshot", "a table with jdbc.changed_at to replay into"
             )
-        found[name] = Database(source.jdbc.file(data), source.jdbc.table, source.jdbc.changed_at, list(source.columns))
+        file = source.jdbc.file(data)
+        if file:
+            found[name] = Database(file, source.jdbc.table, source.jdbc.changed_at, list(source.columns))
     return found

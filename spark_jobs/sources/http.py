@@ -76,7 +76,7 @@ async def _collect(
     Raises:
         TimeoutError: all of it takes longer than `conf.timeout`.
     """
-    url, clock = _first_url(where, conf.url, hour), asyncio.get_running_loop().time
+    url, clock = _first_url(where, conf.address(), hour), asyncio.get_running_loop().time
     seen: set[str] = set()
     stated: list[datetime] = []
     end = clock() + conf.timeout.total_seconds()

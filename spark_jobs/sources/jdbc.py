@@ -11,28 +11,22 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby, islice
 from pathlib import Path
-from urllib.parse import quote
 
+from py4j.java_gateway import is_instance_of
 from py4j.protocol import Py4JJavaError
+from pyspark import SparkContext
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, DataFrameReader, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.types import DataType
 
 from spark_jobs.config.jdbc_source import JdbcConf
 from spark_jobs.config.sources import SourceConf, SourcesConf
 from spark_jobs.errors import RefusedError, RetryError, TidegateError, UsageError
 from spark_jobs.invocation import HOUR, format_hour, hours_between, parse_hour
+from spark_jobs.sources.dialects import INSTANT, dialect_of
 from spark_jobs.sources.drops import find_drops
 from spark_jobs.sources.landing import Landed, land
-
-_DRIVER = "org.sqlite.JDBC"
-_OURS = ("SQLITE_ERROR", "SQLITE_READONLY", "SQLITE_NOTADB", "SQLITE_AUTH")  # a wrong query or file: no retry helps
-_INSTANT = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]*"
-# SQLite turns a REAL into text with 15 digits, too few for some doubles.
-_EXACT = (
-    "CASE typeof({c}) WHEN 'real' THEN CASE WHEN CAST(printf('%!.15g', {c}) AS REAL) = {c} THEN printf('%!.15g', {c})"
-    " ELSE printf('%!.17g', {c}) END ELSE CAST({c} AS TEXT) END AS {c}"
-)
 
 
 @dataclass(frozen=True)
@@ -121,38 +115,46 @@ def _lines(
 ) -> DataFrame:
     """Grain: row of the database -> hour (text), line (JSON, every value as text), asked: the hour is one of ours."""
     asked = f"SELECT * FROM {conf.table}" if conf.table else str(conf.query)
-    present = _reader(where, spark, conf, data).option("dbtable", f"({asked}) asked").load().columns
-    _check_columns(where, source, present)
-    exact = ", ".join(_EXACT.format(c=name) for name in source.columns)
+    present = _reader(where, spark, conf, data).option("dbtable", f"({asked}) asked").load().schema
+    _check_columns(where, source, present.names)
+    kinds, part = {field.name: field.dataType for field in present}, conf.partition
+    exact = _exact(where, source, conf, kinds)
     limits = ""
     if conf.changed_at:
-        low, high, at = f"{format_hour(start)}Z", f"{format_hour(end)}Z", conf.changed_at
-        # what is no such text lies in no interval, and would be lost without a word
-        limits = f" WHERE ({at} >= '{low}' AND {at} < '{high}') OR {at} IS NULL OR {at} NOT GLOB '{_INSTANT}'"
+        within, kind = dialect_of(conf.address()).within, kinds[conf.changed_at]
+        limits = f" WHERE {within(conf.changed_at, kind, format_hour(start), format_hour(end))}"
     reader = _reader(where, spark, conf, data).option("dbtable", f"(SELECT {exact} FROM ({asked}) asked{limits}) exact")
-    part = conf.partition
     if part:
         reader = reader.option("partitionColumn", part.column).option("numPartitions", part.count)
         reader = reader.option("lowerBound", part.lower).option("upperBound", part.upper)
-    kinds = {name: "BIGINT" if part and name == part.column else "STRING" for name in source.columns}
-    rows = reader.option("customSchema", ", ".join(f"{name} {kind}" for name, kind in kinds.items())).load()
+    types = {name: "BIGINT" if part and name == part.column else "STRING" for name in source.columns}
+    rows = reader.option("customSchema", ", ".join(f"{name} {kind}" for name, kind in types.items())).load()
     text = F.struct(*[F.col(name).cast("string").alias(name) for name in source.columns])
     line = F.to_json(text, {"ignoreNullFields": "false"})
     if conf.changed_at is None:
         return rows.select(F.lit(format_hour(end - HOUR)).alias("hour"), line.alias("line"), F.lit(True).alias("asked"))
     hour = F.date_format(F.col(conf.changed_at).try_cast("timestamp"), "yyyy-MM-dd'T'HH:00:00")
-    shaped = F.col(conf.changed_at).rlike(f"^{_INSTANT.replace('*', '')}")
-    ours = shaped & hour.between(format_hour(start), format_hour(end - HOUR))
+    ours = F.col(conf.changed_at).rlike(f"^{INSTANT}") & hour.between(format_hour(start), format_hour(end - HOUR))
     return rows.select(hour.alias("hour"), line.alias("line"), ours.alias("asked"))
 
 
+def _exact(where: str, source: SourceConf, conf: JdbcConf, kinds: dict[str, DataType]) -> str:
+    ranges, exact = conf.partition.column if conf.partition else None, dialect_of(conf.address()).exact
+    try:
+        return ", ".join(exact(name, kinds[name], name == ranges) for name in source.columns)
+    except ValueError as error:
+        raise UsageError(
+            where, str(error), "a column that can be counted", "mend jdbc.partition of sources.yaml"
+        ) from error
+
+
 def _reader(where: str, spark: SparkSession, conf: JdbcConf, data: Path) -> DataFrameReader:
-    # read only, and never made: SQLite takes a missing file for an empty database
-    url = f"jdbc:sqlite:file:{quote(str(conf.file(data)))}?mode=ro"
-    reader = spark.read.format("jdbc").option("url", url).option("driver", _DRIVER)
+    url = conf.address()
+    dialect = dialect_of(url)
+    reader = spark.read.format("jdbc").options(**dialect.options(url, conf, data)).option("driver", dialect.driver)
     reader = reader.option("fetchsize", conf.fetch_rows).option("queryTimeout", conf.timeout_s)
     for option, variable in (("user", conf.user_env), ("password", conf.password_env)):
-        if variable:
+        if variable and dialect.signs_in:
             reader = reader.option(option, _secret(where, variable))
     return reader
 
@@ -177,9 +179,23 @@ def _check_columns(where: str, source: SourceConf, present: list[str]) -> None:
 
 def _fault(where: str, conf: JdbcConf, error: Exception) -> TidegateError:
     """What the database's own error means: a wrong question (64), or a database that is not there now (75)."""
-    java = getattr(error, "java_exception", None)
-    text = str(java.getMessage() if java is not None else error).partition("\n")[0][:300]
-    if any(code in text for code in _OURS):
+    text, state = _said(error)
+    if dialect_of(conf.address()).is_ours(text, state):
         return UsageError(where, f"the database says: {text}", "what it knows", "mend the section jdbc in sources.yaml")
     todo = "the same command goes on when the database answers"
-    return RetryError(where, f"the database cannot be asked: {text}", f"an answer from {conf.url}", todo)
+    return RetryError(where, f"the database cannot be asked: {text}", f"an answer from {conf.address()}", todo)
+
+
+def _said(error: Exception) -> tuple[str, str]:
+    """The first line of what a driver said, and its SQLSTATE; of an error that came from none, its own."""
+    java = getattr(error, "java_exception", None) or getattr(error, "_origin", None)
+    outer = error if java is None else java.getMessage()
+    while java is not None:
+        if is_instance_of(SparkContext._gateway, java, "java.sql.SQLException"):
+            return _line(java.getMessage()), str(java.getSQLState() or "")
+        java = java.getCause()
+    return _line(outer), ""
+
+
+def _line(text: object) -> str:
+    return str(text).partition("\n")[0][:300]

@@ -1,4 +1,4 @@
-"""Serves a packaged history over HTTP on this machine, page by page, as an upstream of a source of kind http would.
+"""Serves a packaged history over HTTP, page by page, as an upstream of a source of kind http would.
 
 For demos and tests: `GET /<source>?from=…Z&to=…Z[&cursor=n]`. What the history is formatted as jsonl for comes as
 `{"data": [rows], "next": "cursor of the next page" or null}`, csv as one page. `Last-Modified` says when the rows of the
@@ -24,21 +24,21 @@ PAGE = 20  # rows; an hour of most upstreams takes more than one page, so that p
 
 
 class HistoryServer(ThreadingHTTPServer):
-    """Answers on 127.0.0.1 until `shutdown`; port 0 takes any free one, see `server_port`.
+    """Answers on an address of this machine until `shutdown`; port 0 takes any free one, see `server_port`.
 
     Raises:
-        UsageError: the port is taken.
+        UsageError: the port is taken, or the address is none of this machine.
     """
 
     daemon_threads = True
 
-    def __init__(self, conf: ReplayConf, sources: list[str], port: int) -> None:
+    def __init__(self, conf: ReplayConf, sources: list[str], port: int, host: str = "127.0.0.1") -> None:
         self.conf, self.texts = conf, clean_texts(conf, sources)
         try:
-            super().__init__(("127.0.0.1", port), _Answer)
+            super().__init__((host, port), _Answer)
         except OSError as error:
             raise UsageError(
-                f"port {port}", f"cannot be served on ({error.strerror})", "a free port of 127.0.0.1",
+                f"port {port} of {host}", f"cannot be served on ({error.strerror})", "a free port of this machine",
                 "end what listens there, or change the port in http.url of sources.yaml",
             ) from error  # fmt: skip
 

@@ -60,6 +60,7 @@ def history(stack: Stack) -> Stack:
     if not [one for one in stack.tidegate("release", "list", PIPELINE) if one["kind"] == "backfill"]:
         words = (PIPELINE, "--from", FIRST, "--to", LIVE)
         stack.tidegate("replay", *words)
+        stack.upstream(f"UPDATE planes SET changed_at = '{FIRST}Z'")  # else they are older than these weeks
         stack.run_in("airflow-scheduler", "tidegate", "fetch", *words, "--source", "planes")
         stack.run_in("airflow-scheduler", "tidegate", "backfill", *words)
     for cadence in ("hourly", "weekly"):
@@ -90,6 +91,10 @@ def live(history: Stack, week: dict[str, Any]) -> Stack:
     """One good hour, by Airflow, scored with the champion of the week."""
     assert week["state"] == "success", week
     history.deliver(LIVE)
+    history.upstream(
+        f"INSERT INTO planes SELECT tailnum, year, type, manufacturer, model, engines, seats + 1, speed, engine, '{LIVE}Z'"
+        " FROM planes ORDER BY tailnum LIMIT 2"
+    )
     run = history.run_dag("hourly", LIVE)
     assert (run["state"], set(run["tasks"].values())) == ("success", {"success"}), run
     return history

@@ -79,6 +79,22 @@ class Stack:
         assert not check or done.returncode == 0, f"{words}: {done.stdout[-3000:]}\n{done.stderr[-3000:]}"
         return done.returncode, done.stdout + done.stderr
 
+    def upstream(self, statement: str) -> None:
+        """What the owner of the upstream's table does to it."""
+        self.run_in(
+            "postgres",
+            "psql",
+            "-U",
+            "postgres",
+            "-d",
+            "upstream",
+            "--no-psqlrc",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-qc",
+            statement,
+        )
+
     def tidegate(self, *words: str) -> Any:
         """The JSON that a command of ours prints, run where the tasks run."""
         return json.loads(self.run_in("airflow-scheduler", "tidegate", *words, "--json")[1].strip().splitlines()[-1])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.platform.conftest import LIVE, WEEK
+from tests.platform.conftest import FIRST, LIVE, WEEK
 from tests.platform.stack import PIPELINE, Stack
 
 BROKEN = "2013-07-01T13:00:00"
@@ -26,6 +26,13 @@ def test_a_week_trains_on_both_workers_and_promotes_while_mlflow_was_away(histor
     assert len(set(hosts)) == 2
 
 
+def test_the_aircraft_of_postgresql_are_in_the_lake_once(history: Stack) -> None:
+    """By the backfill; the hour after it brings two that were changed."""
+    accounts = history.tidegate("status", PIPELINE, "--hour", FIRST)["account"]
+    [account] = [one for one in accounts if one["source"] == "planes"]
+    assert (account["manifest"], account["silver"]) == (3322, 3322)
+
+
 def test_the_hour_is_readable_judged_and_scored_and_its_tasks_ran_on_both_workers(live: Stack) -> None:
     rows = live.rows("silver/departures", f"hour = TIMESTAMP '{LIVE}'")
     assert len(rows) > 20
@@ -38,6 +45,7 @@ def test_the_hour_is_readable_judged_and_scored_and_its_tasks_ran_on_both_worker
     judged = {verdict["table"]: verdict["outcome"] for verdict in status["verdicts"]}
     assert {"silver/departures", "features/departures"} <= judged.keys()
     assert set(judged.values()) == {"PASS"}
+    assert [one["silver"] for one in status["account"] if one["source"] == "planes"] == [2]
     scores = live.rows("predictions/late_departure", f"hour = TIMESTAMP '{LIVE}'")
     assert {(str(row["model_version"]), row["role"]) for row in scores} == {("1", "champion")}
     assert all(0 < row["score"] < 1 for row in scores)

@@ -99,9 +99,10 @@ def secrets(stack: Stack) -> dict[str, list[str]]:
     found = {}
     for name, value in stack.secrets.items():
         if re.search("PASSWORD|SECRET|KEY", name):
-            signed = [base64.b64encode(f"{user}:{value}".encode()).decode() for user in ("admin", "airflow", "mlflow")]
+            users = ("admin", "airflow", "mlflow", "upstream", "upstream_reader")
+            signed = [base64.b64encode(f"{user}:{value}".encode()).decode() for user in users]
             found[name] = [value, urllib.parse.quote(value, safe=""), *signed]
-    assert len(found) == 10
+    assert len(found) == 12
     return found
 
 

@@ -113,7 +113,12 @@ class SmtpSink(Served):
                 rcpts += [text] if reply.startswith("250") else []
             elif verb == "DATA":
                 self._reply(to, verb, "354 go on")
-                data = b"".join(iter(to.rfile.readline, b".\r\n"))
+                lines = []
+                while (part := to.rfile.readline()) not in (b".\r\n", b""):
+                    lines.append(part)
+                if not part:  # hung up in the middle
+                    return
+                data = b"".join(lines)
                 self.mails.append(BytesParser(policy=policy.default).parsebytes(data))  # type: ignore[arg-type]
                 self.envelopes.append(rcpts)
                 self._reply(to, "MAIL-END", "250 2.0.0 taken")

@@ -26,6 +26,8 @@ HOLDERS = {  # secret -> the services that may have it
     "MLFLOW_DB_PASSWORD": {"postgres", "mlflow"},
     "MLFLOW_ADMIN_PASSWORD": {"mlflow", "airflow-scheduler"},
     "MLFLOW_SECRET_KEY": {"mlflow"},
+    "UPSTREAM_DB_PASSWORD": {"postgres", "upstream"},
+    "PLANES_PASSWORD": {"postgres", "airflow-scheduler"},
     "SPARK_AUTH_SECRET": {"spark-master", "spark-worker-1", "spark-worker-2", "airflow-scheduler"},
 }
 
@@ -46,7 +48,7 @@ def test_ports_are_published_on_the_loopback_alone_and_can_be_changed(name: str)
     for port in SERVICES[name].get("ports", []):
         assert re.fullmatch(r"127\.0\.0\.1:\$\{[A-Z]+_PORT:-\d+\}:\d+", port)
     assert name != "postgres" or "ports" not in SERVICES[name]
-    assert SERVICES[name].get("network_mode", "") in ("", "service:airflow-scheduler")
+    assert "network_mode" not in SERVICES[name]
 
 
 @pytest.mark.parametrize("name", SERVICES)

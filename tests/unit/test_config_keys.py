@@ -209,7 +209,7 @@ def test_planned_fields_are_known_in_three_sections_at_least() -> None:
 @pytest.mark.parametrize(
     ("file", "old", "new"),
     [
-        ("conf/pipelines/nycflights13/sources.yaml", "jdbc:sqlite:", "jdbc:postgresql:"),
+        ("conf/pipelines/nycflights13/sources.yaml", "jdbc:sqlite:", "jdbc:mysql:"),
         ("conf/pipelines/nycflights13/sources.yaml", "format: csv", "format: avro"),
         ("conf/pipelines/nycflights13/pipeline.yaml", "  hourly: {", "  daily: x\n  hourly: {"),
         ("conf/pipelines/nycflights13/model.yaml", "promote: {", "promote: {approval: someone, "),
@@ -229,6 +229,8 @@ HTTP = """  weather:
     kind: http
     http:
       url: https://api.example.com/{day}/{hour}
+      url_env: WEATHER_URL
+      plain_hosts: [upstream]
       pages: cursor
       cursor:
         field: /next
@@ -245,6 +247,8 @@ JDBC = """  planes:
     kind: jdbc
     jdbc:
       url: "jdbc:sqlite:{data}/planes.db"
+      url_env: PLANES_URL
+      plain_hosts: [postgres]
       table: planes
       changed_at: changed_at
       arrived: changed
@@ -286,9 +290,9 @@ def test_a_source_of_each_kind_is_taken(section: str, project: Path) -> None:
     [
         (section, key)
         for section, keys in (
-            (HTTP, "http url pages cursor field parameter rows token_env arrived timeout max_bytes"),
-            (JDBC, "jdbc url table changed_at arrived partition column lower upper count user_env password_env fetch_rows"
-             " timeout_s max_rows"),
+            (HTTP, "http url url_env plain_hosts pages cursor field parameter rows token_env arrived timeout max_bytes"),
+            (JDBC, "jdbc url url_env plain_hosts table changed_at arrived partition column lower upper count user_env password_env"
+             " fetch_rows timeout_s max_rows"),
         )
         for key in keys.split()
     ],
@@ -307,12 +311,22 @@ def test_a_misspelt_key_of_a_kind_is_refused_with_the_key_that_was_meant(section
 @pytest.mark.parametrize(
     ("section", "old", "new", "key", "said"),
     [
-        (JDBC, "jdbc:sqlite:{data}/planes.db", "jdbc:postgresql://db/planes", "url", "not yet"),
+        (JDBC, "jdbc:sqlite:{data}/planes.db", "jdbc:mysql://db/planes", "url", "not yet"),
+        (JDBC, "jdbc:sqlite:{data}/planes.db", "jdbc:postgresql://me:word@db/planes", "url", "user_env"),
+        (
+            JDBC,
+            "jdbc:sqlite:{data}/planes.db",
+            "jdbc:postgresql://db/planes?sslmode=disable",
+            "url",
+            "without settings",
+        ),
+        (JDBC, "plain_hosts: [postgres]", "plain_hosts: ['*']", "plain_hosts", "pattern"),
         (JDBC, "table: planes", "query: DELETE FROM planes", "query", "begin with SELECT"),
         (JDBC, "lower: 0", "lower: 400", "partition", "not below upper"),
         (JDBC, "kind: jdbc", "kind: files", "jdbc", "belongs to kind jdbc"),
         (JDBC, JDBC[JDBC.index("    jdbc:") :], "", "kind", "needs a section jdbc"),
-        (HTTP, "https:", "http:", "url", "write https"),
+        (HTTP, "https:", "http:", "url", "write https, or name the host in plain_hosts"),
+        (HTTP, "url_env: WEATHER_URL", "url_env: http://x", "url_env", "not the name of a variable"),
         (HTTP, "pages: cursor", "pages: link", "cursor", "belongs to pages cursor"),
         (HTTP, "      rows: /data\n", "", "pages", "write rows"),
         (HTTP, "kind: http", "kind: files", "http", "belongs to kind http"),

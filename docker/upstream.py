@@ -1,0 +1,73 @@
+"""The example's upstreams on the platform: tables of its packaged history in PostgreSQL, filled once, then its pages over HTTP.
+
+Words: pipeline. The tables belong to role `upstream`; tasks sign in as `upstream_reader`, who may read and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+import psycopg2
+from psycopg2 import sql
+from psycopg2.extras import execute_values
+
+from spark_jobs.config import load_pipeline
+from spark_jobs.config.sources import SourceConf
+from spark_jobs.config.whole import Pipeline
+from spark_jobs.invocation import hours_between
+from spark_jobs.sources.replay import clean_texts
+
+KINDS = {int: "bigint", float: "double precision"}
+
+
+def rows_of(pipeline: Pipeline, name: str, columns: list[str]) -> list[tuple[object, ...]]:
+    """All rows that the history has of a source, those of its first hour first."""
+    assert pipeline.replay
+    text = clean_texts(pipeline.replay, [name])[name]
+    hours = hours_between(pipeline.replay.start, pipeline.replay.end)
+    lines = (json.loads(line) for hour in hours for line in text.of_hour(hour)[0].splitlines())
+    return [tuple(line[column] for column in columns) for line in lines]
+
+
+def fill(cursor: psycopg2.extensions.cursor, pipeline: Pipeline, name: str, source: SourceConf) -> int:
+    """Make and fill the table of a source where it is not there; how many rows that took."""
+    assert source.jdbc
+    assert source.jdbc.table
+    cursor.execute("SELECT to_regclass(%s)", [source.jdbc.table])
+    if cursor.fetchone() != (None,):
+        return 0
+    table, columns = sql.Identifier(source.jdbc.table), list(source.columns)
+    rows = rows_of(pipeline, name, columns)
+    kinds = [
+        next((KINDS.get(type(row[at]), "text") for row in rows if row[at] is not None), "text")
+        for at in range(len(columns))
+    ]
+    typed = zip(columns, kinds, strict=True)
+    described = [
+        sql.SQL("{} {}").format(
+            sql.Identifier(column), sql.SQL("timestamptz" if column == source.jdbc.changed_at else kind)
+        )
+        for column, kind in typed
+    ]
+    cursor.execute(sql.SQL("CREATE TABLE {} ({})").format(table, sql.SQL(", ").join(described)))
+    execute_values(cursor, sql.SQL("INSERT INTO {} VALUES %s").format(table), rows)
+    cursor.execute(sql.SQL("GRANT SELECT ON {} TO upstream_reader").format(table))
+    return len(rows)
+
+
+def main(name: str) -> None:
+    """Fill, then become the server."""
+    pipeline = load_pipeline(name)
+    place = {"host": "postgres", "dbname": "upstream", "user": "upstream"}
+    connection = psycopg2.connect(**place, password=os.environ.pop("UPSTREAM_DB_PASSWORD"))
+    with connection, connection.cursor() as cursor:  # one transaction
+        for source_name, source in pipeline.sources.of_kind("jdbc").items():
+            print(f"upstream: {fill(cursor, pipeline, source_name, source)} rows of {source_name} written", flush=True)
+    connection.close()
+    os.execvp("tidegate", ["tidegate", "serve", name, "--host", "0.0.0.0"])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
