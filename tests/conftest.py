@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-ONE_PROCESS = ("spark", "faults")  # folders whose tests share lakes that take a minute to make, and a JVM
+LONGEST = "tests/spark/test_bulk_equals_hourly.py"  # ten minutes, with lakes of its own
+ONE_PROCESS = ("tests/spark", "tests/faults")  # folders whose tests share lakes that take a minute to make, and a JVM
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -26,8 +27,16 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest first: of two processes one has `spark`, the other all else, and both end at about the same time."""
-    items.sort(key=lambda item: ONE_PROCESS.index(folder) if (folder := item.path.parent.name) in ONE_PROCESS else 2)
+    """What takes longest first, so that two processes end at about the same time."""
+    order = [LONGEST, *ONE_PROCESS]
+    items.sort(key=lambda item: order.index(scope) if (scope := _scope(item.nodeid)) in order else len(order))
+
+
+def _scope(nodeid: str) -> str:
+    """Tests of one scope are run by one process."""
+    file = nodeid.partition("::")[0]
+    folder = file.rpartition("/")[0]
+    return folder if folder in ONE_PROCESS and file != LONGEST else file
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -39,9 +48,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         """Marks (--dist loadgroup) are not heard by pytest-xdist 3.8 under pytest 9.2."""
 
         def _split_scope(self, nodeid: str) -> str:
-            file = nodeid.partition("::")[0]
-            folder = file.split("/")[1]
-            return folder if folder in ONE_PROCESS else file
+            return _scope(nodeid)
 
     return ByFolder(config, log)
 

@@ -18,7 +18,9 @@ from spark_jobs.learning.encode import Encoder
 from spark_jobs.learning.evaluate import CHALLENGER, CHAMPION, Decision, Figures
 from spark_jobs.learning.folds import EVALUATE, TRAIN
 from spark_jobs.learning.tracking import Proof, Tracking
-from spark_jobs.learning.train import Trained, train_model
+from spark_jobs.learning.train import Trained
+from spark_jobs.runtime.places import code_version
+from spark_jobs.stages.fits import Fits
 from spark_jobs.stages.work import Work
 
 
@@ -53,8 +55,10 @@ def _one(work: Work, name: str, model: Model, pub: int) -> dict[str, float]:
     training, judged = (rows.where(F.col("fold") == fold).persist() for fold in (TRAIN, EVALUATE))
     columns = {group: _columns(work, group) for group in _groups(work)}
     key = work.pipeline.silver[work.pipeline.features.spine.table].key
-    trained = train_model(training, key, model.inputs, columns, model.estimator)
-    found = _figures(work, name, model, trained, training, judged, key, columns)
+    made_of = f"{manifest['digest']} {work.pipeline.config_hash} {code_version(work.places.project)}"
+    fits = Fits(work.root / table, pub, made_of, training, key, columns)
+    trained = fits.fit(CHALLENGER, model.inputs, model.estimator)
+    found = _figures(work, name, model, trained, fits, judged)
     decision = evaluate.decide(found, model.to_register, model.to_promote)
     _keep_report(work, name, pub, found, decision, manifest)
     if not decision.register:
@@ -78,17 +82,16 @@ def _columns(work: Work, group: str) -> list[str]:
 
 
 def _figures(
-    work: Work, name: str, model: Model, trained: Trained, training: DataFrame, judged: DataFrame,
-    key: list[str], columns: dict[str, list[str]],
-) -> dict[str, Figures]:  # fmt: skip
+    work: Work, name: str, model: Model, trained: Trained, fits: Fits, judged: DataFrame
+) -> dict[str, Figures]:
     """Challenger, baselines and champion on the same judged rows."""
     models: dict[str, tuple[bytes, Encoder]] = {CHALLENGER: (trained.booster, trained.encoder)}
     singles: dict[str, tuple[str, float]] = {}
     for baseline, settings in model.baselines.items():
         if settings.column:
-            singles[baseline] = (settings.column, evaluate.score_of_missing(training, settings.column))
+            singles[baseline] = (settings.column, evaluate.score_of_missing(fits.training, settings.column))
         elif settings.inputs:
-            simple = train_model(training, key, settings.inputs, columns, model.estimator, settings.options)
+            simple = fits.fit(baseline, settings.inputs, model.estimator, settings.options)
             models[baseline] = (simple.booster, simple.encoder)
     version = work.ledger.champion(name)
     if version is not None:

@@ -122,6 +122,23 @@ def test_a_model_is_registered_with_the_alias_champion(trained: Any) -> None:
     assert 0.3 < report["figures"]["challenger"]["auc"] < 0.99
 
 
+def test_L4_a_registry_that_was_away_costs_no_second_training(trained: Any, tmp_path: Path) -> None:
+    """What was trained is kept beside its set and taken by the next try, unless it is not whole."""
+    site = trained[0].copy(tmp_path / "data")
+    kept = site.root / "training_sets" / MODEL / str(trained[1].pub) / "fits"
+    files = {path: path.stat().st_mtime_ns for path in kept.rglob("booster.ubj")}
+    assert len(files) == 1
+    (site.root / "models" / f"{MODEL}.json").unlink()
+    assert site.run("train", **WEEK, dag_run="week").exit_code == 0
+    assert {path: path.stat().st_mtime_ns for path in kept.rglob("booster.ubj")} == files
+    [booster] = files
+    before = booster.read_bytes()
+    booster.write_bytes(before[:-1])
+    assert site.run("train", **WEEK, dag_run="week").exit_code == 0
+    assert booster.stat().st_mtime_ns > files[booster]
+    assert booster.read_bytes() == before
+
+
 def test_training_again_gives_the_same_version(trained: Any) -> None:
     site, _, _ = trained
     again = site.run("train", **WEEK, dag_run="week")
