@@ -178,7 +178,14 @@ def test_a_question_that_the_database_does_not_understand_is_a_fault_of_usage(
 
 
 def test_a_variable_that_is_not_set_and_an_hour_that_is_not_over_are_told(spark: SparkSession, data: Path) -> None:
+    """A file asks for no password, a server does before it is spoken to."""
     with pytest.raises(UsageError, match="ORDERS_PASSWORD is not set"):
-        _land(spark, data, _source(password_env="ORDERS_PASSWORD"))
+        _land(spark, data, _source(url="jdbc:postgresql://127.0.0.1:9/orders", password_env="ORDERS_PASSWORD"))
+    assert _land(spark, data, _source(password_env="ORDERS_PASSWORD")).rows == 3
     with pytest.raises(RetryError, match="not over"):
         land_rows(spark, "orders", _source(), data, data, NOON, NOON + HOUR, NOON)
+
+
+def test_N16_a_server_that_does_not_answer_is_waited_for(spark: SparkSession, data: Path) -> None:
+    with pytest.raises(RetryError, match="cannot be asked"):
+        _land(spark, data, _source(url="jdbc:postgresql://127.0.0.1:9/orders"))
