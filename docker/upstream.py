@@ -5,7 +5,6 @@ Words: pipeline. The tables belong to role `upstream`; tasks sign in as `upstrea
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 
@@ -17,40 +16,27 @@ from spark_jobs.config import load_pipeline
 from spark_jobs.config.sources import SourceConf
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.invocation import hours_between
+from spark_jobs.sources.database import column_types, rows_of
 from spark_jobs.sources.replay import clean_texts
 
-KINDS = {int: "bigint", float: "double precision"}
-
-
-def rows_of(pipeline: Pipeline, name: str, columns: list[str]) -> list[tuple[object, ...]]:
-    """All rows that the history has of a source, those of its first hour first."""
-    assert pipeline.replay
-    text = clean_texts(pipeline.replay, [name])[name]
-    hours = hours_between(pipeline.replay.start, pipeline.replay.end)
-    lines = (json.loads(line) for hour in hours for line in text.of_hour(hour)[0].splitlines())
-    return [tuple(line[column] for column in columns) for line in lines]
+TYPES = {int: "BIGINT", float: "DOUBLE PRECISION"}
 
 
 def fill(cursor: psycopg2.extensions.cursor, pipeline: Pipeline, name: str, source: SourceConf) -> int:
     """Make and fill the table of a source where it is not there; how many rows that took."""
+    assert pipeline.replay
     assert source.jdbc
     assert source.jdbc.table
+    assert source.jdbc.changed_at
     cursor.execute("SELECT to_regclass(%s)", [source.jdbc.table])
     if cursor.fetchone() != (None,):
         return 0
     table, columns = sql.Identifier(source.jdbc.table), list(source.columns)
-    rows = rows_of(pipeline, name, columns)
-    kinds = [
-        next((KINDS.get(type(row[at]), "text") for row in rows if row[at] is not None), "text")
-        for at in range(len(columns))
-    ]
-    typed = zip(columns, kinds, strict=True)
-    described = [
-        sql.SQL("{} {}").format(
-            sql.Identifier(column), sql.SQL("timestamptz" if column == source.jdbc.changed_at else kind)
-        )
-        for column, kind in typed
-    ]
+    text = clean_texts(pipeline.replay, [name])[name]
+    hours = hours_between(pipeline.replay.start, pipeline.replay.end)
+    rows = [row for hour in hours for row in rows_of(text.of_hour(hour)[0], columns)]
+    types = column_types(rows, columns, TYPES) | {source.jdbc.changed_at: "TIMESTAMPTZ"}
+    described = [sql.SQL("{} {}").format(sql.Identifier(column), sql.SQL(kind)) for column, kind in types.items()]
     cursor.execute(sql.SQL("CREATE TABLE {} ({})").format(table, sql.SQL(", ").join(described)))
     execute_values(cursor, sql.SQL("INSERT INTO {} VALUES %s").format(table), rows)
     cursor.execute(sql.SQL("GRANT SELECT ON {} TO upstream_reader").format(table))

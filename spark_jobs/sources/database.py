@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -16,7 +16,19 @@ from spark_jobs.errors import UsageError
 from spark_jobs.invocation import format_hour
 
 Value = str | int | float | bool | None
+Row = tuple[Value, ...]
 _TYPES = {int: "INTEGER", float: "REAL"}
+
+
+def rows_of(lines: bytes, columns: Sequence[str]) -> list[Row]:
+    """The values of `columns` of each JSON line."""
+    return [tuple(found[name] for name in columns) for found in map(json.loads, lines.splitlines())]
+
+
+def column_types(rows: Sequence[Row], columns: Sequence[str], types: Mapping[type, str]) -> dict[str, str]:
+    """The type of each column in SQL, by its first value; TEXT where `types` has none for it."""
+    firsts = (next((row[at] for row in rows if row[at] is not None), None) for at in range(len(columns)))
+    return {name: types.get(type(value), "TEXT") for name, value in zip(columns, firsts, strict=True)}
 
 
 class Database:
@@ -27,10 +39,10 @@ class Database:
 
     def deliver(self, drops: Mapping[datetime, bytes]) -> tuple[int, int]:
         """Make the rows of each hour those of its JSON lines; in how many hours that changed the table, and all rows."""
-        rows = {f"{format_hour(hour)}Z": self._rows(lines) for hour, lines in drops.items()}
+        rows = {f"{format_hour(hour)}Z": rows_of(lines, self.columns) for hour, lines in drops.items()}
         listed = ", ".join(f'"{name}"' for name in self.columns)
         connection = self._open([row for some in rows.values() for row in some])
-        there: dict[str, list[tuple[Value, ...]]] = {}
+        there: dict[str, list[Row]] = {}
         at = self.columns.index(self.changed_at)
         for row in connection.execute(f'SELECT {listed} FROM "{self.table}"'):
             there.setdefault(row[at], []).append(row)
@@ -45,17 +57,10 @@ class Database:
         connection.close()
         return len(other), sum(map(len, rows.values()))
 
-    def _rows(self, lines: bytes) -> list[tuple[Value, ...]]:
-        return [tuple(json.loads(line)[name] for name in self.columns) for line in lines.splitlines()]
-
-    def _open(self, rows: list[tuple[Value, ...]]) -> sqlite3.Connection:
+    def _open(self, rows: list[Row]) -> sqlite3.Connection:
         self.file.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(self.file)
-        kinds = [
-            next((_TYPES.get(type(row[at]), "TEXT") for row in rows if row[at] is not None), "TEXT")
-            for at in range(len(self.columns))
-        ]
-        columns = ", ".join(f'"{name}" {kind}' for name, kind in zip(self.columns, kinds, strict=True))
+        columns = ", ".join(f'"{name}" {kind}' for name, kind in column_types(rows, self.columns, _TYPES).items())
         connection.execute(f'CREATE TABLE IF NOT EXISTS "{self.table}" ({columns})')
         return connection
 

@@ -10,9 +10,8 @@ from pyspark.sql.types import DataType, IntegralType, StringType
 
 from spark_jobs.config.jdbc_source import POSTGRESQL, SQLITE, JdbcConf
 
-INSTANT = (
-    "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]"  # how one begins, for GLOB and for regular expressions
-)
+# How one begins, for GLOB and for regular expressions.
+INSTANT = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]"
 
 
 class Dialect(Protocol):

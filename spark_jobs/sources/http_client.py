@@ -75,7 +75,7 @@ class Upstream:
         headers = {"User-Agent": "tidegate", "Accept": f"{accept}, */*;q=0.1", "Accept-Encoding": "gzip"}
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
-        # plain http is for this machine only: no proxy may see the token
+        # plain http is for this machine and one's own network: no proxy may see the token
         self._client = httpx.AsyncClient(
             headers=headers, timeout=patience.stall, trust_env=first.scheme == "https", verify=_certificates(),
             event_hooks={"response": [self._look_at_redirect]},

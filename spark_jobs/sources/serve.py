@@ -13,6 +13,7 @@ from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
+from spark_jobs.config.address import LOOPBACK
 from spark_jobs.config.replay import ReplayConf
 from spark_jobs.config.sources import SourceConf
 from spark_jobs.errors import TidegateError, UsageError
@@ -91,7 +92,7 @@ def local_port(sources: Mapping[str, SourceConf]) -> int:
         UsageError: they name other machines, or several ports.
     """
     parts = {urlsplit(source.http.url) for source in sources.values() if source.http}
-    ports = {part.port or 80 for part in parts if part.hostname in ("127.0.0.1", "localhost")}
+    ports = {part.port or 80 for part in parts if part.hostname in LOOPBACK}
     if len(ports) != 1:
         raise UsageError(
             "sources.yaml", f"{len(ports)} ports of 127.0.0.1 in http.url", "one",

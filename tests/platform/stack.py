@@ -81,19 +81,8 @@ class Stack:
 
     def upstream(self, statement: str) -> None:
         """What the owner of the upstream's table does to it."""
-        self.run_in(
-            "postgres",
-            "psql",
-            "-U",
-            "postgres",
-            "-d",
-            "upstream",
-            "--no-psqlrc",
-            "-v",
-            "ON_ERROR_STOP=1",
-            "-qc",
-            statement,
-        )
+        psql = ("psql", "-U", "postgres", "-d", "upstream", "--no-psqlrc", "-v", "ON_ERROR_STOP=1", "-qc")
+        self.run_in("postgres", *psql, statement)
 
     def tidegate(self, *words: str) -> Any:
         """The JSON that a command of ours prints, run where the tasks run."""
