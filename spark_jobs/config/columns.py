@@ -22,11 +22,26 @@ def silver_order(tables: dict[str, SilverTable]) -> list[str]:
     Raises:
         CyclicTablesError: they look each other up in a circle.
     """
+    return [name for wave in silver_waves(tables) for name in wave]
+
+
+def silver_waves(tables: dict[str, SilverTable]) -> list[list[str]]:
+    """Silver tables in waves: each table looks up those of former waves only.
+
+    Raises:
+        CyclicTablesError: they look each other up in a circle.
+    """
     needs = {name: sorted({look.table for look in table.lookups.values()}) for name, table in tables.items()}
+    sorter = TopologicalSorter(needs)
     try:
-        return list(TopologicalSorter(needs).static_order())
+        sorter.prepare()
     except CycleError as error:
         raise CyclicTablesError(list(error.args[1])) from error
+    waves: list[list[str]] = []
+    while sorter.is_active():
+        waves.append(list(sorter.get_ready()))
+        sorter.done(*waves[-1])
+    return waves
 
 
 def columns_of(table: SilverTable) -> list[str]:

@@ -5,6 +5,7 @@ Needs no JVM and copies no byte; a crash anywhere leaves rows of a publication t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,7 +14,7 @@ from spark_jobs.failpoints import failpoint
 from spark_jobs.lake import staging
 from spark_jobs.lake.staging import Staged
 from spark_jobs.ledger import Ledger, Release, StaleBaseError
-from spark_jobs.storage import Storage
+from spark_jobs.storage import FileTable, Storage
 
 _TRIES = 100  # each loses only when another writer of the table won
 
@@ -48,7 +49,7 @@ def publish(ledger: Ledger, publication: Publication) -> Release:
                 "the bytes that the gate saw",
             )
     failpoint("publish.before_append")
-    storage.each(lambda staged: _append(ledger, staged), tables)
+    _append(ledger, publication.pub, tables)
     failpoint("publish.after_append")
     if not ledger.released(publication.pub):  # by another attempt at the same publication, compacted since perhaps
         for staged in tables:
@@ -71,24 +72,32 @@ def publish(ledger: Ledger, publication: Publication) -> Release:
     return release
 
 
-def _append(ledger: Ledger, staged: Staged) -> None:
-    """Commit the files of `staged`; files that an earlier attempt already committed are left as they are.
+def _append(ledger: Ledger, pub: int, tables: Sequence[Staged]) -> None:
+    """Commit the files of `tables`; files that an earlier attempt already committed are left as they are.
 
-    The log is opened first and the ledger asked after: whatever compaction or vacuum made of this publication since then
-    also committed to the log, so that the commit below fails and both are asked anew.
+    The logs are opened first and the ledger is asked after: whatever compaction or vacuum made of this publication since then
+    also committed to its log, so that the commit there fails and both are asked anew. One question serves all tables: it
+    costs twice as much as a commit.
     """
-    if not staged.files:
-        return
-    storage = ledger.storage
+    storage, waiting = ledger.storage, [staged for staged in tables if staged.files]
     for _ in range(_TRIES):
-        table = storage.make_file_table(staged.table, staged.schema)
-        if _named(table.sizes(), staged.pub) or ledger.released(staged.pub):
+        opened = storage.each(lambda s: (s, storage.make_file_table(s.table, s.schema)), waiting)
+        missing = [(staged, table) for staged, table in opened if not _named(table.sizes(), pub)]
+        if not missing or ledger.released(pub):
             return
-        ledger.require_young(staged.pub)
-        if table.commit(staged.files, [], staged.pub):
-            failpoint(f"publish.appended.{staged.table}")
-            return
-    raise RetryError(f"pub {staged.pub} {staged.table}", f"{_TRIES} commits lost against other writers")
+        ledger.require_young(pub)
+        landed = storage.each(_commit, missing)
+        waiting = [staged for (staged, _), done in zip(missing, landed, strict=True) if not done]
+    raise RetryError(f"pub {pub} {waiting[0].table}", f"{_TRIES} commits lost against other writers")
+
+
+def _commit(opened: tuple[Staged, FileTable]) -> bool:
+    """One commit at the version that was opened; false when another writer was first."""
+    staged, table = opened
+    landed = table.commit(staged.files, [], staged.pub)
+    if landed:
+        failpoint(f"publish.appended.{staged.table}")
+    return landed
 
 
 def _named(sizes: dict[str, int], pub: int) -> dict[str, int]:

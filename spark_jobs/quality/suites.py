@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from great_expectations.validator.metric_configuration import MetricConfiguration
 
 _BATCH = "rows"
+_ALONE = threading.RLock()  # GX keeps its data sources in one context for all threads
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,8 @@ def row_tests(
     no test but an ERROR result, so that a broken check is never taken for bad data. Null handling is GX's: nulls are
     broken under not-null only; NaN is broken under between. Uniqueness is judged within the columns `within`.
     """
-    _context()
+    with _ALONE:
+        _context()
     faults = {rule.id: _misfit(frame, rule) for rule in rules}
     fitting = [rule for rule in rules if not faults[rule.id]]
     asked = {f"{rule.id}": rule for rule in fitting}
@@ -243,12 +245,14 @@ def _run(
         return {}
     import great_expectations as gx
 
-    source = _context().data_sources.add_or_update_spark("spark", persist=False)  # the default caches every batch
-    batches = source.add_dataframe_asset("rows").add_batch_definition_whole_dataframe("all")
-    batch = batches.get_batch(batch_parameters={"dataframe": frame})
-    suite = gx.ExpectationSuite("suite", expectations=[_expectation(rule) for rule in rules])
+    with _ALONE:
+        source = _context().data_sources.add_or_update_spark("spark", persist=False)  # the default caches every batch
+        batches = source.add_dataframe_asset("rows").add_batch_definition_whole_dataframe("all")
+        batch = batches.get_batch(batch_parameters={"dataframe": frame})
+        suite = gx.ExpectationSuite("suite", expectations=[_expectation(rule) for rule in rules])
+        results = batch.validate(suite, result_format=result_format).results
     answers: dict[str, list[ExpectationValidationResult]] = {}
-    for answer in batch.validate(suite, result_format=result_format).results:
+    for answer in results:
         meta = (answer.expectation_config.meta if answer.expectation_config else None) or {}
         answers.setdefault(str(meta.get("rule")), []).append(answer)
     return answers

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 from spark_jobs.invocation import hours_between
-from spark_jobs.lake.tables import Lake
 from spark_jobs.sources import drops
 from spark_jobs.sources.files import read_drops
 from spark_jobs.stages.work import Work
@@ -27,14 +24,12 @@ def run(work: Work) -> None:
         for hour, drop in found.items():
             known = drops.known_at(drop, settings.grace)
             work.known[hour] = max(known, work.known.get(hour, known))
-    lake = work.lake  # made before the threads share it
-    with ThreadPoolExecutor(len(conf.sources)) as pool:  # a small job leaves cores idle between its tasks
-        list(pool.map(lambda source: _stage(work, lake, source), conf.sources))
+    work.together(lambda source: _stage(work, source), conf.sources, holding=False)
 
 
-def _stage(work: Work, lake: Lake, source: str) -> None:
+def _stage(work: Work, source: str) -> None:
     ordered = [drop for _, drop in sorted(work.drops[source].items())]
     lines = read_drops(work.spark, ordered, work.pipeline.sources.sources[source])
     # an hour is published whole: a source that came in time is not readable before the one that came late
     known = work.known_after(lines.withColumnRenamed("known_at", "_known_at"), "hour", "_known_at")
-    lake.stage(f"bronze/{source}", known.drop("_known_at"), work.call.start, work.call.end)
+    work.lake.stage(f"bronze/{source}", known.drop("_known_at"), work.call.start, work.call.end)

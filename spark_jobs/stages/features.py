@@ -12,10 +12,13 @@ from spark_jobs.invocation import HOUR
 from spark_jobs.lake.tables import hours_that_may_hold
 from spark_jobs.stages import gate, spine
 from spark_jobs.stages.work import Work, hours
+from spark_jobs.verdict import Verdict
 from spark_jobs.windows.aggregations import Aggregation
 from spark_jobs.windows.as_of import as_of_join
 from spark_jobs.windows.kernel import window_cells
 from spark_jobs.windows.tiles import entity_key
+
+Group = WindowGroup | AsOfGroup | LookUpGroup
 
 
 def run(work: Work) -> None:
@@ -25,21 +28,22 @@ def run(work: Work) -> None:
     """
     rows = spine.spine_rows(work, work.call.start + HOUR, work.call.end).persist()
     groups = work.pipeline.features
-    for name, group in groups.windows.items():
-        asked = spine.demands(work, rows, group.entities)
-        _stage(work, f"features/{name}", _window_cells(work, group, asked))
-    for name, joined in groups.as_of.items():
-        asked = spine.demands(work, rows, [joined.entity])
-        _stage(work, f"features/{name}", _as_of_cells(work, joined, asked))
-    for name, looked in groups.look_ups.items():
-        asked = spine.demands(work, rows, [looked.entity])
-        _stage(work, f"features/{name}", _look_up_cells(work, looked, asked))
+    named: dict[str, Group] = {**groups.windows, **groups.as_of, **groups.look_ups}
+    for verdict, held in work.together(lambda name: _stage(work, name, named[name], rows), named):
+        gate.record(work, verdict)
+        work.held.append(held)
     rows.unpersist()
 
 
-def _stage(work: Work, table: str, cells: DataFrame) -> None:
+def _stage(work: Work, name: str, group: Group, rows: DataFrame) -> tuple[Verdict, DataFrame]:
+    if isinstance(group, WindowGroup):
+        cells = _window_cells(work, group, spine.demands(work, rows, group.entities))
+    elif isinstance(group, AsOfGroup):
+        cells = _as_of_cells(work, group, spine.demands(work, rows, [group.entity]))
+    else:
+        cells = _look_up_cells(work, group, spine.demands(work, rows, [group.entity]))
     dated = cells.withColumn("hour", F.col("as_of") - F.lit(HOUR))
-    gate.stage_judged(work, table, "features", work.known_after(dated, "hour", "as_of"))
+    return gate.stage_judged(work, f"features/{name}", "features", work.known_after(dated, "hour", "as_of"))
 
 
 def _window_cells(work: Work, group: WindowGroup, asked: DataFrame) -> DataFrame:

@@ -1,4 +1,4 @@
-"""The gate of one table: split its rows, stage the good ones, judge the staged files, record the verdict.
+"""The gate of one table: split its rows, stage the good ones, judge the staged files; and the record of its verdict.
 
 Rules, counts and decisions are the quality room's; this stage brings them rows and files.
 """
@@ -22,7 +22,7 @@ from spark_jobs.quality.decide import HourTally
 from spark_jobs.quality.fits import named_columns
 from spark_jobs.quality.split import BROKEN, built_ins, examples, good_rows, split_rows
 from spark_jobs.stages.work import Work
-from spark_jobs.verdict import MASKED, RuleResult
+from spark_jobs.verdict import MASKED, RuleResult, Verdict
 
 DUPLICATE = "duplicate"  # not a fault: the same key again in one drop, of which the last line counts
 _REPEAT = "repeat number"  # no column of a table can have a blank in its name
@@ -81,8 +81,8 @@ def _latest(rows: DataFrame, *alike: str | Column) -> WindowSpec:
     return Window.partitionBy(*alike).orderBy(*(order or [F.col("known_at").desc()]))
 
 
-def judge(work: Work, judged: Judged, scope: str, extra: Sequence[RuleResult] = ()) -> None:
-    """Stage the good rows, let GX judge the staged files, record the verdict, and hold the bad rows for quarantine."""
+def judge(work: Work, judged: Judged, scope: str, extra: Sequence[RuleResult] = ()) -> Verdict:
+    """Stage the good rows and let GX judge the staged files."""
     table, suite, call = judged.table, judged.suite, work.call
     good = good_rows(judged.split)
     staged = work.lake.stage(table, good, call.start, call.end)
@@ -96,11 +96,15 @@ def judge(work: Work, judged: Judged, scope: str, extra: Sequence[RuleResult] = 
         results = row_results(judged, judged.tallies, seen)
     results += _hour_results(work, judged, staged)
     results.append(_key_unique(work, judged))
-    verdict = decide.decide(table, scope, suite, [*results, *extra], work.lake.staged[table].digest,
-                            work.pipeline.sensitive(table))  # fmt: skip
-    failpoint(f"audit.{table}.judged")
-    work.ledger.add_verdict(call, work.pub, verdict)
-    failpoint(f"audit.{table}.recorded")
+    return decide.decide(table, scope, suite, [*results, *extra], work.lake.staged[table].digest,
+                         work.pipeline.sensitive(table))  # fmt: skip
+
+
+def record(work: Work, verdict: Verdict) -> None:
+    """Write a verdict down; nothing is decided before it stands in the ledger."""
+    failpoint(f"audit.{verdict.table}.judged")
+    work.ledger.add_verdict(work.call, work.pub, verdict)
+    failpoint(f"audit.{verdict.table}.recorded")
     work.verdicts.append(verdict)
 
 
@@ -113,12 +117,11 @@ def row_results(
     return [result for result in results if result.rule not in broken] + judged.errors
 
 
-def stage_judged(work: Work, table: str, scope: str, frame: DataFrame) -> None:
-    """Split, stage and judge a table of features: grain entity, key, as_of."""
+def stage_judged(work: Work, table: str, scope: str, frame: DataFrame) -> tuple[Verdict, DataFrame]:
+    """Split, stage and judge a table of features, grain entity, key, as_of: its verdict, and the rows to hold back."""
     key = ["entity", "key", "as_of"]
     judged = split(work, table, frame, key, {}, built_ins(frame, key=key))
-    judge(work, judged, scope)
-    work.held.append(held_rows(judged.split, table, key))
+    return judge(work, judged, scope), held_rows(judged.split, table, key)
 
 
 def held_rows(rows: DataFrame, table: str, key: Sequence[str]) -> DataFrame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import reduce
 
@@ -11,7 +11,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from spark_jobs import transforms
-from spark_jobs.config.agree import silver_order
+from spark_jobs.config.columns import silver_waves
 from spark_jobs.config.tables import SilverTable
 from spark_jobs.invocation import hours_between
 from spark_jobs.quality.decide import Account, HourTally, account_results, readable_result, volume_result
@@ -22,15 +22,30 @@ from spark_jobs.stages.accounts import ACCOUNT_COLUMNS, account_row, account_tot
 from spark_jobs.stages.work import Work
 from spark_jobs.storage import Row
 from spark_jobs.transforms.columns import typed
-from spark_jobs.verdict import Outcome, RuleResult
+from spark_jobs.verdict import Outcome, RuleResult, Verdict
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What became of one table: its verdict, the rows held back, and an account an hour."""
+
+    verdict: Verdict
+    held: DataFrame
+    accounts: list[Account]
 
 
 def run(work: Work) -> None:
     """Stage silver/<table> for every table, each after those it looks up, and accounts: one row an hour and source."""
     booked: list[Row] = []
     before = rows_before(work.pipeline, work.root, work.line, work.call.start, work.call.end)
-    for name in silver_order(work.pipeline.silver):
-        booked.extend(_table(work, name, work.pipeline.silver[name], before[name]))
+    for wave in silver_waves(work.pipeline.silver):
+        made = work.together(lambda name: _table(work, name, work.pipeline.silver[name], before[name]), wave)
+        for name, one in zip(wave, made, strict=True):
+            gate.record(work, one.verdict)
+            work.held.append(one.held)
+            work.accounts[name] = account_totals(one.accounts)
+            drops = work.drops[work.pipeline.silver[name].source]
+            booked.extend(account_row(name, drops[a.hour], a, work.known[a.hour]) for a in one.accounts)
     frame = work.spark.createDataFrame([tuple(row.values()) for row in booked], ACCOUNT_COLUMNS)
     work.lake.stage("accounts", frame, work.call.start, work.call.end)
 
@@ -40,22 +55,20 @@ def quarantine(work: Work) -> DataFrame:
     return reduce(DataFrame.unionByName, work.held)
 
 
-def _table(work: Work, name: str, table: SilverTable, before: dict[datetime, int]) -> list[Row]:
+def _table(work: Work, name: str, table: SilverTable, before: dict[datetime, int]) -> _Made:
     bronze = work.lake.staged_rows(f"bronze/{table.source}").drop("day", "pub")
     judged = judged_rows(work, name, bronze)
-    work.held.append(gate.held_rows(judged.split, f"silver/{name}", table.version_key))
     counted = {tally.hour: tally for tally in judged.tallies}
     drops = work.drops[table.source]
     hours = hours_between(work.call.start, work.call.end)
     accounts = [account(hour, drops[hour].rows, counted.get(hour)) for hour in hours]
-    work.accounts[name] = account_totals(accounts)
     slim = replace(judged, split=without_bronze(judged.split, table))
     drifted = type_drift(judged) if work.pipeline.sources.sources[table.source].drift == "refuse" else []
     rows_of = {one.hour: one.manifest for one in accounts}
     volume = volume_result(table.volume, rows_of, {**before, **rows_of})
     whole = [_drop_readable(bronze, len(accounts)), *account_results(accounts), volume]
-    gate.judge(work, slim, "silver", [*whole, *drifted])
-    return [account_row(name, drops[a.hour], a, work.known[a.hour]) for a in accounts]
+    verdict = gate.judge(work, slim, "silver", [*whole, *drifted])
+    return _Made(verdict, gate.held_rows(judged.split, f"silver/{name}", table.version_key), accounts)
 
 
 def keys_of(work: Work, name: str, bronze: DataFrame) -> DataFrame:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -19,6 +21,10 @@ from spark_jobs.lake.tables import Lake
 from spark_jobs.ledger import Ledger, Release
 from spark_jobs.sources.drops import Drop
 from spark_jobs.verdict import Verdict
+
+_AT_ONCE = 4  # jobs wait for one another, for Python and for the disk
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
 
 
 @dataclass
@@ -63,6 +69,16 @@ class Work:
     def landing(self) -> Path:
         """The pipeline's landing folder."""
         return self.places.landing / self.pipeline.name
+
+    def together(
+        self, function: Callable[[Item], Answer], items: Iterable[Item], *, holding: bool = True
+    ) -> list[Answer]:
+        """`function` of each of `items`, in their order, several at a time: planning a small job keeps one core for long.
+
+        `holding`: each keeps its rows in memory for a while, so that those of a bulk run go one after another.
+        """
+        with ThreadPoolExecutor(1 if self.lake.bulk and holding else _AT_ONCE) as pool:
+            return list(pool.map(function, items))
 
     def known_after(self, frame: DataFrame, hour: str, at_least: str) -> DataFrame:
         """`frame` with known_at: when the drops of its column `hour` were known, and not before column `at_least`.

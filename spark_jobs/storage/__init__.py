@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 Row = dict[str, Any]
 Item = TypeVar("Item")
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -96,8 +97,8 @@ class Storage(Protocol):
     def files(self, folder: str) -> list[tuple[str, datetime]]:
         """Path and time of the last change of every file below `folder`."""
 
-    def each(self, function: Callable[[Item], object], items: Iterable[Item]) -> None:
-        """Call `function` on every item, several at a time."""
+    def each(self, function: Callable[[Item], Answer], items: Iterable[Item]) -> list[Answer]:
+        """`function` of every item, in their order, several at a time."""
 
 
 def day_of(path: str) -> str:

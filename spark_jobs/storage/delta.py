@@ -19,7 +19,7 @@ from deltalake import CommitProperties, DeltaTable, Schema, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, RemoveAction
 
-from spark_jobs.storage import Item, Row, StagedFile, day_of
+from spark_jobs.storage import Answer, Item, Row, StagedFile, day_of
 from spark_jobs.storage.damage import open_log
 from spark_jobs.storage.parquet import staged_file
 
@@ -199,10 +199,10 @@ class DeltaStorage:
         found = sorted(path for path in (self.root / folder).rglob("*") if path.is_file())
         return [(p.relative_to(self.root).as_posix(), datetime.fromtimestamp(p.stat().st_mtime, UTC)) for p in found]
 
-    def each(self, function: Callable[[Item], object], items: Iterable[Item]) -> None:
+    def each(self, function: Callable[[Item], Answer], items: Iterable[Item]) -> list[Answer]:
         """Four at a time: a commit waits for the disk."""
         with ThreadPoolExecutor(4) as pool:
-            list(pool.map(function, items))
+            return list(pool.map(function, items))
 
     def _open(self, table: str) -> DeltaTable | None:
         return open_log(self.root / table)

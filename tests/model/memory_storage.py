@@ -152,9 +152,8 @@ class MemoryStorage:
         self.moment()
         return [(path, at) for path, (_, at) in sorted(self.disk.objects.items()) if path.startswith(f"{folder}/")]
 
-    def each(self, function: Callable[[Any], object], items: Iterable[Any]) -> None:
-        for item in items:
-            function(item)
+    def each(self, function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+        return [function(item) for item in items]
 
     # what Spark and readers do with Parquet files
     def write_rows(self, table: str, path: str, rows: Sequence[Sequence[Any]]) -> StagedFile:
