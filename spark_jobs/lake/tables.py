@@ -1,15 +1,17 @@
 """The lake as a step sees it: the rows of its base release, and what the step itself has staged so far.
 
-The only module that reads Delta on Spark.
+The only module that reads released rows on Spark: the log by delta-rs, as in `reading.py`, the files by Spark.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from deltalake import DeltaTable
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import LongType, StructField, StructType, TimestampType
@@ -19,13 +21,46 @@ from spark_jobs.lake import staging
 from spark_jobs.lake.kinds import table_kinds
 from spark_jobs.lake.spans import spans
 from spark_jobs.lake.staging import Staged
-from spark_jobs.lake.versions import EVERY, TableKind, covering_rows, current_sql, known_cover_sql
+from spark_jobs.lake.versions import EVERY, TableKind, covering_rows, current_sql, known_cover_sql, may_hold
 from spark_jobs.ledger import Release, Segment, folds
 from spark_jobs.storage.damage import open_log
 
 _HOUR_PUB = StructType([StructField("hour", TimestampType()), StructField("pub", LongType())])
 _HOUR_PUB_KNOWN = StructType([*_HOUR_PUB, StructField("known_at", TimestampType())])
 _PUB = StructType([StructField("pub", LongType())])
+
+
+@dataclass(frozen=True)
+class _File:
+    """A data file: its path, and what its statistics say; none when they say nothing."""
+
+    path: str
+    first_hour: datetime | None
+    last_hour: datetime | None
+    known_to: datetime | None
+
+    def may_hold(self, start: datetime | None, end: datetime | None, pubs: Collection[int]) -> bool:
+        """Whether it can hold a row of [start, end) that one of `pubs` wrote."""
+        before = start is not None and self.last_hour is not None and self.last_hour < start
+        after = end is not None and self.first_hour is not None and self.first_hour >= end
+        return not before and not after and may_hold(self.path, pubs)
+
+
+@dataclass(frozen=True)
+class _Log:
+    """The log of a lake table at one version."""
+
+    schema: StructType
+    files: tuple[_File, ...]
+
+    @staticmethod
+    def of(log: DeltaTable) -> _Log:
+        """What delta-rs read."""
+        schema, actions = StructType.fromJson(json.loads(log.schema().to_json())), log.get_add_actions(flatten=True)
+        if not actions.num_rows:
+            return _Log(schema, ())
+        said = [actions.column(n).to_pylist() for n in ("path", "min.hour", "max.hour", "max.known_at")]
+        return _Log(schema, tuple(_File(*one) for one in zip(*said, strict=True)))
 
 
 class Lake:
@@ -51,6 +86,8 @@ class Lake:
         self.attempt = attempt
         self.known: Mapping[datetime, datetime] = {} if known is None else known
         self.kinds = table_kinds(pipeline)
+        self._live = folds.live(line)
+        self._logs: dict[str, _Log | None] = {}
         self.staged: dict[str, Staged] = {}
         self.covers: dict[str, tuple[datetime, datetime]] = {}
 
@@ -118,12 +155,8 @@ class Lake:
     def newest_known(self, table: str) -> datetime:
         """No row of `table` is known later than this, by the statistics in its log; the year 1 when there is no row."""
         never = datetime.min.replace(tzinfo=UTC)
-        log = open_log(self.root / table) if self.line else None
-        if log is None:
-            return never
-        actions = log.get_add_actions(flatten=True)
-        known = list(actions.column("max.known_at").to_pylist()) if actions.num_rows else []
-        return max((at for at in known if at is not None), default=never)
+        log = self._log(table)
+        return max((file.known_to for file in log.files if file.known_to), default=never) if log else never
 
     def _all(self, table: str, start: datetime | None, end: datetime | None, *, released: bool) -> DataFrame:
         own = None if released else self._own(table, start, end)
@@ -133,14 +166,24 @@ class Lake:
         return parts[0] if len(parts) == 1 else parts[0].unionByName(parts[1])
 
     def _released(self, table: str, start: datetime | None, end: datetime | None) -> DataFrame | None:
-        if not self.line or open_log(self.root / table) is None:  # Spark takes a damaged log for a shorter one
+        log = self._log(table)
+        if log is None:
             return None
-        rows = self.spark.read.format("delta").load(str(self.root / table))
-        if start:
-            rows = rows.where((F.col("day") >= F.lit(start.date())) & (F.col("hour") >= F.lit(start)))
-        if end:
-            rows = rows.where((F.col("day") <= F.lit(end.date())) & (F.col("hour") < F.lit(end)))
-        return rows
+        paths = [str(self.root / table / file.path) for file in log.files if file.may_hold(start, end, self._live)]
+        if not paths:
+            return self.spark.createDataFrame([], log.schema)
+        stored = StructType([field for field in log.schema if field.name != "day"])
+        rows = self.spark.read.schema(stored).option("recursiveFileLookup", True).parquet(*paths)
+        rows = rows.where(F.col("hour") >= F.lit(start)) if start else rows
+        rows = rows.where(F.col("hour") < F.lit(end)) if end else rows
+        return rows.withColumn("day", F.to_date("hour"))
+
+    def _log(self, table: str) -> _Log | None:
+        """What the table's log names, as it was when first asked for: a step sees one version of it."""
+        if table not in self._logs:
+            log = open_log(self.root / table) if self.line else None
+            self._logs[table] = _Log.of(log) if log else None
+        return self._logs[table]
 
     def _own(self, table: str, start: datetime | None, end: datetime | None) -> DataFrame | None:
         if table not in self.staged:

@@ -15,6 +15,7 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from spark_jobs.errors import UsageError
 
+_READER = 1  # with deletion vectors (3) or column mapping (2) a file does not say what its rows are
 NO_COMMIT = '{"commitInfo":{"timestamp":0}}'  # a commit that says nothing, in the place of one that is lost
 
 
@@ -22,7 +23,8 @@ def open_log(folder: Path) -> DeltaTable | None:
     """The Delta table in `folder` at its newest version; none while nobody made it.
 
     Raises:
-        UsageError: a file of its log is torn, empty or gone; the error says which, and how to mend the table.
+        UsageError: a file of its log is torn, empty or gone; the error says which, and how to mend the table. Or another tool
+            made it a table whose files hold rows that were deleted, or columns of other names.
     """
     try:
         delta = DeltaTable(folder)
@@ -32,6 +34,14 @@ def open_log(folder: Path) -> DeltaTable | None:
         raise _damaged(folder, " ".join(str(error).partition("\n")[0].split())[:300]) from error
     if _an_empty_commit(folder / "_delta_log", int(delta.version())):
         raise _damaged(folder, "an empty commit")
+    needed = delta.protocol()
+    if needed.min_reader_version > _READER:
+        named = ", ".join(needed.reader_features or []) or "none named"
+        raise UsageError(
+            f"{folder}/_delta_log", f"a table that only readers of Delta's version {needed.min_reader_version} understand ({named})",
+            f"version {_READER}, as it was made: its files alone say which rows there are",
+            "take back what another tool set in its properties, or put the folder back from a copy of the lake",
+        )  # fmt: skip
     return delta
 
 

@@ -8,6 +8,8 @@ between the arrivals of two versions of other bytes (a `Window`) as-known views 
 time; a tile that is equal may be known since another time (rows that only the former version had came and went), or be
 empty where it never was. All else is compared: every table that readers see, every column but pub (and `hour` of a tile,
 which also says which run made it), now and as known at instants outside of the windows, their ends among them.
+
+A month takes hours: with TIDEGATE_LONG=<folder> the lakes of the long ones stay there, and the same seed goes on with them.
 """
 
 from __future__ import annotations
@@ -77,15 +79,18 @@ def both(
     request: pytest.FixtureRequest, spark: SparkSession, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Both]:
     """The lakes; while in force, the harbour's history is an installed package."""
-    (fixed, hours, slot), folder = request.param, tmp_path_factory.mktemp("harbour")
-    seed = fixed or int(os.environ["TIDEGATE_SEED"])
-    write_history(folder / "harbour_history", seed, hours)
+    fixed, hours, slot = request.param
+    seed, kept = fixed or int(os.environ["TIDEGATE_SEED"]), None if fixed else os.environ.get("TIDEGATE_LONG")
+    folder = Path(kept) / f"{hours} hours of seed {seed}" if kept else tmp_path_factory.mktemp("harbour")
     upstream = Upstream(folder / "upstream", seed, hours, slot)
     hourly, bulk = (Harbour(folder / name, spark) for name in ("hourly", "bulk"))
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder)
-        upstream.deliver()
-        run_at_once(upstream, bulk)
+        if not (folder / "begun").exists():
+            write_history(folder / "harbour_history", seed, hours)
+            upstream.deliver()
+            run_at_once(upstream, bulk)
+            (folder / "begun").touch()
         yield Both(upstream, hourly, bulk, run_hourly(upstream, hourly))
 
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from functools import cache
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from pyspark.sql.types import StructType
 
 from spark_jobs.errors import UsageError
 from spark_jobs.invocation import HOUR
 from spark_jobs.lake.kinds import table_kinds
 from spark_jobs.lake.reading import connect, register_current
+from spark_jobs.lake.tables import Lake
 from spark_jobs.lake.views import register_views, view_name
 from tests.spark.conftest import NAME, NOW, Site
+from tests.spark.delta_reader import seen_by_delta
 
 COLUMNS = "SELECT column_name, column_type FROM (DESCRIBE {}) ORDER BY column_name"
 
@@ -70,6 +74,17 @@ def test_every_view_on_spark_shows_what_readers_without_a_jvm_see(morning, views
     assert seen.keys() >= {"silver_departures", "tiles_departures", "features_departures", "accounts"}
     assert _different(morning.site, seen, release, known_by) == {}
     assert seen["silver_departures"].num_rows > 1000
+
+
+def test_deltas_own_reader_on_spark_sees_the_rows_that_a_step_reads(morning):
+    """A step reads the files that the log names, without Delta's reader: to the tables' other users they are Delta tables."""
+    site, tables = morning.site, ["silver/departures", "tiles/departures", "features/departures", "accounts"]
+    lake = Lake(site.spark, site.root, site.pipeline, site.ledger.line())
+    for table, told in zip(tables, seen_by_delta(*[site.root / table for table in tables]), strict=True):
+        frame = lake.versions(table)
+        assert StructType.fromJson(json.loads(told["schema"])).simpleString() == frame.schema.simpleString()
+        assert told["rows"] == sorted(frame.toJSON().collect())
+        assert len(told["rows"]) > 100
 
 
 def test_an_older_release_and_an_earlier_hour_show_fewer_rows(morning, views):

@@ -211,11 +211,14 @@ class Upstream:
 def run_hourly(upstream: Upstream, lake: Harbour) -> list[Window]:
     """Each drop lands when it arrives, and its hour is run then, once all its drops are there; again when one comes again.
 
-    Returns the times in which readers saw what came again with other bytes later: a bulk run never sees that.
+    A lake that was made up to some hour is gone on with. Returns the times in which readers saw what came again with other
+    bytes later: a bulk run never sees that.
     """
     sources = load_pipeline(NAME, PROJECT).sources
     before: dict[datetime, tuple[datetime, list[str]]] = {}
     windows = []
+    rows = Ledger.open(lake.root).intervals("dag_run", "state", "step")
+    done = {row["dag_run"] for row in rows if (row["step"], row["state"]) == ("publish_and_score", "published")}
     for at, hour, drops in upstream.arrivals():
         for drop in drops:
             for path in (Path(drop.path), Path(drop.manifest)):
@@ -225,7 +228,8 @@ def run_hourly(upstream: Upstream, lake: Harbour) -> list[Window]:
         found = [find_drops(sources, lake.landing, source, [hour]).get(hour) for source in SOURCES]
         if None in found:
             continue
-        lake.publish(hour, dag_run=f"{format_hour(hour)} at {at:%FT%T}")
+        if (run := f"{format_hour(hour)} at {at:%FT%T}") not in done:
+            lake.publish(hour, dag_run=run)
         known = max(known_at(drop, sources.sources[source].grace) for source, drop in zip(SOURCES, found, strict=True))
         hashes = [drop.sha256 for drop in found]
         if hour in before and before[hour][1] != hashes:

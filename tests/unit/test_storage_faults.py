@@ -12,6 +12,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 from lake_rows import KINDS, SILVER, TILES, publication, stage, things
 
@@ -371,6 +372,16 @@ def test_P11_a_commit_that_is_gone_behind_a_checkpoint_is_told_with_the_checkpoi
     told = _told(root)
     assert (told.where, told.found) == (str(gone.with_name(f"{3:020}.json")), "the commit is gone")
     assert "under way at 1970-01-01T00:00:00Z" in told.todo
+
+
+@pytest.mark.parametrize("table", [SILVER, RELEASES])
+def test_a_table_whose_files_alone_no_longer_say_its_rows_is_refused(root, table):
+    """Another tool switched deletion vectors on: a file may hold rows that are deleted."""
+    DeltaTable(root / table).alter.set_table_properties({"delta.enableDeletionVectors": "true"})
+    with pytest.raises(UsageError, match=r"version 3 understand \(.*deletionVectors") as caught:
+        _seen(root)
+    assert caught.value.where == str(_log(root, table))
+    assert "copy of the lake" in caught.value.todo
 
 
 def test_P11_a_log_of_which_no_file_is_known_to_be_at_fault_is_told_in_the_words_of_delta_rs(root):
