@@ -20,7 +20,7 @@ class Step:
     """One Spark application: its stages in order, and the scopes of the verdicts that it leaves for gates."""
 
     name: str
-    cadence: str  # 'hourly' or 'weekly': the DAG that it belongs to
+    cadence: str  # 'hourly', 'daily' or 'weekly'
     stages: tuple[str, ...]
     gates: tuple[str, ...] = ()
     meaning: str = ""
@@ -45,6 +45,8 @@ STEPS: Final[dict[str, Step]] = {
              "make what ingest and build_features staged readable as one release", "split", "build_features"),
         Step("score", "hourly", ("score",), (),
              "score what was published with the champion", "split", "build_features"),
+        Step("heal", "daily", ("heal",), (),
+             "make cells anew that rows made wrong which came late or were corrected; publish those that differ"),
         Step("training_set", "weekly", ("training_set",), ("training_set",),
              "one row a spine row with its features as known at prediction time and its label"),
         Step("train", "weekly", ("train",), (),
@@ -96,6 +98,7 @@ def tables_read(pipeline: Pipeline, stages: Iterable[str]) -> list[str]:
         "tiles": [*silver, *tiles],
         "features": [*silver, *tiles],
         "score": [*silver, *pipeline.feature_tables],
+        "heal": [*silver, *tiles, *pipeline.feature_tables],
         "training_set": [*silver, *pipeline.feature_tables],
         "train": [f"training_sets/{name}" for name in _models(pipeline)],
     }
@@ -113,6 +116,7 @@ def tables_written(pipeline: Pipeline, stages: Iterable[str]) -> list[str]:
     }
     written |= {
         "publish": [table for tables in written.values() for table in tables],
+        "heal": pipeline.feature_tables,
         "score": [f"predictions/{name}" for name in _models(pipeline)],
         "training_set": [f"training_sets/{name}" for name in _models(pipeline)],
     }

@@ -29,7 +29,19 @@ from spark_jobs.quality.message import message
 from spark_jobs.result import Result
 from spark_jobs.runtime.places import code_version
 from spark_jobs.sources.drops import Drop, drops_digest
-from spark_jobs.stages import bronze, features, handover, publish, query, score, silver, tiles, train, training_set
+from spark_jobs.stages import (
+    bronze,
+    features,
+    handover,
+    heal,
+    publish,
+    query,
+    score,
+    silver,
+    tiles,
+    train,
+    training_set,
+)
 from spark_jobs.stages.work import Work
 
 log = structlog.get_logger()
@@ -69,7 +81,7 @@ class StepRun:
             {"query": self._query, "prepare": self._stage_hour, "ingest": self._stage_hour,
              "build_features": self._stage_hour, "publish_and_score": self._publish_and_score,
              "publish": self._publish_or_stage_again, "score": self._score,
-             "training_set": self._training_set, "train": self._train}[step.name]()  # fmt: skip
+             "heal": self._heal, "training_set": self._training_set, "train": self._train}[step.name]()  # fmt: skip
         except TidegateError as fault:
             self._fault(fault)
         except Exception as error:
@@ -210,6 +222,20 @@ class StepRun:
         self.result.state, self.result.pub, self.result.release = "published", release.pub, release.release
         self.result.rows = release.rows
         self.desk.published(self.call, release.release)
+
+    def _heal(self) -> None:
+        work = self.open_work(self.call, self.ledger.line())
+        self.result.pub, base = work.pub, work.line[-1].release if work.line else None
+        self._stage("heal", lambda: heal.run(work))
+        self._refuse_if_blocked(work)
+        self.result.rows = {table: staged.rows for table, staged in work.lake.staged.items()}
+        release = heal.publish(work)
+        self.result.state = "published" if release else "empty"
+        self.result.release, self.result.why = (release.release, release.why) if release else (None, heal.told(work))
+        self.ledger.record(
+            self.call, self.result.state, work.pub, why=self.result.why, rows=self.result.rows, base=base
+        )
+        self.desk.published(self.call, release.release if release else int(base or 0))
 
     def _training_set(self) -> None:
         work = self.open_work(self.call, self.ledger.line())

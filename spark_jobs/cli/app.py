@@ -58,7 +58,7 @@ To = Annotated[str, typer.Option("--to", help="Hour before which the interval en
 StepName = Annotated[
     str,
     typer.Argument(
-        help="query, prepare, publish_and_score, training_set or train; where spark.grouping is split ingest, build_features, "
+        help="query, prepare, publish_and_score, heal, training_set or train; where spark.grouping is split ingest, build_features, "
         "publish and score in place of prepare and publish_and_score.",
         metavar="STEP",
     ),
@@ -112,6 +112,23 @@ def backfill(
     from spark_jobs.cli.act import run_backfill
 
     raise typer.Exit(run_backfill(pipeline, from_hour, to_hour, dag_run, env, as_json=json))
+
+
+@app.command()
+def heal(
+    pipeline: Pipeline,
+    from_hour: Annotated[str | None, typer.Option("--from", help="First hour, UTC; with --to.")] = None,
+    to_hour: Annotated[str | None, typer.Option("--to", help="Hour before which the interval ends, UTC.")] = None,
+    dag_run: RunId = "", env: Env = "local", json: Json = False,
+) -> None:  # fmt: skip
+    """Make cells of features anew that late or corrected rows made wrong, and publish those that differ.
+
+    Without an interval: of the hours that can differ since the last heal; no Spark application where none can. Readers as
+    of an earlier hour, and training, see what was known then.
+    """
+    from spark_jobs.cli.heal import heal_cells
+
+    raise typer.Exit(heal_cells(pipeline, from_hour, to_hour, dag_run, env, as_json=json))
 
 
 @app.command()

@@ -13,7 +13,16 @@ from spark_jobs.config.section import Name, Section, not_yet
 
 Grouping = Literal["fused", "split"]
 StepName = Literal[
-    "query", "prepare", "publish_and_score", "ingest", "build_features", "publish", "score", "training_set", "train"
+    "query",
+    "prepare",
+    "publish_and_score",
+    "ingest",
+    "build_features",
+    "publish",
+    "score",
+    "heal",
+    "training_set",
+    "train",
 ]  # those of plan.py, which a test holds equal
 BULK_FROM_HOURS = 25  # an interval of more than a day is worth the optimising compiler and more memory
 

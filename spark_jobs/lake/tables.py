@@ -152,6 +152,10 @@ class Lake:
         chosen = self._chosen(table, EVERY, start, end, own=self.covers.get(table))
         return self.spark.sql(current_sql(EVERY, rows.columns), rows=rows, chosen=F.broadcast(chosen))
 
+    def is_made(self, table: str) -> bool:
+        """Whether rows of `table` were ever published."""
+        return self._log(table) is not None
+
     def newest_known(self, table: str) -> datetime:
         """No row of `table` is known later than this, by the statistics in its log; the year 1 when there is no row."""
         never = datetime.min.replace(tzinfo=UTC)

@@ -116,9 +116,12 @@ def _extend(segments: list[Segment], piece: Segment) -> None:
 
 
 def covered_hours(line: Sequence[Release]) -> set[datetime]:
-    """Hours of which readers of the last release of `line` see a publication, be it without rows; scores aside."""
+    """Hours of which readers of the last release of `line` see a publication, be it without rows.
+
+    Scores and restated cells publish no hour.
+    """
     alive = live(line)
-    spans = {(a, b) for r in line if r.pub in alive and r.kind != "score" for _, a, b in r.covers}
+    spans = {(a, b) for r in line if r.pub in alive and r.kind not in ("score", "heal") for _, a, b in r.covers}
     return {hour for a, b in spans for hour in hours_between(a, b)}
 
 

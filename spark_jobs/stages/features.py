@@ -27,56 +27,74 @@ def run(work: Work) -> None:
     A run for hour H computes as of H + 1, for the spine rows whose prediction time lies in [H + 1, H + 2).
     """
     rows = spine.spine_rows(work, work.call.start + HOUR, work.call.end).persist()
-    groups = work.pipeline.features
-    named: dict[str, Group] = {**groups.windows, **groups.as_of, **groups.look_ups}
+    named = groups(work)
     for verdict, held in work.together(lambda name: _stage(work, name, named[name], rows), named):
         gate.record(work, verdict)
         work.held.append(held)
     rows.unpersist()
 
 
-def _stage(work: Work, name: str, group: Group, rows: DataFrame) -> tuple[Verdict, DataFrame]:
+def groups(work: Work) -> dict[str, Group]:
+    """Every group of features.yaml by name."""
+    features = work.pipeline.features
+    return {**features.windows, **features.as_of, **features.look_ups}
+
+
+def cells(work: Work, group: Group, asked: DataFrame, *, latest: bool = False) -> DataFrame:
+    """The demanded (entity, key, as_of) with the group's columns, as known at as_of.
+
+    `latest`: made of what is known now, as if each row had been known when it happened.
+    """
     if isinstance(group, WindowGroup):
-        cells = _window_cells(work, group, spine.demands(work, rows, group.entities))
-    elif isinstance(group, AsOfGroup):
-        cells = _as_of_cells(work, group, spine.demands(work, rows, [group.entity]))
-    else:
-        cells = _look_up_cells(work, group, spine.demands(work, rows, [group.entity]))
-    dated = cells.withColumn("hour", F.col("as_of") - F.lit(HOUR))
+        return _window_cells(work, group, asked, latest=latest)
+    if isinstance(group, AsOfGroup):
+        return _as_of_cells(work, group, asked, latest=latest)
+    return _look_up_cells(work, group, asked, latest=latest)
+
+
+def _stage(work: Work, name: str, group: Group, rows: DataFrame) -> tuple[Verdict, DataFrame]:
+    entities = group.entities if isinstance(group, WindowGroup) else [group.entity]
+    made = cells(work, group, spine.demands(work, rows, entities))
+    dated = made.withColumn("hour", F.col("as_of") - F.lit(HOUR))
     return gate.stage_judged(work, f"features/{name}", "features", work.known_after(dated, "hour", "as_of"))
 
 
-def _window_cells(work: Work, group: WindowGroup, asked: DataFrame) -> DataFrame:
+def _window_cells(work: Work, group: WindowGroup, asked: DataFrame, *, latest: bool) -> DataFrame:
     longest = max(group.windows)
     within = work.pipeline.silver[group.table].event_within
     first_event = work.call.start + HOUR - longest
     start, _ = hours_that_may_hold(first_event, work.call.end, within.lateness, within.ahead)
-    tiles = work.lake.versions(f"tiles/{group.table}", start=start).where(F.col("event_hour") >= F.lit(first_event))
+    if latest:
+        tiles = work.lake.current(f"tiles/{group.table}", start=start)
+        tiles = tiles.withColumn("known_at", F.col("event_hour") + F.lit(HOUR))
+    else:
+        tiles = work.lake.versions(f"tiles/{group.table}", start=start)
+    tiles = tiles.where(F.col("event_hour") >= F.lit(first_event))
     if not work.lake.bulk:  # an hour asks for few keys: leave the others' tiles where they are
         tiles = tiles.join(F.broadcast(asked.select("entity", "key").distinct()), ["entity", "key"], "left_semi")
     wanted = [Aggregation(a.op, a.of, a.name) for a in group.aggregations]
     return window_cells(tiles, asked, [hours(length) for length in group.windows], wanted)
 
 
-def _as_of_cells(work: Work, group: AsOfGroup, asked: DataFrame) -> DataFrame:
+def _as_of_cells(work: Work, group: AsOfGroup, asked: DataFrame, *, latest: bool) -> DataFrame:
     within = work.pipeline.silver[group.table].event_within
     first = work.call.start + HOUR - group.staleness
     start, _ = hours_that_may_hold(first, work.call.end, within.lateness, within.ahead)
-    observations = _observations(work, group, work.lake.spans(f"silver/{group.table}", start=start))
-    cells = as_of_join(
+    observations = _observations(work, group, work.lake.spans(f"silver/{group.table}", start=start), latest=latest)
+    joined = as_of_join(
         observations, asked, columns=group.columns, staleness=hours(group.staleness), between=_asked(work)
     )
-    return cells.drop("age_h")
+    return joined.drop("age_h")
 
 
-def _look_up_cells(work: Work, group: LookUpGroup, asked: DataFrame) -> DataFrame:
+def _look_up_cells(work: Work, group: LookUpGroup, asked: DataFrame, *, latest: bool) -> DataFrame:
     """What held at as_of: of the rows known then the one of newest valid_from <= as_of, however old that is."""
     rows = work.lake.spans(f"silver/{group.table}")
     # the join takes what lies before as_of; a row holds from its very instant on
     held = F.col(str(work.pipeline.silver[group.table].valid_from)) - F.expr("INTERVAL 1 MICROSECOND")
-    observations = _observations(work, group, rows.withColumn("event_at", held))
-    cells = as_of_join(observations, asked, columns=group.columns, staleness=None, between=_asked(work))
-    return cells.drop("age_h")
+    observations = _observations(work, group, rows.withColumn("event_at", held), latest=latest)
+    joined = as_of_join(observations, asked, columns=group.columns, staleness=None, between=_asked(work))
+    return joined.drop("age_h")
 
 
 def _asked(work: Work) -> tuple[datetime, datetime]:
@@ -84,7 +102,14 @@ def _asked(work: Work) -> tuple[datetime, datetime]:
     return work.call.start + HOUR, work.call.end
 
 
-def _observations(work: Work, group: AsOfGroup | LookUpGroup, rows: DataFrame) -> DataFrame:
+def _observations(work: Work, group: AsOfGroup | LookUpGroup, rows: DataFrame, *, latest: bool) -> DataFrame:
     keyed = rows.withColumn("key", entity_key(work.pipeline.features.spine.entities[group.entity]))
     # of two rows of one event known at once their values decide, not which run brought them: a bulk run brought both
-    return keyed.withColumns({"entity": F.lit(group.entity), "pub": F.lit(0)})
+    observed = keyed.withColumns({"entity": F.lit(group.entity), "pub": F.lit(0)})
+    if not latest:
+        return observed
+    newest = F.max(F.struct("known_at", *group.columns)).alias("newest")
+    counting = observed.where("known_until is null and event_at is not null")
+    counting = counting.groupBy("entity", "key", "event_at").agg(newest)
+    known = [F.col("event_at").alias("known_at"), F.lit(0).alias("pub")]
+    return counting.select("entity", "key", "event_at", *known, *[f"newest.{name}" for name in group.columns])

@@ -5,7 +5,7 @@ Rules, counts and decisions are the quality room's; this stage brings them rows 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -81,11 +81,18 @@ def _latest(rows: DataFrame, *alike: str | Column) -> WindowSpec:
     return Window.partitionBy(*alike).orderBy(*(order or [F.col("known_at").desc()]))
 
 
-def judge(work: Work, judged: Judged, scope: str, extra: Sequence[RuleResult] = ()) -> Verdict:
-    """Stage the good rows and let GX judge the staged files."""
+def judge(
+    work: Work, judged: Judged, scope: str, extra: Sequence[RuleResult] = (),
+    kept: Callable[[DataFrame], DataFrame] | None = None,
+) -> Verdict:  # fmt: skip
+    """Stage the good rows and let GX judge the staged files.
+
+    `kept`: of the good rows only those are staged; rules on hours and tables are asked of all of them, which is what
+    readers see afterwards.
+    """
     table, suite, call = judged.table, judged.suite, work.call
     good = good_rows(judged.split)
-    staged = work.lake.stage(table, good, call.start, call.end)
+    staged = work.lake.stage(table, kept(good) if kept else good, call.start, call.end)
     results = row_results(judged, judged.tallies)
     if over := decide.over_budget(results):
         named = {rule.id: named_columns(rule) for rule in suite.row_rules}
@@ -94,7 +101,7 @@ def judge(work: Work, judged: Judged, scope: str, extra: Sequence[RuleResult] = 
         seen = examples(judged.split, {rule: names for rule, names in shown.items() if not {*names} & hidden})
         seen |= {rule: [MASKED] for rule, names in shown.items() if {*names} & hidden}
         results = row_results(judged, judged.tallies, seen)
-    results += _hour_results(work, judged, staged)
+    results += _hour_results(work, judged, good if kept else staged)
     results.append(_key_unique(work, judged))
     return decide.decide(table, scope, suite, [*results, *extra], work.lake.staged[table].digest,
                          work.pipeline.sensitive(table))  # fmt: skip
@@ -141,15 +148,16 @@ def held_rows(rows: DataFrame, table: str, key: Sequence[str]) -> DataFrame:
     )  # fmt: skip
 
 
-def _hour_results(work: Work, judged: Judged, staged: DataFrame) -> list[RuleResult]:
+def _hour_results(work: Work, judged: Judged, good: DataFrame) -> list[RuleResult]:
     """Hour rules, judged by GX in a run of one hour, by one pass grouped by hour in a longer one; and batch rules."""
-    rules, batch, rows = judged.suite.hour_rules, judged.suite.batch_rules, work.lake.staged[judged.table].rows
+    rules, batch = judged.suite.hour_rules, judged.suite.batch_rules
+    rows = sum(tally.good for tally in judged.tallies)
     if work.call.hours == 1:
-        return suites.validate(staged, [*rules, *batch], rows)
-    told = suites.validate(staged, batch, rows)
+        return suites.validate(good, [*rules, *batch], rows)
+    told = suites.validate(good, batch, rows)
     if not rules:
         return told
-    tallies, working, errors = hour_tallies(staged, rules)
+    tallies, working, errors = hour_tallies(good, rules)
     hours: list[datetime] = list(hours_between(work.call.start, work.call.end))
     return [*decide.hour_results(working, tallies, hours), *errors, *told]
 
