@@ -28,8 +28,9 @@ from spark_jobs.ledger import Ledger, Release
 from spark_jobs.quality.message import message
 from spark_jobs.result import Result
 from spark_jobs.runtime.places import code_version
-from spark_jobs.sources.drops import Drop, drops_digest
+from spark_jobs.sources.drops import drops_digest
 from spark_jobs.stages import (
+    blame,
     bronze,
     features,
     handover,
@@ -60,7 +61,7 @@ class StepRun:
         transforms.load_modules(self.pipeline.settings.modules)
         self.ledger = Ledger.open(self.places.lake / self.pipeline.name, by=call.dag_run)
         self.desk = Desk(self.pipeline, self.environment, self.places, self.ledger)
-        self.drops: dict[str, dict[datetime, Drop]] = {}  # what the stages read, for an error that does not say it
+        self.work: Work | None = None  # of a step that reads drops, for an error that does not say which
         self.result = Result(
             call.pipeline, call.step, format_hour(call.start), format_hour(call.end), call.dag_run, "started"
         )
@@ -107,8 +108,12 @@ class StepRun:
 
     def _broke(self, error: Exception) -> None:
         """An unforeseen error: the ledger and the pipeline's channels hear of it before it ends the process."""
-        files = [drop.file for found in self.drops.values() for drop in found.values()]
+        read = self.work.drops if self.work else {}
+        files = [drop.file for found in read.values() for drop in found.values()]
         where = f"; drops: {', '.join(files[:5])}{' …' if len(files) > 5 else ''}" if files else ""
+        with suppress(Exception):  # the session may be gone, and a line is not always at fault
+            line = blame.line_at_fault(self.work) if self.work else ""
+            where = f"; {line}" if line else where
         why = f"{cause(error)}{where}"
         with suppress(Exception):  # whatever is broken, the error itself must come through
             self.ledger.record(self.call, "failed", self.result.pub, why=why)
@@ -156,8 +161,8 @@ class StepRun:
 
     def _begin(self, call: Invocation) -> tuple[Work, dict[str, str]]:
         """A publication whose drops are still to be read."""
-        work = self.open_work(call, self.ledger.line())
-        self.result.pub, self.drops = work.pub, work.drops
+        work = self.work = self.open_work(call, self.ledger.line())
+        self.result.pub = work.pub
         if call.step not in plan.SEALS:
             work.attempt = work.pub
         return work, {}

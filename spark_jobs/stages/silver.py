@@ -87,15 +87,25 @@ def judged_rows(work: Work, name: str, bronze: DataFrame, keys: DataFrame | None
     lines = bronze.where(F.col("line") > 0)
     rows, faults = _typed(lines, table, work.pipeline.sources.sources[table.source].nulls)
     rows = rows if keys is None else rows.join(F.broadcast(keys), table.key, "left_semi")
-    rows = _looked_up(work, rows, table)
-    columns = {column: F.col(column) for column in table.columns}
-    rows = rows.withColumn("event_at", transforms.apply(table.event_at, columns, f"tables.yaml: {name}.event_at"))
+    rows = _with_event_at(_looked_up(work, rows, table), name, table)
     required = [column for column, settings in table.columns.items() if settings.required]
     built = built_ins(
         rows, key=table.version_key, required=required, event_at="event_at",
         lateness=table.event_within.lateness, ahead=table.event_within.ahead,
     )  # fmt: skip
     return gate.split(work, f"silver/{name}", rows, table.version_key, faults, built)
+
+
+def instants(work: Work, name: str, bronze: DataFrame) -> DataFrame:
+    """Lines of drops with what the transforms of silver table `name` make of them: file, line and event_at."""
+    table = work.pipeline.silver[name]
+    rows, _ = _typed(bronze.where(F.col("line") > 0), table, work.pipeline.sources.sources[table.source].nulls)
+    return _with_event_at(rows, name, table).select("file", "line", "event_at")
+
+
+def _with_event_at(rows: DataFrame, name: str, table: SilverTable) -> DataFrame:
+    columns = {column: F.col(column) for column in table.columns}
+    return rows.withColumn("event_at", transforms.apply(table.event_at, columns, f"tables.yaml: {name}.event_at"))
 
 
 def _typed(lines: DataFrame, table: SilverTable, nulls: list[str]) -> tuple[DataFrame, dict[str, Column]]:

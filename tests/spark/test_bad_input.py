@@ -242,7 +242,7 @@ def poisoned(past: Any, new_project: Any, tmp_path: Path, monkeypatch: pytest.Mo
 def test_N13_a_row_that_kills_a_transform_or_its_worker_publishes_nothing_and_the_next_hour_goes_on(
     poisoned: Any,
 ) -> None:
-    """The step ends with an error, which the ledger and one incident keep with its cause and the drops; readers keep what
+    """The step ends with an error, which the ledger and one incident keep with its cause, file and line; readers keep what
     they saw; the worker's death does not outlive its job."""
     site, hour = poisoned, poisoned.ledger.line()[-1].covers[0][2]
     before, releases, first = site.seen(), len(site.ledger.line()), ""
@@ -255,7 +255,8 @@ def test_N13_a_row_that_kills_a_transform_or_its_worker_publishes_nothing_and_th
         failed = site.ledger.intervals()[-1]
         assert failed["state"] == "failed"
         assert re.search(told, failed["why"])
-        assert str(site.file_of("departures", hour).relative_to(site.landing)) in failed["why"]
+        file = site.file_of("departures", hour).relative_to(site.landing)
+        assert failed["why"].endswith(f"; line {len(lines) + 1} of {file}")
         assert len(failed["why"]) < 600
         assert [row["body"] for row in open_incidents(site.ledger.incidents()).values()] == [first or failed["why"]]
         first = first or failed["why"]

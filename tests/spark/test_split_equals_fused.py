@@ -302,7 +302,7 @@ def test_features_are_not_built_of_what_may_not_be_released_any_more(
 
 def test_a_step_that_the_grouping_does_not_have_is_refused_with_those_it_has(ingested: Harbour) -> None:
     with pytest.raises(
-        UsageError, match=r"'prepare' where spark\.grouping is split(.|\n)*build_features, ingest, publish"
+        UsageError, match=r"'prepare' where spark\.grouping is split(.|\n)*build_features, heal, ingest, publish"
     ):
         ingested.run("prepare", LAST)
 
