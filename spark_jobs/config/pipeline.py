@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from spark_jobs.config.section import Duration, Name, Section, UtcHour, not_yet
+from spark_jobs.config.section import Cron, Duration, Name, Section, UtcHour, not_yet
 
 
 def _at_least_a_day(value: timedelta) -> timedelta:
@@ -35,7 +35,10 @@ class HourlySchedule(Section):
 class WeeklySchedule(Section):
     """The weekly DAG."""
 
-    cron: str = Field(default="0 6 * * 1", description="when the weekly run looks whether the week is ready, UTC cron")
+    cron: Cron = Field(
+        default="0 6 * * 1",
+        description="when the weekly run looks whether the week is ready, UTC: minute, hour, day, month, weekday",
+    )
     min_hours: int = Field(default=160, ge=1, le=168, description="hours of the week that must be published, of 168")
     deadline: Duration = Field(
         default=timedelta(hours=24), description="how long the week is waited for, for example 24h"

@@ -18,6 +18,25 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]{0,62}")
 
 
+def _cron_field(one: str) -> str:
+    """A field of a cron line: values, ranges and steps, several by commas."""
+    item = rf"(\*(/[1-9]\d?)?|{one}(-{one}(/[1-9]\d?)?)?)"
+    return f"{item}(,{item})*"
+
+
+# minute, hour, day of month, month, weekday, as crontab(5) has them; without its nicknames such as @daily
+_CRON = re.compile(
+    " ".join(
+        _cron_field(one)
+        for one in (
+            "[0-5]?[0-9]", "([01]?[0-9]|2[0-3])", "(0?[1-9]|[12][0-9]|3[01])",
+            "(0?[1-9]|1[0-2]|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)", "([0-7]|sun|mon|tue|wed|thu|fri|sat)",
+        )
+    ),
+    re.IGNORECASE | re.ASCII,
+)  # fmt: skip
+
+
 class Section(BaseModel):
     """A part of conf/: unknown fields are refused, values never change after loading."""
 
@@ -58,6 +77,14 @@ def _variable(value: str) -> str:
     return value
 
 
+def _cron(value: str) -> str:
+    if not _CRON.fullmatch(value):
+        raise ValueError(
+            f"'{value[:40]}' is no cron line; write minute, hour, day of month, month and weekday, such as 0 6 * * 1"
+        )
+    return value
+
+
 def _utc_hour(value: object) -> datetime:
     at = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
     at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
@@ -82,6 +109,7 @@ Duration = Annotated[
 ]
 Name = Annotated[str, AfterValidator(_name)]
 Zone = Annotated[str, AfterValidator(_zone)]
+Cron = Annotated[str, AfterValidator(_cron)]
 Variable = Annotated[str, AfterValidator(_variable)]  # of the environment, with a secret
 UtcHour = Annotated[datetime, BeforeValidator(_utc_hour)]
 Scalar = str | int | float | bool

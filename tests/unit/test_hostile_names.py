@@ -30,9 +30,9 @@ PAYLOADS = (
 )  # fmt: skip
 # Where text is anybody's: shown (escaped: test_report_page, test_alerts_channels), or a value that rows are compared with.
 TEXT = {"owner", "grain", "meaning", "unit", "why", "nulls", "value_set", "regex", "description"}
-# Code by its nature, written by those who may write code (SECURITY.md); a cron line is read by Airflow alone, at parse;
+# Code by its nature, written by those who may write code (SECURITY.md);
 # replay.yaml names columns of the packaged history, looked up in a row of it.
-TRUSTED = {"ignore_row_if", "cron"}
+TRUSTED = {"ignore_row_if"}
 OF_FILE = {"replay.yaml": {"instant", "plus_minutes", "columns"}}
 
 
