@@ -109,13 +109,17 @@ def save_manifest(storage: Storage, pub: int, tables: Iterable[Staged]) -> None:
 
 
 def load_manifest(storage: Storage, pub: int) -> dict[str, Staged] | None:
-    """What `pub` staged, by table; none when nothing was staged under it, or it was published and removed."""
-    text = storage.read_text(_manifest(pub))
-    if text is None:
+    """What `pub` staged, by table; none when nothing was staged under it, or it was published and removed.
+
+    One that a power cut has torn is as good as gone: what it named is staged anew.
+    """
+    try:
+        tables = json.loads(storage.read_text(_manifest(pub)) or "null")
+    except ValueError:
         return None
-    return {
-        t["table"]: Staged(**{**t, "files": tuple(StagedFile(**file) for file in t["files"])}) for t in json.loads(text)
-    }
+    if tables is None:
+        return None
+    return {t["table"]: Staged(**{**t, "files": tuple(StagedFile(**file) for file in t["files"])}) for t in tables}
 
 
 def drop_manifest(storage: Storage, pub: int) -> None:

@@ -284,6 +284,16 @@ def _fourth(root: Path, hours: tuple[int, int] = (4, 5), name: str = "t4") -> in
 
 
 @pytest.mark.parametrize("tear", TEARS)
+def test_P11_a_torn_manifest_is_as_one_that_is_gone(root, tear):
+    """So that the step that would publish it says that nothing is staged, and is run again."""
+    storage, staged = DeltaStorage(root), stage(root, SILVER, 4, things(("t4", 4, 4, 5, 4)))
+    staging.save_manifest(storage, 4, [staged])
+    assert staging.load_manifest(storage, 4) == {SILVER: staged}
+    TEARS[tear](root / "staging/4.json")
+    assert staging.load_manifest(storage, 4) is None
+
+
+@pytest.mark.parametrize("tear", TEARS)
 @pytest.mark.parametrize("table", [SILVER, RELEASES])
 def test_P11_a_torn_last_commit_is_told_with_the_way_out_and_the_way_out_works(root, table, tear):
     """Without a copy the commit is made to say nothing, and its hour is published again."""
