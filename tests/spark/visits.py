@@ -6,7 +6,7 @@ import csv
 import gzip
 import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -20,6 +20,7 @@ from spark_jobs.config import load_environment, load_pipeline
 from spark_jobs.invocation import HOUR, Invocation, format_hour, hours_between, parse_hour
 from spark_jobs.lake.kinds import table_kinds
 from spark_jobs.lake.reading import connect, register_current
+from spark_jobs.lake.versions import EVERY
 from spark_jobs.ledger import Ledger
 from spark_jobs.plan import hour_steps
 from spark_jobs.result import Result
@@ -217,6 +218,7 @@ def run_hourly(upstream: Upstream, lake: Harbour) -> list[Window]:
     sources = load_pipeline(NAME, PROJECT).sources
     before: dict[datetime, tuple[datetime, list[str]]] = {}
     windows = []
+    shutil.rmtree(lake.landing, ignore_errors=True)  # what lay there when it stopped has not arrived yet
     rows = Ledger.open(lake.root).intervals("dag_run", "state", "step")
     done = {row["dag_run"] for row in rows if (row["step"], row["state"]) == ("publish_and_score", "published")}
     for at, hour, drops in upstream.arrivals():
@@ -244,14 +246,52 @@ def run_at_once(upstream: Upstream, lake: Harbour) -> None:
     lake.publish(FIRST, upstream.hours, "backfill")
 
 
-def differences(hourly: Shown, bulk: Shown, windows: list[Window]) -> dict[str, list[Any]]:
+@dataclass(frozen=True)
+class OtherQuay:
+    """A landing that looked up, in a window, a plan that a bulk run never sees: its line, its hour, and the quay in each lake."""
+
+    file: str
+    line: int
+    event_hour: datetime
+    quays: tuple[str, str]
+
+    def is_in(self, table: str, row: tuple[Any, ...]) -> bool:
+        """Whether a shown row is this landing, or is made of landings at one of the two quays of which this is one."""
+        if table == "silver/landings":
+            return (self.file, self.line) == row[2:4]
+        if row[0] != "quay" or row[1] not in self.quays:
+            return False
+        if table == "tiles/landings":
+            return bool(row[2] == self.event_hour)
+        return table == "features/landings" and self.event_hour < row[2] <= self.event_hour + 12 * HOUR
+
+
+def looked_up_meanwhile(hourly: Harbour, bulk: Harbour, windows: list[Window]) -> list[OtherQuay]:
+    """The landings, in any of their versions, that were known in a window and have another quay in each lake."""
+    with hourly.reader(None) as (connection, _):
+        for name, lake in (("here", hourly), ("there", bulk)):
+            line = Ledger.open(lake.root).line()
+            register_current(connection, lake.root, "silver/landings", EVERY, line, name)
+        rows = connection.execute(
+            """SELECT DISTINCT file, line, h.known_at, date_trunc('hour', h.event_at), h.quay::VARCHAR, t.quay::VARCHAR
+               FROM here h JOIN there t USING (file, line) WHERE h.quay IS DISTINCT FROM t.quay ORDER BY ALL"""
+        ).fetchall()
+    return [OtherQuay(*row[:2], row[3], row[4:]) for row in rows if any(w.start <= row[2] < w.end for w in windows)]
+
+
+def differences(
+    hourly: Shown, bulk: Shown, windows: list[Window], others: Collection[OtherQuay] = ()
+) -> dict[str, list[Any]]:
     """For each table that is not equal its number of rows in each, and the first rows that only one of them has.
 
-    Equal tiles may be known since different times, if one of these lies in a window.
+    Equal tiles may be known since different times, if one of these lies in a window. What `others` are in is left out.
     """
     found = {}
     for table in sorted(hourly.keys() | bulk.keys()):
-        a, b = hourly.get(table, []), bulk.get(table, [])
+        a, b = (
+            [row for row in lake.get(table, []) if not any(other.is_in(table, row) for other in others)]
+            for lake in (hourly, bulk)
+        )
         a = _as_if_known_with(b, a, windows) if table.startswith("tiles/") else a
         if a != b:
             here, there = ({repr(row) for row in rows} for rows in (a, b))
