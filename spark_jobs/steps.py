@@ -230,9 +230,10 @@ class StepRun:
 
     def _heal(self) -> None:
         work = self.open_work(self.call, self.ledger.line())
-        self.result.pub, base = work.pub, work.line[-1].release if work.line else None
+        self.result.pub = work.pub
         self._stage("heal", lambda: heal.run(work))
         self._refuse_if_blocked(work)
+        base = work.line[-1].release  # there is one: nothing to heal otherwise
         self.result.rows = {table: staged.rows for table, staged in work.lake.staged.items()}
         release = heal.publish(work)
         self.result.state = "published" if release else "empty"
@@ -240,7 +241,7 @@ class StepRun:
         self.ledger.record(
             self.call, self.result.state, work.pub, why=self.result.why, rows=self.result.rows, base=base
         )
-        self.desk.published(self.call, release.release if release else int(base or 0))
+        self.desk.published(self.call, release.release if release else base)
 
     def _training_set(self) -> None:
         work = self.open_work(self.call, self.ledger.line())

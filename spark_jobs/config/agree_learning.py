@@ -48,7 +48,7 @@ def _label(pipeline: Pipeline, model: Model, at: Where, transforms: dict[str, re
 
 
 def _inputs(pipeline: Pipeline, inputs: Inputs, at: Where) -> Iterator[Clash]:
-    groups = [*pipeline.features.windows, *pipeline.features.joined]
+    groups = list(pipeline.features.groups)
     yield from unknown_names(FILE, (*at, "features"), inputs.features, groups, "feature group")
     spine = pipeline.silver.get(pipeline.features.spine.table)
     if spine is None:

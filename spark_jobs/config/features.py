@@ -50,6 +50,11 @@ class AsOfGroup(Section):
         default=timedelta(hours=6), description="older observations count as missing, whole hours"
     )
 
+    @property
+    def entities(self) -> list[str]:
+        """As of a window group: the one."""
+        return [self.entity]
+
 
 class LookUpGroup(Section):
     """What a slowly changing table said of one entity at as_of, as it was known then; null where it knew nothing."""
@@ -57,6 +62,14 @@ class LookUpGroup(Section):
     table: Name = Field(description="silver table with valid_from; example: products")
     entity: Name = Field(description="entity of the spine; the table has its columns; example: product")
     columns: list[Name] = Field(min_length=1, description="columns taken over as features; example: [weight_kg]")
+
+    @property
+    def entities(self) -> list[str]:
+        """As of a window group: the one."""
+        return [self.entity]
+
+
+Group = WindowGroup | AsOfGroup | LookUpGroup
 
 
 class FeaturesFile(Section):
@@ -71,3 +84,8 @@ class FeaturesFile(Section):
     def joined(self) -> dict[str, AsOfGroup | LookUpGroup]:
         """The groups that take over columns of a silver table for one entity, by name."""
         return {**self.as_of, **self.look_ups}
+
+    @property
+    def groups(self) -> dict[str, Group]:
+        """All groups by name."""
+        return {**self.windows, **self.joined}

@@ -65,15 +65,14 @@ class Pipeline(Section):
             columns, lookups = self.silver[name].columns, self.silver[name].lookups
             looked_up = {to for to, look in lookups.items() if look.column in self.sensitive(f"silver/{look.table}")}
             return frozenset({*looked_up, *(column for column, conf in columns.items() if conf.sensitive)})
-        group = self.features.joined.get(name) or self.features.windows[name]
-        entities = group.entities if isinstance(group, WindowGroup) else [group.entity]
+        group = self.features.groups[name]
         taken = [] if isinstance(group, WindowGroup) else group.columns
         hidden, spine = self.sensitive(f"silver/{group.table}"), self.features.spine
         of_spine = self.sensitive(f"silver/{spine.table}")
-        named = any({*spine.entities[entity]} & {*hidden, *of_spine} for entity in entities)
+        named = any({*spine.entities[entity]} & {*hidden, *of_spine} for entity in group.entities)
         return frozenset({*(["key"] if named else []), *(hidden & {*taken})})
 
     @property
     def feature_tables(self) -> list[str]:
         """Tables of features, as features/<group>."""
-        return [f"features/{name}" for name in (*self.features.windows, *self.features.joined)]
+        return [f"features/{name}" for name in self.features.groups]

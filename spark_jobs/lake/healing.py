@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from spark_jobs.config.features import LookUpGroup
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.invocation import HOUR, hours_between
 from spark_jobs.lake.reading import connect
 from spark_jobs.ledger import Ledger, Release, folds
+from spark_jobs.storage import day_of
 from spark_jobs.storage.damage import open_log
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -26,7 +27,7 @@ def hours_to_heal(pipeline: Pipeline, root: Path, ledger: Ledger) -> tuple[datet
     line = ledger.line()
     covered = folds.covered_hours(line)
     firsts = [
-        first_as_of(pipeline, root, name, hours) for name, hours in _changed(line, _looked_at(ledger, line)).items()
+        _first_as_of(pipeline, root, name, hours) for name, hours in _changed(line, _looked_at(ledger, line)).items()
     ]
     known = [first for first in firsts if first]
     if not covered or not known:
@@ -62,25 +63,21 @@ def _moved(line: list[Release], number: int) -> Iterator[Release]:
     return (release for release in line if release.pub in line[number].dead ^ before)
 
 
-def first_as_of(pipeline: Pipeline, root: Path, table: str, hours: Iterable[datetime]) -> datetime | None:
+def _first_as_of(pipeline: Pipeline, root: Path, table: str, hours: Iterable[datetime]) -> datetime | None:
     """The earliest as_of of a cell that a row of these hours of `table` can be part of, in any of its versions; none: of none.
 
     A window and an as-of join read what lies before as_of, a look-up also what holds from as_of on. Cells that a rollback
     moved may differ themselves.
     """
-    features = pipeline.features
     if table in pipeline.feature_tables:
         return min(hours) + HOUR
-    observed = {f"silver/{group.table}" for group in features.windows.values()}
-    observed |= {f"silver/{group.table}" for group in features.as_of.values()}
-    held = {f"silver/{group.table}" for group in features.look_ups.values()}
+    groups = [group for group in pipeline.features.groups.values() if table == f"silver/{group.table}"]
     firsts = []
-    if table in observed and (seen := _earliest(root, table, "event_at", hours)):
-        firsts.append(_EPOCH + (math.floor((seen - _EPOCH) / HOUR) + 1) * HOUR)
-    if table in held:
-        column = str(pipeline.silver[table.removeprefix("silver/")].valid_from)
+    for held in {isinstance(group, LookUpGroup) for group in groups}:
+        column = str(pipeline.silver[table.removeprefix("silver/")].valid_from) if held else "event_at"
         if seen := _earliest(root, table, column, hours):
-            firsts.append(_EPOCH + math.ceil((seen - _EPOCH) / HOUR) * HOUR)
+            before = seen - timedelta(microseconds=1) if held else seen
+            firsts.append(before.replace(minute=0, second=0, microsecond=0) + HOUR)
     return min(firsts, default=None)
 
 
@@ -89,10 +86,9 @@ def _earliest(root: Path, table: str, column: str, hours: Iterable[datetime]) ->
     log, wanted = open_log(root / table), sorted(hours)
     if log is None or not wanted:
         return None
-    actions = log.get_add_actions(flatten=True)
-    paths = [str(path) for path in actions.column("path").to_pylist()] if actions.num_rows else []
-    days = {f"/day={hour:%F}/" for hour in wanted}
-    files = [str(root / table / path) for path in paths if any(day in path for day in days)]
+    days = {f"{hour:%F}" for hour in wanted}
+    paths = log.get_add_actions().column("path").to_pylist()
+    files = [str(root / table / path) for path in paths if day_of(path) in days]
     if not files:
         return None
     asked = (

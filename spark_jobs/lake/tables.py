@@ -178,9 +178,7 @@ class Lake:
             return self.spark.createDataFrame([], log.schema)
         stored = StructType([field for field in log.schema if field.name != "day"])
         rows = self.spark.read.schema(stored).option("recursiveFileLookup", True).parquet(*paths)
-        rows = rows.where(F.col("hour") >= F.lit(start)) if start else rows
-        rows = rows.where(F.col("hour") < F.lit(end)) if end else rows
-        return rows.withColumn("day", F.to_date("hour"))
+        return _within(rows, start, end).withColumn("day", F.to_date("hour"))
 
     def _log(self, table: str) -> _Log | None:
         """What the table's log names, as it was when first asked for: a step sees one version of it."""
@@ -190,18 +188,13 @@ class Lake:
         return self._logs[table]
 
     def _own(self, table: str, start: datetime | None, end: datetime | None) -> DataFrame | None:
-        if table not in self.staged:
-            return None
-        rows = self.staged_rows(table)
-        if start:
-            rows = rows.where(F.col("hour") >= F.lit(start))
-        return rows.where(F.col("hour") < F.lit(end)) if end else rows
+        return _within(self.staged_rows(table), start, end) if table in self.staged else None
 
     def _known_cover(self, table: str, start: datetime | None, end: datetime | None) -> DataFrame:
         """(hour, pub, known_until) of live publications and, for a table that it has staged, of this one."""
         own = list(self.known.items()) if table in self.covers else []
         frame = self.spark.createDataFrame([(hour, self.pub, known) for hour, known in own], _HOUR_PUB_KNOWN)
-        if self._released("accounts", start, end) is not None:
+        if self.is_made("accounts"):
             accounts = self.versions("accounts", start=start, end=end).where(F.col("pub") != self.pub)
             frame = accounts.select("hour", "pub", "known_at").unionByName(frame)
         return self.spark.sql(known_cover_sql(), accounts=frame)
@@ -211,12 +204,18 @@ class Lake:
         own: tuple[datetime, datetime] | None,
     ) -> DataFrame:  # fmt: skip
         if not kind.covered:
-            pubs = sorted({*folds.live(self.line), self.pub} if own else folds.live(self.line))
+            pubs = sorted({*self._live, self.pub} if own else self._live)
             return self.spark.createDataFrame([(pub,) for pub in pubs], _PUB)
         segments = folds.cover(self.line, table)
         if own:
             segments = _over(segments, Segment(own[0], own[1], self.pub))
         return self.spark.createDataFrame(covering_rows(segments, start, end), _HOUR_PUB)
+
+
+def _within(rows: DataFrame, start: datetime | None, end: datetime | None) -> DataFrame:
+    """The rows of hours [start, end), where given."""
+    rows = rows.where(F.col("hour") >= F.lit(start)) if start else rows
+    return rows.where(F.col("hour") < F.lit(end)) if end else rows
 
 
 def _over(segments: list[Segment], top: Segment) -> list[Segment]:

@@ -7,7 +7,7 @@ from datetime import datetime
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from spark_jobs.config.features import AsOfGroup, LookUpGroup, WindowGroup
+from spark_jobs.config.features import AsOfGroup, Group, LookUpGroup, WindowGroup
 from spark_jobs.invocation import HOUR
 from spark_jobs.lake.tables import hours_that_may_hold
 from spark_jobs.stages import gate, spine
@@ -18,8 +18,6 @@ from spark_jobs.windows.as_of import as_of_join
 from spark_jobs.windows.kernel import window_cells
 from spark_jobs.windows.tiles import entity_key
 
-Group = WindowGroup | AsOfGroup | LookUpGroup
-
 
 def run(work: Work) -> None:
     """Stage features/<group> for as_of in (start, end] and judge each; grain entity, key, as_of.
@@ -27,17 +25,11 @@ def run(work: Work) -> None:
     A run for hour H computes as of H + 1, for the spine rows whose prediction time lies in [H + 1, H + 2).
     """
     rows = spine.spine_rows(work, work.call.start + HOUR, work.call.end).persist()
-    named = groups(work)
+    named = work.pipeline.features.groups
     for verdict, held in work.together(lambda name: _stage(work, name, named[name], rows), named):
         gate.record(work, verdict)
         work.held.append(held)
     rows.unpersist()
-
-
-def groups(work: Work) -> dict[str, Group]:
-    """Every group of features.yaml by name."""
-    features = work.pipeline.features
-    return {**features.windows, **features.as_of, **features.look_ups}
 
 
 def cells(work: Work, group: Group, asked: DataFrame, *, latest: bool = False) -> DataFrame:
@@ -53,8 +45,7 @@ def cells(work: Work, group: Group, asked: DataFrame, *, latest: bool = False) -
 
 
 def _stage(work: Work, name: str, group: Group, rows: DataFrame) -> tuple[Verdict, DataFrame]:
-    entities = group.entities if isinstance(group, WindowGroup) else [group.entity]
-    made = cells(work, group, spine.demands(work, rows, entities))
+    made = cells(work, group, spine.demands(work, rows, group.entities))
     dated = made.withColumn("hour", F.col("as_of") - F.lit(HOUR))
     return gate.stage_judged(work, f"features/{name}", "features", work.known_after(dated, "hour", "as_of"))
 

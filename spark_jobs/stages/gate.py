@@ -124,11 +124,13 @@ def row_results(
     return [result for result in results if result.rule not in broken] + judged.errors
 
 
-def stage_judged(work: Work, table: str, scope: str, frame: DataFrame) -> tuple[Verdict, DataFrame]:
-    """Split, stage and judge a table of features, grain entity, key, as_of: its verdict, and the rows to hold back."""
-    key = ["entity", "key", "as_of"]
+def stage_judged(
+    work: Work, table: str, scope: str, frame: DataFrame, kept: Callable[[DataFrame], DataFrame] | None = None
+) -> tuple[Verdict, DataFrame]:
+    """Split, stage and judge a table of features: its verdict, and the rows to hold back. `kept` as in `judge`."""
+    key = work.lake.kinds[table].key
     judged = split(work, table, frame, key, {}, built_ins(frame, key=key))
-    return judge(work, judged, scope), held_rows(judged.split, table, key)
+    return judge(work, judged, scope, kept=kept), held_rows(judged.split, table, key)
 
 
 def held_rows(rows: DataFrame, table: str, key: Sequence[str]) -> DataFrame:

@@ -11,19 +11,16 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from spark_jobs.config.columns import feature_columns
+from spark_jobs.config.features import Group
 from spark_jobs.errors import UsageError
 from spark_jobs.invocation import HOUR, format_hour
 from spark_jobs.lake import publish as lake_publish
 from spark_jobs.lake.admission import require_verdicts
 from spark_jobs.lake.publish import Publication
 from spark_jobs.ledger import Release
-from spark_jobs.quality.split import built_ins
 from spark_jobs.stages import features, gate
-from spark_jobs.stages.features import Group
 from spark_jobs.stages.work import Work
 from spark_jobs.verdict import Verdict
-
-_KEY = ["entity", "key", "as_of"]
 
 
 def run(work: Work) -> None:
@@ -37,7 +34,7 @@ def run(work: Work) -> None:
     """
     if not work.line:
         raise UsageError(f"{work.call.pipeline}/heal", "nothing is published yet", "hours that were published")
-    named = {name: group for name, group in features.groups(work).items() if _is_made(work, name, group)}
+    named = {name: group for name, group in work.pipeline.features.groups.items() if _is_made(work, name, group)}
     for verdict in work.together(lambda name: _stage(work, name, named[name]), named):
         gate.record(work, verdict)
 
@@ -66,18 +63,20 @@ def _is_made(work: Work, name: str, group: Group) -> bool:
 
 
 def _stage(work: Work, name: str, group: Group) -> Verdict:
-    table = f"features/{name}"
     rows = _made_anew(work, name, group)
-    judged = gate.split(work, table, rows, _KEY, {}, built_ins(rows, key=_KEY))
-    return gate.judge(work, judged, "features", kept=lambda good: good.where("_differs").drop("_differs"))
+    verdict, _ = gate.stage_judged(
+        work, f"features/{name}", "features", rows, kept=lambda good: good.where("_differs").drop("_differs")
+    )
+    return verdict
 
 
 def _made_anew(work: Work, name: str, group: Group) -> DataFrame:
     """Every cell of the hours as it is with all that is known now, and whether readers see another one (`_differs`)."""
-    values = F.struct(*feature_columns(work.pipeline, name))
-    old = work.lake.current(f"features/{name}", start=work.call.start, end=work.call.end, released=True)
-    old = old.select(*_KEY, values.alias("_seen"))
-    rows = features.cells(work, group, old.select(*_KEY), latest=True).join(old, _KEY)
+    table, values = f"features/{name}", F.struct(*feature_columns(work.pipeline, name))
+    key = list(work.lake.kinds[table].key)
+    old = work.lake.current(table, start=work.call.start, end=work.call.end, released=True)
+    old = old.select(*key, values.alias("_seen"))
+    rows = features.cells(work, group, old.select(*key), latest=True).join(old, key)
     known_at = max(work.lake.newest_known("accounts"), work.call.end + HOUR)
     return rows.withColumns(
         {

@@ -74,7 +74,7 @@ def _table(work: Work, name: str, table: SilverTable, before: dict[datetime, int
 def keys_of(work: Work, name: str, bronze: DataFrame) -> DataFrame:
     """Lines of drops -> the keys of silver table `name` in them, each once."""
     table = work.pipeline.silver[name]
-    rows, _ = _typed(bronze.where(F.col("line") > 0), table, work.pipeline.sources.sources[table.source].nulls)
+    rows, _ = _typed(work, table, bronze)
     return rows.select(*table.key).distinct()
 
 
@@ -84,8 +84,7 @@ def judged_rows(work: Work, name: str, bronze: DataFrame, keys: DataFrame | None
     `keys`: rows of other keys are left out.
     """
     table = work.pipeline.silver[name]
-    lines = bronze.where(F.col("line") > 0)
-    rows, faults = _typed(lines, table, work.pipeline.sources.sources[table.source].nulls)
+    rows, faults = _typed(work, table, bronze)
     rows = rows if keys is None else rows.join(F.broadcast(keys), table.key, "left_semi")
     rows = _with_event_at(_looked_up(work, rows, table), name, table)
     required = [column for column, settings in table.columns.items() if settings.required]
@@ -99,7 +98,7 @@ def judged_rows(work: Work, name: str, bronze: DataFrame, keys: DataFrame | None
 def instants(work: Work, name: str, bronze: DataFrame) -> DataFrame:
     """Lines of drops with what the transforms of silver table `name` make of them: file, line and event_at."""
     table = work.pipeline.silver[name]
-    rows, _ = _typed(bronze.where(F.col("line") > 0), table, work.pipeline.sources.sources[table.source].nulls)
+    rows, _ = _typed(work, table, bronze)
     return _with_event_at(rows, name, table).select("file", "line", "event_at")
 
 
@@ -108,8 +107,9 @@ def _with_event_at(rows: DataFrame, name: str, table: SilverTable) -> DataFrame:
     return rows.withColumn("event_at", transforms.apply(table.event_at, columns, f"tables.yaml: {name}.event_at"))
 
 
-def _typed(lines: DataFrame, table: SilverTable, nulls: list[str]) -> tuple[DataFrame, dict[str, Column]]:
+def _typed(work: Work, table: SilverTable, bronze: DataFrame) -> tuple[DataFrame, dict[str, Column]]:
     """Lines with typed columns added, and for each typed column the rows whose text could not be read as its type."""
+    lines, nulls = bronze.where(F.col("line") > 0), work.pipeline.sources.sources[table.source].nulls
     faults: dict[str, Column] = {"parse": F.col("fault").isNotNull()}
     raw = {f"_{name}": F.col(settings.source or name) for name, settings in table.columns.items()}
     held = lines.select(*["file", "line", "drop_sha256", "arrived_at", "known_at", "hour", "raw", "fault"],

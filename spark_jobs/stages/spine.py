@@ -8,6 +8,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from spark_jobs.config.agree import feature_columns
+from spark_jobs.config.features import WindowGroup
 from spark_jobs.invocation import HOUR
 from spark_jobs.stages.work import Work
 from spark_jobs.windows.tiles import entity_key
@@ -50,26 +51,18 @@ def with_cells(work: Work, rows: DataFrame, first_as_of: datetime, *, as_known: 
     run could serve; otherwise the current ones. Adds cells_known_at, the latest known_at among the cells.
     """
     known: list[Column] = []
-    for group, entities in _groups(work).items():
+    for group, settings in work.pipeline.features.groups.items():
         known_by = F.col("as_of") if as_known else None
         cells = work.lake.current(f"features/{group}", start=first_as_of - HOUR, known_by=known_by)
-        cells = cells.persist() if len(entities) > 1 else cells  # read and chosen once, joined for each entity
-        for entity in entities:
-            prefix = f"{entity}_" if group in work.pipeline.features.windows else ""
+        cells = cells.persist() if len(settings.entities) > 1 else cells  # read and chosen once, joined for each entity
+        for entity in settings.entities:
+            prefix = f"{entity}_" if isinstance(settings, WindowGroup) else ""
             rows = _joined(work, rows, cells.where(F.col("entity") == entity), group, entity, prefix)
             known.append(F.col(_known(group, entity)))
     latest = F.greatest(*known) if len(known) > 1 else known[0]
     return rows.withColumn("cells_known_at", latest).drop(
         *[name for name in rows.columns if name.startswith("_known_")]
     )
-
-
-def _groups(work: Work) -> dict[str, list[str]]:
-    """Entities of each feature group."""
-    features = work.pipeline.features
-    return {name: group.entities for name, group in features.windows.items()} | {
-        name: [joined.entity] for name, joined in features.joined.items()
-    }
 
 
 def _known(group: str, entity: str) -> str:

@@ -53,7 +53,7 @@ def _one(work: Work, name: str, model: Model, pub: int) -> dict[str, float]:
     manifest = json.loads((work.root / table / "manifest.json").read_text())
     rows = work.spark.read.parquet(str(work.root / table / f"pub-{pub}"))
     training, judged = (rows.where(F.col("fold") == fold).persist() for fold in (TRAIN, EVALUATE))
-    columns = {group: _columns(work, group) for group in _groups(work)}
+    columns = {group: _columns(work, group) for group in work.pipeline.features.groups}
     key = work.pipeline.silver[work.pipeline.features.spine.table].key
     made_of = f"{manifest['digest']} {work.pipeline.config_hash} {code_version(work.places.project)}"
     fits = Fits(work.root / table, pub, made_of, training, key, columns)
@@ -68,10 +68,6 @@ def _one(work: Work, name: str, model: Model, pub: int) -> dict[str, float]:
         )  # fmt: skip
     _register(work, name, model, trained, found, decision, manifest)
     return {figure: getattr(found[CHALLENGER], figure) for figure in ("auc", "log_loss")}
-
-
-def _groups(work: Work) -> list[str]:
-    return [*work.pipeline.features.windows, *work.pipeline.features.joined]
 
 
 def _columns(work: Work, group: str) -> list[str]:

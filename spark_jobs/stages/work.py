@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -20,11 +19,10 @@ from spark_jobs.invocation import HOUR, Invocation
 from spark_jobs.lake.tables import Lake
 from spark_jobs.ledger import Ledger, Release
 from spark_jobs.sources.drops import Drop
+from spark_jobs.storage import Answer, Item
 from spark_jobs.verdict import Verdict
 
 _AT_ONCE = 4  # jobs wait for one another, for Python and for the disk
-Item = TypeVar("Item")
-Answer = TypeVar("Answer")
 
 
 @dataclass

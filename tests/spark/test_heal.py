@@ -1,6 +1,6 @@
 """Healed cells are those of all that is known now, told by plain SQL over the rows that readers see; nothing else changes.
 
-The lake is of two days with late, corrected, repeated and re-delivered rows, published at once: its cells are as known then.
+The lake is of a day and a half with late, corrected, repeated and re-delivered rows, published at once: its cells are as known then.
 """
 
 from __future__ import annotations
@@ -66,11 +66,9 @@ def _wrong(lake: Harbour, upto: datetime | None = None) -> Cells:
     """Cells that readers see and that are not those of all that is known now."""
     seen = _seen(lake)
     with lake.reader(None) as (connection, _):
-        told = {table: connection.execute(sql).fetchall() for table, sql in zip(TABLES, (WINDOWS, AS_OF), strict=True)}
+        told = {t: set(connection.execute(sql).fetchall()) for t, sql in zip(TABLES, (WINDOWS, AS_OF), strict=True)}
     assert all(len(told[table]) == len(seen[table]) > 100 for table in TABLES)
-    late = {
-        t: [cell for cell in seen[t] if cell not in set(told[t]) and (upto is None or cell[2] <= upto)] for t in TABLES
-    }
+    late = {t: [cell for cell in seen[t] if cell not in told[t] and (upto is None or cell[2] <= upto)] for t in TABLES}
     return {table: cells for table, cells in late.items() if cells}
 
 
