@@ -83,10 +83,14 @@ class Invocation:
 
     def command(self) -> str:
         """The command that a person types to repeat this call."""
-        return (
-            f"tidegate run {self.pipeline} {self.step} --from {format_hour(self.start)}"
-            f" --to {format_hour(self.end)} --env {self.env}"
-        )
+        return f"tidegate run {self.pipeline} {self.step} {self._options()}"
+
+    def backfill(self) -> str:
+        """The command that a person types to run all steps of these hours."""
+        return f"tidegate backfill {self.pipeline} {self._options()}"
+
+    def _options(self) -> str:
+        return f"--from {format_hour(self.start)} --to {format_hour(self.end)} --env {self.env}"
 
     @staticmethod
     def parse(words: list[str]) -> Invocation:

@@ -24,6 +24,9 @@ class Result:
     seconds: dict[str, float] = field(default_factory=dict)
     why: str = ""
     exit_code: int = EXIT_OK
+    refused: list[tuple[str, str]] = field(
+        default_factory=list
+    )  # [from, to) that alone were; empty where the whole was
     schema_version: int = 1
 
     def to_json(self) -> str:

@@ -24,7 +24,7 @@ from spark_jobs.errors import RefusedError, RetryError, TidegateError
 from spark_jobs.failpoints import failpoint
 from spark_jobs.invocation import Invocation, format_hour
 from spark_jobs.lake.admission import required_release, seal
-from spark_jobs.ledger import Ledger, Release
+from spark_jobs.ledger import Ledger, Release, folds
 from spark_jobs.quality.message import message
 from spark_jobs.result import Result
 from spark_jobs.runtime.places import code_version
@@ -44,6 +44,7 @@ from spark_jobs.stages import (
     training_set,
 )
 from spark_jobs.stages.work import Work
+from spark_jobs.verdict import hours_at_fault
 
 log = structlog.get_logger()
 
@@ -104,6 +105,8 @@ class StepRun:
         self.result.state = "refused" if refused else "late" if isinstance(fault, RetryError) else "failed"
         self.ledger.record(self.call, self.result.state, self.result.pub, why=str(fault))
         if refused:
+            if self.call.hours == 1:
+                self.result.refused = [(self.result.start, self.result.end)]
             self.desk.blocked(self.call, str(fault))
 
     def _broke(self, error: Exception) -> None:
@@ -185,7 +188,11 @@ class StepRun:
             interval = f"{format_hour(work.call.start)} to {format_hour(work.call.end)}"
             look = f"tidegate status {work.call.pipeline} --hour {format_hour(work.call.start)} --env {work.call.env}"
             texts = [message(verdict, work.call.pipeline, interval, release, look) for verdict in blocking]
-            raise RefusedError(f"gate of {', '.join(v.table for v in blocking)}", "\n".join(texts))
+            at_fault = hours_at_fault(blocking)
+            self.result.refused = [(format_hour(a), format_hour(b)) for a, b in folds.spans(at_fault)]
+            others = work.call.hours - len(at_fault) if at_fault else 0
+            todo = f"{work.call.backfill()} --leave-out-refused, to publish the other {others} hours" if others else ""
+            raise RefusedError(f"gate of {', '.join(v.table for v in blocking)}", "\n".join(texts), todo=todo)
 
     def _publish_and_score(self) -> None:
         self._publish_or_stage_again()

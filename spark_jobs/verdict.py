@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from enum import StrEnum
 
 SCHEMA_VERSION = 1
@@ -42,6 +44,7 @@ class RuleResult:
     total: int = 0
     examples: tuple[str, ...] = ()
     why: str = ""
+    hours: tuple[datetime, ...] = field(default=(), compare=False)  # those that alone broke it; not kept in the ledger
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,10 @@ class Verdict:
 
     def to_json(self) -> str:
         """The verdict as one line of JSON."""
-        return json.dumps(asdict(self), separators=(",", ":"), ensure_ascii=False)
+        facts = asdict(self)
+        for rule in facts["rules"]:
+            del rule["hours"]
+        return json.dumps(facts, separators=(",", ":"), ensure_ascii=False)
 
     @staticmethod
     def from_json(text: str) -> Verdict:
@@ -80,3 +86,9 @@ class Verdict:
         """The rules that did not pass, the blocking ones first."""
         bad = [rule for rule in self.rules if rule.outcome is not Outcome.PASS]
         return sorted(bad, key=lambda rule: -_WORST_LAST.index(rule.outcome))
+
+
+def hours_at_fault(verdicts: Iterable[Verdict]) -> set[datetime]:
+    """The hours without which nothing of `verdicts` would block; empty where nothing does, or what does is of no single hour."""
+    blocking = [rule for verdict in verdicts for rule in verdict.rules if rule.outcome.blocks]
+    return {hour for rule in blocking for hour in rule.hours} if all(rule.hours for rule in blocking) else set()

@@ -1,4 +1,4 @@
-"""Commands that do something: run a step by spark-submit, backfill an interval, replay a history."""
+"""Commands that do something: run a step by spark-submit, replay a history, maintain a lake."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LAST_LINES = 12
 
 def run_step(pipeline: str, step: str, start: str, end: str, dag_run: str, env: str, *, as_json: bool) -> int:
     """Run one step; its exit code. The result line goes to stdout, progress to stderr."""
-    call = _call(pipeline, step, start, end, dag_run, env)
+    call = step_call(pipeline, step, start, end, dag_run, env)
     if "bronze" in plan.step(step).stages:
         note(checks_line(pipeline, env))
     code, result = submit(call)
@@ -43,22 +43,8 @@ def run_step(pipeline: str, step: str, start: str, end: str, dag_run: str, env: 
     return code
 
 
-def run_backfill(pipeline: str, start: str, end: str, dag_run: str, env: str, *, as_json: bool) -> int:
-    """Run the steps of an hour over the interval, in order, stopping at the first that does not end with 0."""
-    environment, _ = load_environment(env)
-    for step in plan.hour_steps(environment.spark.grouping):
-        call = _call(pipeline, step.name, start, end, dag_run, env)
-        note(f"{step.name}: {call.hours} hours from {format_hour(call.start)} to {format_hour(call.end)}")
-        if "bronze" in step.stages:
-            note(checks_line(pipeline, env))
-        code, result = submit(call)
-        show_result(result, as_json=as_json)
-        if code != EXIT_OK:
-            return code
-    return EXIT_OK
-
-
-def _call(pipeline: str, step: str, start: str, end: str, dag_run: str, env: str) -> Invocation:
+def step_call(pipeline: str, step: str, start: str, end: str, dag_run: str, env: str) -> Invocation:
+    """The call of a step that the environment has; its run id is made of the interval where none is given."""
     environment, _ = load_environment(env)
     plan.step(step, environment.spark.grouping)
     low, high = parse_hour(start, "--from"), parse_hour(end, "--to")

@@ -106,12 +106,24 @@ def run(
 
 @app.command()
 def backfill(
-    pipeline: Pipeline, from_hour: From, to_hour: To, dag_run: RunId = "", env: Env = "local", json: Json = False
-) -> None:
-    """Run the hourly steps over [from, to) as one publication: one Spark application a step."""
-    from spark_jobs.cli.act import run_backfill
+    pipeline: Pipeline, from_hour: From, to_hour: To,
+    leave_out_refused: Annotated[
+        bool, typer.Option("--leave-out-refused", help="Publish what lies around hours that a gate refuses.")
+    ] = False,
+    dag_run: RunId = "", env: Env = "local", json: Json = False,
+) -> None:  # fmt: skip
+    """Run the hourly steps over [from, to) as one publication: one Spark application a step.
 
-    raise typer.Exit(run_backfill(pipeline, from_hour, to_hour, dag_run, env, as_json=json))
+    One refused hour refuses it all, unless refused hours are left out: then each stretch between them is a publication, and
+    the exit code is 65.
+    """
+    from spark_jobs.cli.backfill import run_backfill
+
+    raise typer.Exit(
+        run_backfill(
+            pipeline, from_hour, to_hour, dag_run, env, as_json=json, leave_out_refused=leave_out_refused
+        )
+    )  # fmt: skip
 
 
 @app.command()

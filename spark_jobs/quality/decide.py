@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -93,7 +93,7 @@ def _budget_result(
     observed = f"{share:.1%} of the rows of {format_hour(hour)}"
     if len(counted) > 1:
         observed += f", over budget in {len(over)} of {len(counted)} hours"
-    return _with(blank, blank.outcome, observed, bad, total, examples_text(examples))
+    return _with(blank, blank.outcome, observed, bad, total, examples_text(examples), [hour for _, hour in over])
 
 
 def hour_results(rules: Sequence[Rule], tallies: Sequence[HourTally], hours: Sequence[datetime]) -> list[RuleResult]:
@@ -125,7 +125,7 @@ def _hour_result(rule: Rule, tallies: Sequence[tuple[datetime, HourTally | None]
     observed = faults[0][1]
     if len(tallies) > 1:
         observed = f"{faults[0][1]} in {format_hour(faults[0][0])}, broken in {len(faults)} of {len(tallies)} hours"
-    return _with(blank, blank.outcome, observed, len(faults), len(tallies))
+    return _with(blank, blank.outcome, observed, len(faults), len(tallies), hours=[hour for hour, _ in faults])
 
 
 def judge(rule: Rule, value: object) -> str | None:
@@ -185,16 +185,18 @@ def _told(
     if broken:
         observed = f"{said(broken[0])} in {format_hour(broken[0].hour)}, {len(broken)} of {hours} hours"
     outcome = Outcome.FAIL if broken else Outcome.PASS
-    return RuleResult(rule, outcome, "", observed, allowed, len(broken), hours, examples, _EVERY)
+    at_fault = tuple(account.hour for account in broken)
+    return RuleResult(rule, outcome, "", observed, allowed, len(broken), hours, examples, _EVERY, at_fault)
 
 
-def readable_result(broken: Sequence[tuple[str, str]], hours: int) -> RuleResult:
-    """`drop_readable`: `broken` are drops that could not be read whole, as (file, fault), of the drops of `hours` hours."""
-    observed = f"{broken[0][0]}: {broken[0][1]}" if broken else f"{hours} drops"
+def readable_result(broken: Sequence[tuple[datetime, str, str]], hours: int) -> RuleResult:
+    """`drop_readable`: `broken` are drops that could not be read whole, as (hour, file, fault), of the drops of `hours` hours."""
+    observed = f"{broken[0][1]}: {broken[0][2]}" if broken else f"{hours} drops"
     return RuleResult(
         "drop_readable", Outcome.FAIL if broken else Outcome.PASS, "", observed,
         "whole files with the declared columns; have a broken one delivered again, then re-run the hour",
-        len(broken), hours, tuple(f"{file}: {fault}"[:120] for file, fault in broken), _EVERY,
+        len(broken), hours, tuple(f"{file}: {fault}"[:120] for _, file, fault in broken[:5]), _EVERY,
+        tuple(hour for hour, _, _ in broken),
     )  # fmt: skip
 
 
@@ -217,7 +219,8 @@ def volume_result(conf: Volume, rows: Mapping[datetime, int], past: Mapping[date
         observed = f"{broken[0][1]} in {format_hour(broken[0][0])}, {len(broken)} of {len(rows)} hours"
     allowed = f"{conf.at_least:g} to {conf.at_most:g} times the median of the same hour of {conf.weeks} weeks"
     outcome, examples = failing(conf.severity) if broken else Outcome.PASS, tuple(format_hour(h) for h, _ in broken[:5])
-    return RuleResult("volume", outcome, "", observed, allowed, len(broken), len(rows), examples, _EVERY)
+    at_fault = tuple(hour for hour, _ in broken)
+    return RuleResult("volume", outcome, "", observed, allowed, len(broken), len(rows), examples, _EVERY, at_fault)
 
 
 def same_hours(hour: datetime, weeks: int, zone: str = "UTC") -> list[datetime]:
@@ -265,6 +268,9 @@ def _masked(result: RuleResult, valued: bool) -> RuleResult:
 
 
 def _with(
-    blank: RuleResult, outcome: Outcome, observed: str, bad: int = 0, total: int = 0, examples: tuple[str, ...] = ()
-) -> RuleResult:
-    return RuleResult(blank.rule, outcome, blank.column, observed, blank.allowed, bad, total, examples, blank.why)
+    blank: RuleResult, outcome: Outcome, observed: str, bad: int = 0, total: int = 0,
+    examples: tuple[str, ...] = (), hours: Iterable[datetime] = (),
+) -> RuleResult:  # fmt: skip
+    return replace(
+        blank, outcome=outcome, observed=observed, bad=bad, total=total, examples=examples, hours=tuple(hours)
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import reduce
 
 from pyspark.sql import Column, DataFrame
@@ -74,7 +74,7 @@ def _table(work: Work, name: str, table: SilverTable, before: dict[datetime, int
 def keys_of(work: Work, name: str, bronze: DataFrame) -> DataFrame:
     """Lines of drops -> the keys of silver table `name` in them, each once."""
     table = work.pipeline.silver[name]
-    rows, _ = _typed(work, table, bronze)
+    rows, _ = _lines_typed(work, table, bronze)
     return rows.select(*table.key).distinct()
 
 
@@ -84,7 +84,7 @@ def judged_rows(work: Work, name: str, bronze: DataFrame, keys: DataFrame | None
     `keys`: rows of other keys are left out.
     """
     table = work.pipeline.silver[name]
-    rows, faults = _typed(work, table, bronze)
+    rows, faults = _lines_typed(work, table, bronze)
     rows = rows if keys is None else rows.join(F.broadcast(keys), table.key, "left_semi")
     rows = _with_event_at(_looked_up(work, rows, table), name, table)
     required = [column for column, settings in table.columns.items() if settings.required]
@@ -98,7 +98,7 @@ def judged_rows(work: Work, name: str, bronze: DataFrame, keys: DataFrame | None
 def instants(work: Work, name: str, bronze: DataFrame) -> DataFrame:
     """Lines of drops with what the transforms of silver table `name` make of them: file, line and event_at."""
     table = work.pipeline.silver[name]
-    rows, _ = _typed(work, table, bronze)
+    rows, _ = _lines_typed(work, table, bronze)
     return _with_event_at(rows, name, table).select("file", "line", "event_at")
 
 
@@ -107,9 +107,12 @@ def _with_event_at(rows: DataFrame, name: str, table: SilverTable) -> DataFrame:
     return rows.withColumn("event_at", transforms.apply(table.event_at, columns, f"tables.yaml: {name}.event_at"))
 
 
-def _typed(work: Work, table: SilverTable, bronze: DataFrame) -> tuple[DataFrame, dict[str, Column]]:
+def _lines_typed(work: Work, table: SilverTable, bronze: DataFrame) -> tuple[DataFrame, dict[str, Column]]:
+    return _typed(bronze.where(F.col("line") > 0), table, work.pipeline.sources.sources[table.source].nulls)
+
+
+def _typed(lines: DataFrame, table: SilverTable, nulls: list[str]) -> tuple[DataFrame, dict[str, Column]]:
     """Lines with typed columns added, and for each typed column the rows whose text could not be read as its type."""
-    lines, nulls = bronze.where(F.col("line") > 0), work.pipeline.sources.sources[table.source].nulls
     faults: dict[str, Column] = {"parse": F.col("fault").isNotNull()}
     raw = {f"_{name}": F.col(settings.source or name) for name, settings in table.columns.items()}
     held = lines.select(*["file", "line", "drop_sha256", "arrived_at", "known_at", "hour", "raw", "fault"],
@@ -166,10 +169,8 @@ def account(hour: datetime, manifest: int, tally: HourTally | None) -> Account:
 
 def _drop_readable(bronze: DataFrame, hours: int) -> RuleResult:
     """Whether every drop could be read whole: a file-level fault (line 0) refuses the drop."""
-    broken = [
-        (row["file"], row["fault"]) for row in bronze.where("line = 0").select("file", "fault").limit(5).collect()
-    ]
-    return readable_result(broken, hours)
+    told = bronze.where("line = 0").select(F.unix_seconds("hour"), "file", "fault").collect()  # at most one row a drop
+    return readable_result(sorted((datetime.fromtimestamp(hour_s, UTC), *said) for hour_s, *said in told), hours)
 
 
 def type_drift(judged: gate.Judged) -> list[RuleResult]:
@@ -187,5 +188,6 @@ def type_drift(judged: gate.Judged) -> list[RuleResult]:
             "values of the declared types (drift: refuse in sources.yaml); have the upstream mend it, or change tables.yaml",
             sum(drifted.values()), sum(tally.rows for tally in judged.tallies), examples_text(shown, 3),
             "the source says that a change of type refuses the hour",
+            tuple(tally.hour for tally in judged.tallies if any(tally.broken.get(rule) for rule in rules)),
         )
     ]  # fmt: skip

@@ -56,7 +56,7 @@ def hours_seen(
         results = [
             *gate.row_results(judged, [tally] if tally else []), *shapes[hour],
             decide.key_result(judged.key, len(rows) - len(keys), len(rows)),
-            decide.readable_result(broken[hour], 1), *decide.account_results([account]),
+            decide.readable_result([(hour, *one) for one in broken[hour]], 1), *decide.account_results([account]),
             decide.volume_result(settings.volume, {hour: account.manifest}, usual), *_drift(work, judged, hour),
         ]  # fmt: skip
         hidden = work.pipeline.sensitive(judged.table)

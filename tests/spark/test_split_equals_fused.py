@@ -20,7 +20,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from spark_jobs import plan
-from spark_jobs.cli.act import run_backfill
+from spark_jobs.cli.backfill import run_backfill
 from spark_jobs.config import load_pipeline
 from spark_jobs.errors import UsageError
 from spark_jobs.invocation import HOUR, Invocation

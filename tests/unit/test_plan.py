@@ -8,7 +8,8 @@ from typing import get_args
 import pytest
 
 from spark_jobs import plan
-from spark_jobs.cli.act import run_backfill, run_step
+from spark_jobs.cli.act import run_step
+from spark_jobs.cli.backfill import run_backfill
 from spark_jobs.cli.planning import show_plan
 from spark_jobs.config import ConfigError
 from spark_jobs.config.environment import Grouping

@@ -1,0 +1,102 @@
+"""The command `backfill`: the steps of an hour over an interval, or over what lies between the hours that a gate refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+
+from spark_jobs import plan
+from spark_jobs.cli.act import show_result, step_call, submit
+from spark_jobs.cli.output import note, show_json
+from spark_jobs.cli.planning import checks_line
+from spark_jobs.config import load_environment
+from spark_jobs.errors import EXIT_OK, EXIT_REFUSED
+from spark_jobs.invocation import Invocation, format_hour, parse_hour
+
+Span = tuple[datetime, datetime]  # [from, to)
+SHOWN = 10  # refused spans that the last lines name; all of them stand in the ledger
+
+
+def run_backfill(
+    pipeline: str, start: str, end: str, dag_run: str, env: str, *, as_json: bool, leave_out_refused: bool = False
+) -> int:
+    """Run the steps of an hour over the interval, in order, stopping at the first that does not end with 0: its exit code.
+
+    `leave_out_refused`: where gates refuse single hours, what lies before, between and after them is published all the
+    same, each stretch as a publication; 65 when an hour was left out.
+    """
+
+    def run(low: datetime, high: datetime) -> tuple[int, list[Span]]:
+        return _run_steps(pipeline, format_hour(low), format_hour(high), dag_run, env, as_json=as_json)
+
+    low, high = parse_hour(start, "--from"), parse_hour(end, "--to")
+    if not leave_out_refused:
+        return run(low, high)[0]
+    code, refused = around_refused(low, high, run)
+    if refused:
+        _tell_refused(pipeline, refused, env, as_json=as_json)
+    return code
+
+
+def around_refused(
+    start: datetime, end: datetime, run: Callable[[datetime, datetime], tuple[int, list[Span]]]
+) -> tuple[int, list[Span]]:
+    """Run [start, end) and, where hours of it are refused, each stretch that they leave: exit code, spans left out.
+
+    The oldest stretch first, as a scheduler would run its hours: what a later one looks back upon is published by then.
+
+    Args:
+        start: of the interval.
+        end: of the interval.
+        run: runs all steps over [from, to); its exit code and, when it is 65, the spans that alone were refused.
+    """
+    waiting, refused = [(start, end)], list[Span]()
+    while waiting:
+        stretch = waiting.pop(0)
+        code, spans = run(*stretch)
+        if code != EXIT_OK and not (code == EXIT_REFUSED and spans):
+            return code, refused
+        if code == EXIT_REFUSED:
+            refused += spans
+            waiting = [*_left(stretch, spans), *waiting]
+    return EXIT_REFUSED if refused else EXIT_OK, sorted(refused)
+
+
+def _left(stretch: Span, spans: Iterable[Span]) -> list[Span]:
+    """What `spans`, disjoint, leave of the stretch."""
+    edges = [stretch[0], *(edge for span in sorted(spans) for edge in span), stretch[1]]
+    return [(low, high) for low, high in zip(edges[::2], edges[1::2], strict=True) if low < high]
+
+
+def _run_steps(pipeline: str, start: str, end: str, dag_run: str, env: str, *, as_json: bool) -> tuple[int, list[Span]]:
+    environment, _ = load_environment(env)
+    for step in plan.hour_steps(environment.spark.grouping):
+        call = step_call(pipeline, step.name, start, end, dag_run, env)
+        note(f"{step.name}: {call.hours} hours from {format_hour(call.start)} to {format_hour(call.end)}")
+        if "bronze" in step.stages:
+            note(checks_line(pipeline, env))
+        code, result = submit(call)
+        show_result(result, as_json=as_json)
+        if code != EXIT_OK:
+            return code, _refused(result)
+    return EXIT_OK, []
+
+
+def _refused(result: dict[str, object]) -> list[Span]:
+    spans = result.get("refused")
+    return [(parse_hour(a), parse_hour(b)) for a, b in spans] if isinstance(spans, list) else []
+
+
+def _tell_refused(pipeline: str, refused: list[Span], env: str, *, as_json: bool) -> None:
+    calls = [Invocation(pipeline, "backfill", low, high, "", env) for low, high in refused]
+    spans = [(format_hour(call.start), format_hour(call.end)) for call in calls]
+    if as_json:
+        show_json({"pipeline": pipeline, "state": "refused", "refused": spans})
+        return
+    print(f"left out: {sum(call.hours for call in calls)} hours that a gate refused")
+    for low, high in spans[:SHOWN]:
+        print(f"  [{low}, {high})")
+    if len(spans) > SHOWN:
+        print(f"  and {len(spans) - SHOWN} more")
+    print(f"why: tidegate status {pipeline} --hour {spans[0][0]} --env {env}")
+    print(f"once it is corrected: {calls[0].backfill()}")
