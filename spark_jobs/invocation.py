@@ -13,6 +13,7 @@ from spark_jobs.errors import UsageError
 
 HOUR = timedelta(hours=1)
 HOUR_FORMAT = "%Y-%m-%dT%H:%M:%S"  # also the partition key of an hour in Airflow
+ASKED_AGAIN = "fetch__"  # how run ids of `tidegate fetch` begin: a person asks again, whatever has landed
 
 
 def format_hour(at: datetime) -> str:

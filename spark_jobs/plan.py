@@ -32,7 +32,7 @@ STEPS: Final[dict[str, Step]] = {
     step.name: step
     for step in (
         Step("query", "hourly", ("query",), (),
-             "ask the databases of sources of kind jdbc for the rows of the hours, and land them as drops"),
+             "ask databases for the rows of the hours, copy files from other file systems (hadoop), and land both as drops"),
         Step("prepare", "hourly", ("bronze", "silver", "tiles", "features"), ("silver", "features"),
              "read the drops, type and judge them, compute features; all staged, nothing readable yet", "fused"),
         Step("publish_and_score", "hourly", ("publish", "score"), (),

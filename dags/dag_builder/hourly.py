@@ -1,7 +1,7 @@
 """`<pipeline>_hourly`: one UTC hour a run, from its drops to published, scored rows.
 
-fetch_<source>, for each of kind http; query, for all of kind jdbc -> drops_ready -> the steps of the environment's grouping,
-each with its gates -> announce:
+fetch_<source>, for each of kind http; query, for all of kind jdbc and those of files on another file system -> drops_ready
+-> the steps of the environment's grouping, each with its gates -> announce:
 
 fused: prepare -> gate_silver, gate_features -> publish_and_score
 split: ingest -> gate_silver -> build_features -> gate_features -> publish -> score
@@ -25,6 +25,7 @@ from spark_jobs.config.whole import Pipeline
 from spark_jobs.invocation import HOUR
 
 LOOK_EVERY = timedelta(minutes=1)  # between two looks at the landing folder
+LOOK_AGAIN_EVERY = timedelta(minutes=5)  # between two looks at another file system, each a Spark application
 
 
 def hour_asset(pipeline: str) -> Asset:
@@ -73,8 +74,8 @@ def hourly_dag(name: str) -> DAG:
             for source in pipeline.sources.of_kind("http")
         ]
         asked = []
-        if pipeline.sources.of_kind("jdbc"):
-            asked = [SparkStep(task_id="query", pipeline=name, step="query", pool=name)]
+        if pipeline.sources.queried():
+            asked = [SparkStep(task_id="query", pipeline=name, step="query", pool=name, **_looks(pipeline))]
         drops_ready = DropsReady(
             task_id="drops_ready", pipeline=name, poke_interval=LOOK_EVERY, timeout=hourly.wait, pool="default_pool",
             trigger_rule="all_done",  # a failed fetch may have landed its drop before; what is missing makes the hour late
@@ -86,6 +87,15 @@ def hourly_dag(name: str) -> DAG:
         [*fetched, *asked] >> drops_ready
         ended >> announce
     return dag
+
+
+def _looks(pipeline: Pipeline) -> dict[str, Any]:
+    """Retries by which `query` looks for files of another file system until their grace is over: no sensor looks there."""
+    graces = [source.grace for source in pipeline.sources.mirrored().values()]
+    if not graces:
+        return {}
+    looks = pipeline.schedules.hourly.retries + -(-max(graces) // LOOK_AGAIN_EVERY)
+    return {"retries": looks, "retry_delay": LOOK_AGAIN_EVERY, "retry_exponential_backoff": False}
 
 
 def hour_tasks(name: str, steps: Iterable[plan.Step], first: BaseOperator) -> list[BaseOperator]:

@@ -321,7 +321,10 @@ def fetch(
     source: Annotated[list[str] | None, typer.Option("--source", help="Only this source; may be repeated.")] = None,
     env: Env = "local", json: Json = False,
 ) -> None:  # fmt: skip
-    """Land the drops of [from, to): ask over HTTP, take whole files without a manifest (no JVM), ask databases (by Spark)."""
+    """Land the drops of [from, to): ask over HTTP, take whole files without a manifest, ask databases and other file systems.
+
+    The last two by Spark; without such a source no JVM starts.
+    """
     from spark_jobs.cli.fetch import fetch_drops
 
     raise typer.Exit(fetch_drops(pipeline, from_hour, to_hour, source or [], env, as_json=json))

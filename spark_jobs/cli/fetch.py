@@ -1,4 +1,4 @@
-"""`tidegate fetch`: lands the drops that no upstream lands whole with a manifest: all but those of files by manifest."""
+"""`tidegate fetch`: lands the drops that no upstream puts whole and with a manifest into the landing folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from spark_jobs.config import load_environment, load_pipeline
 from spark_jobs.config.sources import SourceConf
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.errors import EXIT_OK, UsageError, nearest
-from spark_jobs.invocation import Invocation, format_hour, hours_between, parse_hour
+from spark_jobs.invocation import ASKED_AGAIN, Invocation, format_hour, hours_between, parse_hour
 
 if TYPE_CHECKING:
     from spark_jobs.sources.http import Fetched
@@ -22,20 +22,25 @@ if TYPE_CHECKING:
 def fetch_drops(pipeline: str, start: str, end: str, only: list[str], env: str, *, as_json: bool) -> int:
     """Land the drops of [start, end), the oldest hour first; the first fault ends it, what has landed before stays.
 
-    Databases are asked by Spark, all of the pipeline's at once; its exit code is returned.
+    Databases and other file systems are asked by Spark, all of the pipeline's at once; its exit code is returned. Files that
+    came without a manifest get theirs afterwards.
     """
     low, high = parse_hour(start, "--from"), parse_hour(end, "--to")
-    call = Invocation(pipeline, "query", low, high, f"fetch__{format_hour(low)}__{format_hour(high)}", env)
+    call = Invocation(pipeline, "query", low, high, f"{ASKED_AGAIN}{format_hour(low)}__{format_hour(high)}", env)
     sources = _fetched_sources(load_pipeline(pipeline), only)
-    light = {name: source for name, source in sources.items() if source.kind != "jdbc"}
-    drops = _land_all(call, light)
+    heavy = {name: source for name, source in sources.items() if source.kind == "jdbc" or source.hadoop}
+    drops = _land_all(call, {name: source for name, source in sources.items() if name not in heavy})
     if drops and not as_json:
         _show_drops(drops)
-    code, result = submit(call, again=True) if len(light) < len(sources) else (EXIT_OK, {})
-    if as_json:
-        show_json({"drops": drops, **({"query": result} if result else {})})
-    elif result:
+    code, result = submit(call, again=True) if heavy else (EXIT_OK, {})
+    if result and not as_json:
         show_result(result, as_json=False)
+    copied = {name: source for name, source in heavy.items() if source.complete.by != "manifest"}
+    adopted = _land_all(call, copied) if code == EXIT_OK else []
+    if adopted and not as_json:
+        _show_drops(adopted)
+    if as_json:
+        show_json({"drops": drops + adopted, **({"query": result} if result else {})})
     return code
 
 
@@ -77,8 +82,10 @@ def _fetched_sources(pipeline: Pipeline, only: list[str]) -> dict[str, SourceCon
         UsageError: there is none, or one of `only` is none.
     """
     declared = pipeline.sources.sources
-    kinds = "of kind http or jdbc, or of kind files with complete.by marker or stable"
-    legal = {name: one for name, one in declared.items() if one.kind != "files" or one.complete.by != "manifest"}
+    kinds = "of kind http or jdbc, or of kind files with a section hadoop or complete.by marker or stable"
+    legal = {
+        n: one for n, one in declared.items() if one.kind != "files" or one.hadoop or one.complete.by != "manifest"
+    }
     for name in only:
         if name not in legal:
             found = f"no source '{name}'"

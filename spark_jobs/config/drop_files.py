@@ -64,8 +64,9 @@ class CompleteConf(Section):
         default="manifest",
         description="manifest (the upstream writes one last), marker (an empty file beside it, written last and not older"
         " than the data) or stable (nobody wrote to the file for a while, counted from the end of the hour at the"
-        " earliest); for marker and stable the task drops_ready and `tidegate fetch` write the manifest, a file of no rows is"
-        " refused until a manifest by hand says 0, and other bytes under the same name are the next version; example: marker",
+        " earliest; not on hdfs); for marker and stable the task drops_ready and `tidegate fetch` write the manifest, a file of"
+        " no rows is refused until a manifest by hand says 0, and other bytes under the same name are the next version;"
+        " example: marker",
     )
     data: HourPath | None = Field(
         default=None,

@@ -1,12 +1,16 @@
-"""Secrets that were pasted into conf/ by mistake: a fault names their place and never shows them."""
+"""Secrets come from variables of the environment; of one that was pasted into conf/ by mistake a fault names the place alone."""
 
 from __future__ import annotations
 
+import os
 import re
 
-_WORDS = "token|secret|passw|passphrase|api_?key|private_?key|credential|authorization|webhook|url_env"
-_FIELD = re.compile(rf"(?i)(?:{_WORDS})")
-_VALUE = re.compile(rf"(?i)((?:{_WORDS})[\w-]*[\"']?\s*:\s*)\S.*")
+from spark_jobs.errors import UsageError
+
+_WORDS = "token|secret|passw|passphrase|api_?key|private_?key|credential|authorization|webhook|url_env|root_env"
+_OPTION = r"(?<![\w.-])(?:fs|dfs|hadoop)\.[\w.-]*"  # of a file system: many are secrets, and few names say so
+_FIELD = re.compile(rf"(?i)(?:{_WORDS})|{_OPTION}")
+_VALUE = re.compile(rf"(?i)((?:(?:{_WORDS})[\w-]*|{_OPTION})[\"']?\s*:\s*)\S.*")
 _USER = re.compile(r"://.*@")
 _HOOK = re.compile(r"(?i)(https?://[^\s\"']*?hook[^/\s\"']*/)[^\s\"',}]+")  # whoever has it may post
 _QUERY = re.compile(rf"(?i)([?&][^=&\s]*(?:{_WORDS}|key|sig)[^=&\s]*=)[^&\s\"']+")
@@ -15,6 +19,18 @@ _QUERY = re.compile(rf"(?i)([?&][^=&\s]*(?:{_WORDS}|key|sig)[^=&\s]*=)[^&\s\"']+
 def names_secret(key: object) -> bool:
     """Whether a field of this name may hold a secret, if only by mistake."""
     return bool(_FIELD.search(str(key)))
+
+
+def secret_of(where: str, variable: str) -> str:
+    """The value of a variable with a secret; `where` it is asked for.
+
+    Raises:
+        UsageError: it is not set.
+    """
+    value = os.environ.get(variable)
+    if not value:
+        raise UsageError(where, f"the variable {variable} is not set", "a value", f"export {variable}=…")
+    return value
 
 
 def masked(text: str) -> str:

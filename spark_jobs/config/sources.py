@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from spark_jobs.config.drop_files import CompleteConf, DropFormat, HourPath
+from spark_jobs.config.hadoop_source import HadoopConf
 from spark_jobs.config.http_source import HttpConf
 from spark_jobs.config.jdbc_source import JdbcConf
 from spark_jobs.config.section import Duration, Name, Section
@@ -45,11 +46,12 @@ class SourceConf(Section):
     """One upstream, with one drop an hour: a file and a manifest, the manifest last."""
 
     kind: SourceKind = Field(
-        description="who lands the drops: files (the upstream), http (`tidegate fetch` asks the upstream for the rows) or"
-        " jdbc (step `query` asks a database); example: files"
+        description="who lands the drops: files (the upstream, or step `query` where there is a section hadoop), http"
+        " (`tidegate fetch` asks the upstream for the rows) or jdbc (step `query` asks a database); example: files"
     )
     http: HttpConf | None = Field(default=None)
     jdbc: JdbcConf | None = Field(default=None)
+    hadoop: HadoopConf | None = Field(default=None)
     manifests: HourPath = Field(
         description="path of an hour's manifest below landing/<pipeline>; {day} is YYYY-MM-DD, {hour} is HH, both UTC;"
         " a correction adds .2, .3 … after {hour}; the data file lies beside it, named by the manifest;"
@@ -103,8 +105,14 @@ class SourceConf(Section):
     def _files_belong_to_their_kind(self) -> SourceConf:
         if self.kind != "files" and self.complete.by != "manifest":
             raise ValueError(f"complete: belongs to kind files, this source is of kind {self.kind}")
+        if self.kind != "files" and self.hadoop:
+            raise ValueError(f"hadoop: belongs to kind files, this source is of kind {self.kind}")
         if self.kind == "http" and self.format == "parquet":
             raise ValueError("format: pages of kind http are csv or JSON; write csv or jsonl")
+        if self.hadoop and self.complete.by == "stable" and not self.hadoop.tells_of_writing(self.hadoop.root):
+            raise ValueError(
+                "complete: hdfs tells no time of the last writing to a file that is open; use marker or manifest"
+            )
         self.complete.check_beside(self.manifests, self.grace)
         return self
 
@@ -119,3 +127,11 @@ class SourcesConf(Section):
     def of_kind(self, kind: SourceKind) -> dict[str, SourceConf]:
         """The sources of one kind by name."""
         return {name: source for name, source in self.sources.items() if source.kind == kind}
+
+    def queried(self) -> dict[str, SourceConf]:
+        """The sources whose drops step `query` lands, by name: of kind jdbc, or with a section hadoop."""
+        return {name: source for name, source in self.sources.items() if source.kind == "jdbc" or source.hadoop}
+
+    def mirrored(self) -> dict[str, SourceConf]:
+        """Those of them with a section hadoop."""
+        return {name: source for name, source in self.sources.items() if source.hadoop}

@@ -5,7 +5,6 @@ So what was read once stays as it was, whatever the database says later, and the
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +20,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import DataType
 
 from spark_jobs.config.jdbc_source import JdbcConf
+from spark_jobs.config.secrets import secret_of
 from spark_jobs.config.sources import SourceConf, SourcesConf
 from spark_jobs.errors import RefusedError, RetryError, TidegateError, UsageError
 from spark_jobs.invocation import HOUR, format_hour, hours_between, parse_hour
@@ -155,15 +155,8 @@ def _reader(where: str, spark: SparkSession, conf: JdbcConf, data: Path) -> Data
     reader = reader.option("fetchsize", conf.fetch_rows).option("queryTimeout", conf.timeout_s)
     for option, variable in (("user", conf.user_env), ("password", conf.password_env)):
         if variable and dialect.signs_in:
-            reader = reader.option(option, _secret(where, variable))
+            reader = reader.option(option, secret_of(where, variable))
     return reader
-
-
-def _secret(where: str, variable: str) -> str:
-    value = os.environ.get(variable)
-    if not value:
-        raise UsageError(where, f"the variable {variable} is not set", "a value", f"export {variable}=…")
-    return value
 
 
 def _check_columns(where: str, source: SourceConf, present: list[str]) -> None:

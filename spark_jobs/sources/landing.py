@@ -78,7 +78,7 @@ def next_version(name: str, source: SourceConf, landing: Path, hour: datetime) -
     drops_of(conf, landing, name, [hour])  # refuses a folder that leads elsewhere before anything is made in it
     folder = (landing / manifest_path(source.manifests, hour, 1)).parent
     folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder):
+    with alone(folder):
         there = drops_of(conf, landing, name, [hour]).get(hour, [])
         number = max((drop.version for drop in there), default=0) + 1
         path = landing / manifest_path(source.manifests, hour, number)
@@ -122,7 +122,7 @@ def hour_path(template: str, hour: datetime, mark: str = "") -> str:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
     """While in force, no other caller on this machine is here with the same folder; the lock ends with the process."""
     handle = os.open(folder, os.O_RDONLY)
     try:

@@ -19,6 +19,7 @@ from spark_jobs.invocation import HOUR_FORMAT, format_hour
 _SHAPE = (
     '{"schema_version": 1, "source", "hour": "2013-11-01T12:00:00", "file", "rows", "bytes", "sha256", "arrived_at"}'
 )
+_AGAIN = "have the upstream deliver the manifest again, written last by a rename"
 
 
 def _bare(value: str) -> str:
@@ -62,20 +63,32 @@ def read_manifest(path: Path | str, source: str, hour: datetime) -> Manifest:
     Raises:
         RefusedError: it cannot be read, is not such an object, or speaks of another source or hour.
     """
-    todo = "have the upstream deliver the manifest again, written last by a rename"
     try:
         with open(path, "rb") as stream:
-            manifest = Manifest.model_validate_json(stream.read())
+            data = stream.read()
     except OSError as error:
-        raise RefusedError(str(path), f"manifest cannot be read: {error.strerror}", "a readable file", todo) from error
+        raise RefusedError(
+            str(path), f"manifest cannot be read: {error.strerror}", "a readable file", _AGAIN
+        ) from error
+    return parse_manifest(data, str(path), source, hour)
+
+
+def parse_manifest(data: bytes, where: str, source: str, hour: datetime) -> Manifest:
+    """The facts in the bytes of a manifest, which lies at `where`.
+
+    Raises:
+        RefusedError: it is not such an object, or speaks of another source or hour.
+    """
+    try:
+        manifest = Manifest.model_validate_json(data)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         field = ".".join(str(part) for part in first["loc"])
         found = f"malformed manifest: {field + ': ' if field else ''}{first['msg']}"
-        raise RefusedError(str(path), found, _SHAPE, todo) from error
+        raise RefusedError(where, found, _SHAPE, _AGAIN) from error
     if (manifest.source, manifest.hour) != (source, hour):
         found = f"manifest speaks of {manifest.source} {format_hour(manifest.hour)}"
-        raise RefusedError(str(path), found, f"{source} {format_hour(hour)}", todo)
+        raise RefusedError(where, found, f"{source} {format_hour(hour)}", _AGAIN)
     return manifest
 
 

@@ -26,10 +26,17 @@ def conclude_without_spark(call: Invocation) -> Result | None:
 
 
 def _landed(asked: Asked) -> Result | None:
-    """Step `query` has nothing to do when every drop that it lands is there: what an hour was is asked once."""
+    """Step `query` has nothing to do when every drop that it lands is there: what an hour was is asked once of a database.
+
+    Files of another file system are always looked for: a correction may lie there, which would be seen in the landing folder, too.
+    """
     sources, wanted = asked.pipeline.sources, list(hours_between(asked.call.start, asked.call.end))
-    names = list(sources.of_kind("jdbc"))
-    if not names or any(len(find_drops(sources, asked.landing, name, wanted)) < len(wanted) for name in names):
+    names = list(sources.queried())
+    if (
+        not names
+        or sources.mirrored()
+        or any(len(find_drops(sources, asked.landing, name, wanted)) < len(wanted) for name in names)
+    ):
         return None
     why = f"nothing to do: the drops of {', '.join(names)} have landed; tidegate fetch asks again"
     return asked.result("landed", None, {}, why=why)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import yaml
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 HEAVY = ("pyspark", "delta", "deltalake", "great_expectations", "mlflow", "pandas", "pyarrow", "xgboost")
@@ -193,3 +194,40 @@ def test_people_see_the_hours_asset_beside_the_week_and_it_schedules_nothing(dag
 def test_retries_wait_longer_each_time_within_bounds(dags):
     task = dags["nycflights13_hourly"].get_task("prepare")
     assert (task.retry_delay, task.max_retry_delay) == (timedelta(seconds=20), timedelta(minutes=10))
+
+
+@pytest.mark.parametrize(
+    ("departures", "planes", "retries"),
+    [
+        ({}, {}, None),
+        ({"hadoop": {"root": "hdfs://namenode/deliveries"}}, {}, 2 + 3),
+        ({"hadoop": {"root": "hdfs://namenode/deliveries"}, "grace": "16m"}, {}, 2 + 4),
+        (
+            {},
+            {"kind": "jdbc", "jdbc": {"url": "jdbc:sqlite:{data}/p.db", "table": "planes", "changed_at": "changed_at"}},
+            2,
+        ),
+    ],
+    ids=["neither", "hadoop", "hadoop, more grace", "jdbc"],
+)
+def test_query_is_a_task_when_it_has_something_to_land_and_looks_for_files_until_their_grace_is_over(
+    departures, planes, retries, project
+):
+    """Each look is a Spark application; what is missing after the last one makes the hour late in drops_ready."""
+    from dag_builder.hourly import hourly_dag
+
+    path = project / "conf/pipelines/nycflights13/sources.yaml"
+    sources = yaml.safe_load(path.read_text())["sources"]
+    del sources["planes"]["jdbc"]
+    sources["planes"] |= {"kind": "files"} | planes
+    sources["departures"] |= departures
+    path.write_text(yaml.safe_dump({"sources": sources}))
+    dag = hourly_dag("nycflights13")
+    assert ("query" in dag.task_ids) == (retries is not None)
+    if retries is None:
+        return
+    task = dag.get_task("query")
+    assert (task.retries, task.downstream_task_ids, task.pool) == (retries, {"drops_ready"}, "nycflights13")
+    looks = (timedelta(minutes=5), False) if departures else (timedelta(seconds=20), True)
+    assert (task.retry_delay, task.retry_exponential_backoff) == looks
+    assert dag.get_task("prepare").retries == 2

@@ -265,6 +265,20 @@ JDBC = """  planes:
 """
 
 
+HADOOP = """  weather:
+    kind: files
+    hadoop:
+      root: hdfs://namenode:8020/deliveries
+      root_env: WEATHER_ROOT
+      plain_hosts: [namenode]
+      options:
+        fs.s3a.endpoint: https://s3.example.com
+      options_env:
+        fs.s3a.access.key: WEATHER_KEY
+      timeout_s: 60
+"""
+
+
 def _with_source(project: Path, section: str, old: str = "", new: str = "") -> str:
     """The text of sources.yaml when its last source has every key of its kind, with one change among those."""
     path = project / "conf/pipelines/nycflights13/sources.yaml"
@@ -278,7 +292,7 @@ def _with_source(project: Path, section: str, old: str = "", new: str = "") -> s
     return path.read_text()
 
 
-@pytest.mark.parametrize("section", [HTTP, JDBC], ids=["http", "jdbc"])
+@pytest.mark.parametrize("section", [HTTP, JDBC, HADOOP], ids=["http", "jdbc", "hadoop"])
 def test_a_source_of_each_kind_is_taken(section: str, project: Path) -> None:
     """The shipped project with every key of one; what the refusals below start from."""
     _with_source(project, section)
@@ -293,6 +307,7 @@ def test_a_source_of_each_kind_is_taken(section: str, project: Path) -> None:
             (HTTP, "http url url_env plain_hosts pages cursor field parameter rows token_env arrived timeout max_bytes"),
             (JDBC, "jdbc url url_env plain_hosts table changed_at arrived partition column lower upper count user_env password_env"
              " fetch_rows timeout_s max_rows"),
+            (HADOOP, "hadoop root root_env plain_hosts options options_env timeout_s"),
         )
         for key in keys.split()
     ],
@@ -325,6 +340,19 @@ def test_a_misspelt_key_of_a_kind_is_refused_with_the_key_that_was_meant(section
         (JDBC, "lower: 0", "lower: 400", "partition", "not below upper"),
         (JDBC, "kind: jdbc", "kind: files", "jdbc", "belongs to kind jdbc"),
         (JDBC, JDBC[JDBC.index("    jdbc:") :], "", "kind", "needs a section jdbc"),
+        (HADOOP, "hdfs://namenode:8020", "file://", "root", "local drops belong in the landing folder"),
+        (HADOOP, "hdfs://namenode:8020", "ftp://me:word@namenode", "root", "user or password"),
+        (HADOOP, "hdfs://namenode:8020", "ftp://upstream", "root", "name the host in plain_hosts"),
+        (HADOOP, "fs.s3a.endpoint: https", "spark.x: https", "spark.x", "begin with fs., dfs. or hadoop."),
+        (HADOOP, "fs.s3a.access.key: WEATHER_KEY", "fs.s3a.access.key: word", "fs.s3a.access.key", "not the name of a"),
+        (HADOOP, "fs.s3a.access.key:", "fs.s3a.endpoint:", "options_env", "stands in options, too"),
+        (
+            HADOOP,
+            "kind: files",
+            "kind: http\n    http: {url: 'https://api.example.com/{from}'}",
+            "hadoop",
+            "belongs to kind files",
+        ),
         (HTTP, "https:", "http:", "url", "write https, or name the host in plain_hosts"),
         (HTTP, "url_env: WEATHER_URL", "url_env: http://x", "url_env", "not the name of a variable"),
         (HTTP, "pages: cursor", "pages: link", "cursor", "belongs to pages cursor"),

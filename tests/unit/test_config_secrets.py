@@ -22,7 +22,11 @@ def _with(project: Path, line: str) -> str:
     path = project / FILE
     text = path.read_text()
     url = next(one for one in text.splitlines() if one.strip().startswith("url:"))
-    path.write_text(text.replace(url, url.replace(url.strip(), line)))
+    return _told(project, text.replace(url, url.replace(url.strip(), line)))
+
+
+def _told(project: Path, text: str) -> str:
+    (project / FILE).write_text(text)
     with pytest.raises(ConfigError) as told:
         load_pipeline("nycflights13", project)
     return str(told.value)
@@ -57,6 +61,35 @@ def test_a_fault_beside_a_secret_names_its_place_and_not_the_secret(
     printed = CliRunner().invoke(app, ["validate", "--json"])
     assert SECRET not in printed.output
     assert FILE in json.loads(printed.stdout)["faults"][0]["place"]
+
+
+@pytest.mark.parametrize(
+    ("section", "shown", "said"),
+    [
+        (f"{{root: 'ftp://me:{SECRET}@a'}}", "ftp://***@a", "holds a user or password"),
+        (f"{{root: s3a://a, options_env: {{fs.s3a.access.key: {SECRET}}}}}", "fs.s3a.access.key: ***", "not the name"),
+        (
+            f"\n      root: s3a://a\n      options_env:\n        fs.x: {SECRET}",
+            "fs.x: ***",
+            "is not the name of a variable",
+        ),
+        (
+            f"\n      root: s3a://a\n      options:\n        fs.s3a.x.key: {SECRET}",
+            "fs.s3a.x.key: ***",
+            "in options_env",
+        ),
+        (f"{{root: s3a://a, root_env: {SECRET}}}", "root_env: ***", "is not the name of a variable"),
+    ],
+)
+def test_a_fault_of_another_file_systems_options_shows_no_value(
+    section: str, shown: str, said: str, project: Path
+) -> None:
+    """Few names of options say that their values are secret, so that none is shown."""
+    text = (project / FILE).read_text()
+    told = _told(project, text.replace("  departures:\n", f"  departures:\n    hadoop: {section}\n", 1))
+    assert SECRET not in told
+    assert shown in told
+    assert said in told
 
 
 def test_a_caret_stays_below_its_key(project: Path) -> None:

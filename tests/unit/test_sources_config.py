@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from spark_jobs.config.replay import HourOf, ReplayConf
 from spark_jobs.config.sources import SourceConf, SourcesConf
+from spark_jobs.errors import UsageError
 
 CONF = Path(__file__).parents[2] / "conf" / "pipelines" / "nycflights13"
 ORDERS: dict[str, Any] = {
@@ -323,6 +324,109 @@ def test_what_kind_jdbc_may_not_say(section: dict[str, Any], changes: dict[str, 
     """Each field with a value that is refused, and what does not go together."""
     with pytest.raises(ValidationError, match=said):
         _jdbc(section, **changes)
+
+
+HADOOP: dict[str, Any] = {"root": "hdfs://namenode:8020/deliveries"}
+
+
+@pytest.mark.parametrize(
+    ("section", "changes"),
+    [
+        ({}, {}),
+        ({}, {"format": "parquet"}),
+        ({}, {"complete": {"by": "marker", "marker": "orders/{day}/{hour}.done"} | DATA}),
+        ({"root": "s3a://bucket"}, {"complete": {"by": "stable", "for": "10m"} | DATA}),
+        ({"root": "hdfs://nameservice1"}, {}),
+        ({"root": "s3a://bucket.of-ours/a/day=x/b c/"}, {}),
+        ({"root": "abfss://container@account.dfs.core.windows.net/deliveries"}, {}),
+        ({"root": "ftp://127.0.0.1:2121/deliveries"}, {}),
+        ({"root": "ftp://upstream/", "plain_hosts": ["upstream"], "root_env": "ORDERS_ROOT"}, {}),
+        (
+            {"options": {"fs.s3a.endpoint": "https://s3.example.com", "fs.s3a.path.style.access": True, "dfs.x-y": 3}},
+            {},
+        ),
+        ({"options_env": {"fs.s3a.access.key": "S3_KEY", "hadoop.security.x": "X", "fs.ftp.user.127.0.0.1": "U"}}, {}),
+        ({"timeout_s": 1}, {}),
+        ({"timeout_s": 86_400}, {}),
+    ],
+)
+def test_what_files_of_another_file_system_may_say(section: dict[str, Any], changes: dict[str, Any]) -> None:
+    """Each field with a value that is taken; options are told to Hadoop in its own way of writing."""
+    hadoop = SourceConf.model_validate(ORDERS | {"hadoop": HADOOP | section} | changes).hadoop
+    assert hadoop is not None
+    told = hadoop.model_dump(mode="json")
+    assert {name: told[name] for name in section} == section
+    options = {"fs.s3a.endpoint": "https://s3.example.com", "fs.s3a.path.style.access": "true", "dfs.x-y": "3"}
+    assert hadoop.open_options() == (options if "options" in section else {})
+
+
+@pytest.mark.parametrize(
+    ("section", "changes", "said"),
+    [
+        ({}, {"kind": "http", "http": {"url": "https://a.example/{from}"}}, "belongs to kind files"),
+        ({}, {"kind": "jdbc", "jdbc": TABLE, "format": "jsonl"}, "belongs to kind files"),
+        ({"root": "file:///srv/deliveries"}, {}, "local drops belong in the landing folder"),
+        ({"root": "file:/srv/deliveries"}, {}, "local drops belong in the landing folder"),
+        ({"root": "file://host/deliveries"}, {}, "local drops belong in the landing folder"),
+        ({"root": "/srv/deliveries"}, {}, "local drops belong in the landing folder"),
+        ({"root": "deliveries"}, {}, "local drops belong in the landing folder"),
+        ({"root": "FILE:///srv"}, {}, "local drops belong in the landing folder"),
+        ({"root": "hdfs:/deliveries"}, {}, "names no other file system"),
+        ({"root": "hdfs:///deliveries"}, {}, "names no host or bucket"),
+        ({"root": "hdfs://a b/deliveries"}, {}, "names no host or bucket"),
+        ({"root": "hdfs://namenode:x/deliveries"}, {}, "names no host or bucket"),
+        ({"root": "ftp://me:word@127.0.0.1/deliveries"}, {}, "user or password; write options_env"),
+        ({"root": "s3a://key:secret@bucket"}, {}, "user or password; write options_env"),
+        ({"root": "abfs://c:word@account/x"}, {}, "user or password; write options_env"),
+        ({"root": "abfs://c@d@account/x"}, {}, "user or password; write options_env"),
+        ({"root": "hdfs://namenode/deliveries?op=OPEN"}, {}, "settings behind a"),
+        ({"root": "hdfs://namenode/deliveries#a"}, {}, "settings behind a"),
+        ({"root": "hdfs://namenode/a/../b"}, {}, "may hold no '..'"),
+        ({"root": "hdfs://namenode/.."}, {}, "may hold no '..'"),
+        ({"root": "hdfs://namenode/a//b"}, {}, "may hold no '..'"),
+        ({"root": "hdfs://namenode/a\\b"}, {}, "may hold no '..'"),
+        ({"root": "hdfs://namenode/%2e%2e/b"}, {}, "may hold no '..'"),
+        ({"root": "hdfs://namenode/{day}"}, {}, "place such as"),
+        ({"root": "hdfs://namenode/*"}, {}, "wildcard"),
+        ({"root": "ftp://upstream/deliveries"}, {}, "name the host in plain_hosts"),
+        ({"root": "webhdfs://namenode:9870/a", "plain_hosts": ["other"]}, {}, "name the host in plain_hosts"),
+        ({"plain_hosts": ["ftp://upstream"]}, {}, "pattern"),
+        ({"root_env": "hdfs://namenode"}, {}, "not the name of a variable"),
+        ({"options": {"spark.x": "1"}}, {}, "begin with fs., dfs. or hadoop."),
+        ({"options": {"fs": "1"}}, {}, "begin with fs., dfs. or hadoop."),
+        ({"options": {"fs.s3a.secret.key": "word"}}, {}, "write it in options_env"),
+        ({"options": {"fs.ftp.password.127.0.0.1": "word"}}, {}, "write it in options_env"),
+        ({"options_env": {"spark.hadoop.fs.x": "S3_KEY"}}, {}, "begin with fs., dfs. or hadoop."),
+        ({"options_env": {"fs.s3a.access.key": "AKIA/word"}}, {}, "not the name of a variable"),
+        ({"options": {"fs.x": "1"}, "options_env": {"fs.x": "X"}}, {}, "stands in options, too"),
+        ({"timeout_s": 0}, {}, "greater than or equal to 1"),
+        ({"timeout_s": 86_401}, {}, "less than or equal to"),
+        ({}, {"complete": {"by": "stable", "for": "10m"} | DATA}, "use marker or manifest"),
+        ({"password": "x"}, {}, "Extra inputs"),
+        ({"root": None}, {}, "valid string"),
+    ],
+)
+def test_what_files_of_another_file_system_may_not_say(
+    section: dict[str, Any], changes: dict[str, Any], said: str
+) -> None:
+    """Each field with a value that is refused, and what does not go together."""
+    with pytest.raises(ValidationError, match=said):
+        SourceConf.model_validate(ORDERS | {"hadoop": HADOOP | section} | changes)
+
+
+def test_a_variable_that_is_not_set_is_told_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And with what is set, before anything is read."""
+    hadoop = SourceConf.model_validate(ORDERS | {"hadoop": HADOOP | {"options_env": {"fs.x": "ORDERS_X"}}}).hadoop
+    assert hadoop is not None
+    for value in (None, ""):
+        monkeypatch.delenv("ORDERS_X", raising=False)
+        if value is not None:
+            monkeypatch.setenv("ORDERS_X", value)
+        with pytest.raises(UsageError, match="ORDERS_X is not set") as told:
+            hadoop.secrets("orders")
+        assert told.value.todo == "export ORDERS_X=…"
+    monkeypatch.setenv("ORDERS_X", "word")
+    assert hadoop.secrets("orders") == {"fs.x": "word"}
 
 
 def test_an_hour_may_be_shifted_back_and_a_plain_name_is_an_instant() -> None:
