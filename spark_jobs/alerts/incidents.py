@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from spark_jobs import plan
 from spark_jobs.alerts import message
@@ -16,8 +16,8 @@ from spark_jobs.alerts.message import Message
 from spark_jobs.alerts.sending import ChannelError
 from spark_jobs.config.environment import Environment, Places
 from spark_jobs.config.whole import Pipeline
-from spark_jobs.invocation import Invocation, format_hour
-from spark_jobs.ledger import Ledger, Row
+from spark_jobs.invocation import Invocation, format_hour, hours_between, parse_hour
+from spark_jobs.ledger import Ledger, Row, folds
 
 _log = logging.getLogger(__name__)  # not structlog, which takes 0.2 s to import and, where nobody sets it up, stdout
 
@@ -49,14 +49,26 @@ class Desk:
             self._tell(message.opened(incident, self.pipeline.owner, again, body))
 
     def published(self, call: Invocation, release: int) -> None:
-        """Close the open incidents of this interval, whichever step of the run met what blocked it, and tell that it is over."""
+        """Close the open incidents that are over now, whichever step of the run met what blocked them, and tell each.
+
+        Of this interval; and of a longer one that holds it, when the last of its hours became readable.
+        """
         before = [step.name for step in plan.steps_before(call.step)] if call.step in plan.STEPS else []
-        for step in (*before, call.step):
-            incident = incident_key(call.with_step(step))
-            if incident in open_incidents(self.ledger.incidents()):
-                body = f"published after all: {format_hour(call.start)} to {format_hour(call.end)}, release {release}"
+        for incident in open_incidents(self.ledger.incidents()):
+            pipeline, step, start, end = incident.split("/")
+            blocked = Invocation(pipeline, step, parse_hour(start), parse_hour(end), call.dag_run, call.env)
+            if step in (*before, call.step) and self._is_over(blocked, call):
+                body = f"published after all: {start} to {end}, release {release}"
                 self._note(incident, "recovered", "", body)
-                self._tell(message.recovered(incident, self.pipeline.owner, call, body))
+                over = replace(blocked, step=call.step)
+                self._tell(message.recovered(incident, self.pipeline.owner, over, body))
+
+    def _is_over(self, blocked: Invocation, call: Invocation) -> bool:
+        if (blocked.start, blocked.end) == (call.start, call.end):
+            return True
+        if not (blocked.start <= call.start and call.end <= blocked.end):
+            return False
+        return {*hours_between(blocked.start, blocked.end)} <= folds.covered_hours(self.ledger.line())
 
     def _tell(self, told: Message) -> None:
         incident = told["incident"]

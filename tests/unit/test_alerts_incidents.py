@@ -9,8 +9,8 @@ import pytest
 from spark_jobs.alerts.channels import channel
 from spark_jobs.alerts.incidents import Desk, incident_key, open_incidents
 from spark_jobs.config.load import load_environment, load_pipeline
-from spark_jobs.invocation import Invocation
-from spark_jobs.ledger import Ledger
+from spark_jobs.invocation import HOUR, Invocation
+from spark_jobs.ledger import Ledger, Release
 
 PIPELINE = "nycflights13"
 SIX, SEVEN, EIGHT = (datetime(2013, 11, 1, hour, tzinfo=UTC) for hour in (6, 7, 8))
@@ -73,6 +73,27 @@ def test_recovery_closes_the_incident_and_tells_it_once(desk):
     assert _events(desk) == ["opened", "sent", "recovered", "sent"]
     assert [message["event"] for message in _messages(desk)] == ["opened", "recovered"]
     assert open_incidents(desk.ledger.incidents()) == {}
+
+
+def test_a_longer_interval_has_recovered_when_the_last_of_its_hours_is_readable(desk):
+    """As after a backfill around refused hours, which are corrected one by one."""
+    nine = EIGHT + HOUR
+    desk.blocked(Invocation(PIPELINE, "prepare", SIX, nine, "bulk"), "two hours are bad")
+    for number, (low, high) in enumerate([(SEVEN, EIGHT), (SIX, SEVEN), (EIGHT, nine)], 1):
+        assert len(open_incidents(desk.ledger.incidents())) == 1
+        draft = Release(0, number, None, "hour", (("silver/schedules", low, high),), frozenset(), {}, "", low)
+        desk.ledger.release(draft, None, [])
+        desk.published(Invocation(PIPELINE, "publish_and_score", low, high, "run"), number)
+    assert open_incidents(desk.ledger.incidents()) == {}
+    assert _messages(desk)[-1]["subject"].endswith("recovered: 2013-11-01T06:00:00 to 2013-11-01T09:00:00")
+    assert _events(desk) == ["opened", "sent", "recovered", "sent"]
+
+
+def test_an_hour_beside_a_blocked_interval_closes_nothing(desk):
+    desk.blocked(PREPARE, "bad")
+    desk.published(Invocation(PIPELINE, "publish_and_score", SEVEN, EIGHT, "run"), 1)
+    desk.published(Invocation(PIPELINE, "publish_and_score", SIX, EIGHT, "run"), 1)
+    assert len(open_incidents(desk.ledger.incidents())) == 1
 
 
 def test_publishing_an_interval_that_was_never_blocked_tells_nothing(desk):
