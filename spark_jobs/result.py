@@ -24,9 +24,8 @@ class Result:
     seconds: dict[str, float] = field(default_factory=dict)
     why: str = ""
     exit_code: int = EXIT_OK
-    refused: list[tuple[str, str]] = field(
-        default_factory=list
-    )  # [from, to) that alone were; empty where the whole was
+    # [from, to) of the hours that alone were refused; empty where the whole was
+    refused: list[tuple[str, str]] = field(default_factory=list)
     schema_version: int = 1
 
     def to_json(self) -> str:

@@ -27,8 +27,9 @@ def fetch_drops(pipeline: str, start: str, end: str, only: list[str], env: str, 
     """
     low, high = parse_hour(start, "--from"), parse_hour(end, "--to")
     call = Invocation(pipeline, "query", low, high, f"{ASKED_AGAIN}{format_hour(low)}__{format_hour(high)}", env)
-    sources = _fetched_sources(load_pipeline(pipeline), only)
-    heavy = {name: source for name, source in sources.items() if source.kind == "jdbc" or source.hadoop}
+    whole = load_pipeline(pipeline)
+    sources, queried = _fetched_sources(whole, only), whole.sources.queried()
+    heavy = {name: source for name, source in sources.items() if name in queried}
     drops = _land_all(call, {name: source for name, source in sources.items() if name not in heavy})
     if drops and not as_json:
         _show_drops(drops)
