@@ -6,6 +6,7 @@ A new estimator is one function below `@estimator`: rows with float32 inputs and
 from __future__ import annotations
 
 import inspect
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,11 +15,12 @@ from pyspark.sql import functions as F
 
 from spark_jobs.config.model import EstimatorCall, Inputs
 from spark_jobs.config.section import Scalar
-from spark_jobs.errors import RefusedError, UsageError, nearest
+from spark_jobs.errors import RefusedError, RetryError, UsageError, nearest
 from spark_jobs.learning.encode import Encoder, fit_encoder
 
 LABEL = "label"
 FEWEST_ROWS = 100  # a worker without rows would hang the others
+WAIT_FOR_SLOTS = 30  # seconds; executors of a busy cluster may be later than the first jobs
 Fit = Callable[..., bytes]
 _REGISTERED: dict[str, Fit] = {}
 
@@ -119,7 +121,8 @@ def xgboost_trees(
     """Gradient-boosted trees (logistic loss, histogram splits) by xgboost.spark, one barrier task a worker.
 
     Raises:
-        UsageError: fewer free task slots than workers, or dynamic allocation is on (xgboost.spark then waits for ever).
+        UsageError: more workers than task slots, or dynamic allocation is on (xgboost.spark then waits for ever).
+        RetryError: slots that the environment has are not there: an executor, or its machine, is gone.
     """
     from xgboost.spark import SparkXGBClassifier
 
@@ -138,9 +141,20 @@ def _check_slots(spark: SparkSession, workers: int) -> None:
     if context.getConf().get("spark.dynamicAllocation.enabled", "false") == "true":
         raise UsageError("estimator.workers", "spark.dynamicAllocation.enabled is true", "false while training")
     scala = context._jsc.sc()
-    free = int(scala.maxNumConcurrentTasks(scala.resourceProfileManager().defaultResourceProfile()))
-    if workers > free:
+    profile = scala.resourceProfileManager().defaultResourceProfile()
+    free = int(scala.maxNumConcurrentTasks(profile))
+    planned = max(free, int(context.getConf().get("spark.cores.max", "0")))  # set where executors come and go
+    if workers > planned:
         raise UsageError(
-            "estimator.workers", f"{workers} workers and {free} task slots", f"at most {free}",
-            "raise spark.bulk.cores of the environment, or lower estimator.workers",
+            "estimator.workers", f"{workers} workers and {planned} task slots", f"at most {planned}",
+            "raise cores or executors in spark of the environment, or lower estimator.workers",
         )  # fmt: skip
+    for _ in range(WAIT_FOR_SLOTS):
+        if workers <= free:
+            return
+        time.sleep(1)
+        free = int(scala.maxNumConcurrentTasks(profile))
+    raise RetryError(
+        "training", f"{free} of {planned} task slots are there, after {WAIT_FOR_SLOTS} s", f"{workers}, one a worker",
+        "see on Spark's page which worker is gone; the same command works once it is back",
+    )  # fmt: skip

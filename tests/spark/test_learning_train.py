@@ -6,7 +6,8 @@ import xgboost as xgb
 from pyspark.sql import functions as F
 
 from spark_jobs.config.model import EstimatorCall, Inputs, PromoteBars, RegisterBars
-from spark_jobs.errors import RefusedError, UsageError
+from spark_jobs.errors import RefusedError, RetryError, UsageError
+from spark_jobs.learning import train
 from spark_jobs.learning.evaluate import CHALLENGER, decide, judge, score_of_missing
 from spark_jobs.learning.score import score_frame
 from spark_jobs.learning.train import estimator, train_model
@@ -47,8 +48,22 @@ def test_an_estimator_or_option_that_does_not_exist_is_refused(rows):
 
 
 def test_more_workers_than_free_slots_are_refused_instead_of_waited_for(rows):
-    with pytest.raises(UsageError, match="64 workers"):
+    with pytest.raises(UsageError, match="64 workers and 2 task slots"):
         train_model(rows, ["id"], INPUTS, {}, EstimatorCall(workers=64))
+
+
+def test_slots_that_are_gone_are_a_fault_that_a_retry_may_mend(rows, monkeypatch):
+    """The cluster has been asked for four cores; executors with two of them are there."""
+    monkeypatch.setattr(train, "WAIT_FOR_SLOTS", 2)
+    conf = rows.sparkSession.sparkContext._conf
+    conf.set("spark.cores.max", "4")
+    try:
+        with pytest.raises(RetryError, match="2 of 4 task slots"):
+            train_model(rows, ["id"], INPUTS, {}, EstimatorCall(workers=3))
+        with pytest.raises(UsageError, match="5 workers and 4 task slots"):
+            train_model(rows, ["id"], INPUTS, {}, EstimatorCall(workers=5))
+    finally:
+        conf.set("spark.cores.max", "0")
 
 
 @pytest.mark.parametrize("left", ["id < 50", "label = 1"])

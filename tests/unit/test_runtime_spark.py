@@ -128,6 +128,7 @@ def test_a_cluster_proves_itself_and_starts_with_all_its_executors(monkeypatch, 
     assert conf["spark.master.rest.enabled"] == "false"
     assert (conf["spark.cores.max"], conf["spark.executor.memory"]) == ("2", "1024m")
     assert conf["spark.scheduler.minRegisteredResourcesRatio"] == "1.0"
+    assert conf["spark.executor.extraClassPath"] == conf["spark.driver.extraClassPath"]
     assert conf["spark.driver.host"] != "127.0.0.1"
     assert conf["spark.eventLog.dir"] == (tmp_path / "spark-events").as_uri()
     assert "canary-of-a-cluster" not in str(conf)
