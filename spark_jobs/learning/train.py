@@ -151,10 +151,11 @@ def _check_slots(spark: SparkSession, workers: int) -> None:
         )  # fmt: skip
     for _ in range(WAIT_FOR_SLOTS):
         if workers <= free:
-            return
+            break
         time.sleep(1)
         free = int(scala.maxNumConcurrentTasks(profile))
-    raise RetryError(
-        "training", f"{free} of {planned} task slots are there, after {WAIT_FOR_SLOTS} s", f"{workers}, one a worker",
-        "see on Spark's page which worker is gone; the same command works once it is back",
-    )  # fmt: skip
+    if workers > free:
+        raise RetryError(
+            "training", f"{free} of {planned} task slots are there, after {WAIT_FOR_SLOTS} s", f"{workers}, one a worker",
+            "see on Spark's page which worker is gone; the same command works once it is back",
+        )  # fmt: skip

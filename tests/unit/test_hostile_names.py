@@ -37,8 +37,9 @@ TRUSTED = {"ignore_row_if"}
 OF_FILE = {"replay.yaml": {"instant", "plus_minutes", "columns"}}
 # Names of an upstream's query parameters and tables, of this machine's variables, of hosts: whichever are well-formed are legal.
 NAMES = {
-    "parameter": r"[\w.-]{1,63}", "jdbc.table": r"\w{1,63}(\.\w{1,63})?", "plain_hosts": r"[A-Za-z0-9][A-Za-z0-9.-]*",
-    "url_env": "[A-Z_][A-Z0-9_]*", "user_env": "[A-Z_][A-Z0-9_]*", "password_env": "[A-Z_][A-Z0-9_]*",
+    "cursor.parameter": r"[\w.-]{1,63}", "jdbc.table": r"\w{1,63}(\.\w{1,63})?",
+    **dict.fromkeys(("http.plain_hosts", "jdbc.plain_hosts"), r"[A-Za-z0-9][A-Za-z0-9.-]*"),
+    **dict.fromkeys(("http.url_env", "jdbc.url_env", "jdbc.user_env", "jdbc.password_env"), "[A-Z][A-Z0-9_]{0,62}"),
 }  # fmt: skip
 
 
@@ -69,7 +70,7 @@ def _may_stand(file: str, where: tuple[str, ...]) -> bool:
 
 def _names_something_else(where: tuple[str, ...], text: str) -> bool:
     """What stands there is the name of something outside of conf/, and `text` is such a name, nothing else."""
-    legal = next((pattern for key, pattern in NAMES.items() if f".{'.'.join(where)}".endswith(f".{key}")), None)
+    legal = NAMES.get(".".join(where[-2:]))
     return legal is not None and re.fullmatch(legal, text, re.ASCII) is not None
 
 

@@ -1,5 +1,6 @@
 """How a Spark process of a run is configured and started."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -129,6 +130,8 @@ def test_a_cluster_proves_itself_and_starts_with_all_its_executors(monkeypatch, 
     assert (conf["spark.cores.max"], conf["spark.executor.memory"]) == ("2", "1024m")
     assert conf["spark.scheduler.minRegisteredResourcesRatio"] == "1.0"
     assert conf["spark.executor.extraClassPath"] == conf["spark.driver.extraClassPath"]
+    caches = [re.findall(r"-XX:AOTCache=\S+", conf[f"spark.{who}.extraJavaOptions"]) for who in ("driver", "executor")]
+    assert caches[0] == caches[1]
     assert conf["spark.driver.host"] != "127.0.0.1"
     assert conf["spark.eventLog.dir"] == (tmp_path / "spark-events").as_uri()
     assert "canary-of-a-cluster" not in str(conf)
