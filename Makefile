@@ -13,7 +13,7 @@ LOCKED = $$(cat uv.lock pyproject.toml | python3 -c 'import hashlib, sys; print(
 VERSION := 0.1.0
 COMPOSE = $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 
-.PHONY: help setup demo test test-long test-platform bench bench-cluster test-demo-kills lint airflow-ui mlflow-ui \
+.PHONY: help setup demo test test-long test-platform bench bench-cluster test-demo-kills lint docs airflow-ui mlflow-ui \
 	init image up down ps logs urls backup restore audit clean
 
 help: ## this list
@@ -66,12 +66,16 @@ bench-cluster: setup ## a year's backfill on the running platform (make up), wit
 test-demo-kills: setup ## the demo killed once in each stage, started again, compared with the last make demo
 	@$(BIN)/python tests/faults/kill_demo.py
 
-lint: setup ## ruff, mypy strict, import contracts
+lint: setup ## ruff, mypy strict, import contracts, documentation builds
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy --strict spark_jobs
 	@MYPYPATH=dags $(BIN)/mypy --strict --explicit-package-bases dags/dag_builder dags/nycflights13.py
 	@$(BIN)/lint-imports
+	@$(MAKE) docs
+
+docs: setup ## the documentation as pages, in .cache/site/index.html
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 airflow-ui: setup ## Airflow of the last demo, until Ctrl-C
 	@$(BIN)/python demo/airflow_services.py serve --data $(DATA)
