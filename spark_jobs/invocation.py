@@ -18,7 +18,9 @@ ASKED_AGAIN = "fetch__"  # how run ids of `tidegate fetch` begin: a person asks 
 
 def format_hour(at: datetime) -> str:
     """The hour as its partition key, for example 2013-11-01T06:00:00."""
-    return at.astimezone(UTC).strftime(HOUR_FORMAT)
+    return (
+        at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds")
+    )  # strftime writes year 999 with three digits
 
 
 def parse_hour(text: str, where: str = "hour") -> datetime:

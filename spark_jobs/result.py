@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 
 from spark_jobs.errors import EXIT_OK
+from spark_jobs.values import to_json
 
 
 @dataclass
@@ -30,4 +30,4 @@ class Result:
 
     def to_json(self) -> str:
         """The result line."""
-        return json.dumps(asdict(self), separators=(",", ":"))
+        return to_json(asdict(self), ascii_only=True, compact=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from spark_jobs.alerts.sending import ChannelError
 from spark_jobs.config.channels import EmailChannel, FileChannel, SlackChannel
 from spark_jobs.config.environment import Environment, Places
 from spark_jobs.errors import nearest
+from spark_jobs.values import to_json
 
 Send = Callable[[Any, Places, Message], None]  # Any: one model a kind
 _KINDS: dict[str, Send] = {}
@@ -65,7 +65,7 @@ def append_to_file(settings: FileChannel, places: Places, message: Message) -> N
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(message, ensure_ascii=False) + "\n")
+            file.write(to_json(message) + "\n")
     except OSError as error:
         raise ChannelError("file", str(error), "a file that can be written", "mend the path of the channel") from error
 

@@ -13,6 +13,7 @@ from spark_jobs.config.faults import Fault
 from spark_jobs.config.load import check_channels, stray_pipelines
 from spark_jobs.errors import EXIT_OK, EXIT_USAGE, UsageError, nearest
 from spark_jobs.invocation import HOUR, format_hour, parse_hour
+from spark_jobs.values import instant_text
 
 
 def validate_all(pipeline: str | None, env: str, *, as_json: bool) -> None:
@@ -119,7 +120,7 @@ def _print_pipeline(facts: dict[str, Any]) -> None:
     for incident in facts["open_incidents"]:
         print(f"             {incident['incident']}, owner {incident['owner']}")
     for failed in facts["failed_channels"]:
-        print(f"  alerts     not sent: {failed['why'].partition(chr(10))[0]} ({failed['since']:%Y-%m-%dT%H:%M:%SZ})")
+        print(f"  alerts     not sent: {failed['why'].partition(chr(10))[0]} ({instant_text(failed['since'])})")
 
 
 def _print_hour(facts: dict[str, Any]) -> None:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
-from typing import Any
+
+from spark_jobs.values import text, to_json
+
+LONGEST_CELL = 200  # characters of one cell of a table; JSON has all
 
 
 def show_json(data: object) -> None:
-    """`data` as JSON on stdout, nothing else."""
-    print(json.dumps(data, default=_text, ensure_ascii=False))
+    """`data` as one line of valid JSON on stdout, nothing else; values as `values.plain` writes them."""
+    print(to_json(data, ascii_only=not _is_unicode(sys.stdout.encoding)))
 
 
 def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table on stdout, as wide as its text; plain characters only, in a terminal as in a pipe."""
-    lines = [list(columns), *(["" if cell is None else printable(str(cell)) for cell in row] for row in rows)]
+    lines = [
+        list(columns),
+        *(["" if cell is None else printable(text(cell), LONGEST_CELL) for cell in row] for row in rows),
+    ]
     widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
     if title:
         print(title)
@@ -35,7 +39,5 @@ def note(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _text(value: Any) -> object:  # whatever a row holds
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return str(value)
+def _is_unicode(encoding: str | None) -> bool:
+    return (encoding or "").lower().replace("-", "").startswith("utf")

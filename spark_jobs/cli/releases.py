@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from datetime import datetime
 from typing import Any
 
 from spark_jobs.cli.look import lake_root
@@ -11,6 +10,7 @@ from spark_jobs.cli.output import show_json, show_table
 from spark_jobs.config import load_pipeline
 from spark_jobs.errors import UsageError
 from spark_jobs.invocation import format_hour
+from spark_jobs.values import instant_text
 
 _TABLES, _RANGES, _NAMED = 12, 6, 4  # lines, lines and columns a line that people get; JSON has all
 
@@ -49,12 +49,8 @@ def _release(release: Any) -> dict[str, Any]:  # a ledger Release; its module is
     return {
         "release": release.release, "kind": release.kind, "from": format_hour(span[0]) if span else "",
         "to": format_hour(span[1]) if span else "", "pub": release.pub, "rows": release.rows,
-        "at": _second(release.at),
+        "at": instant_text(release.at),
     }  # fmt: skip
-
-
-def _second(at: datetime) -> str:
-    return at.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def roll_back(pipeline: str, to: int, why: str, env: str, *, as_json: bool) -> None:

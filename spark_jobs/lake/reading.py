@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from spark_jobs.errors import RetryError
 from spark_jobs.lake.condition import check_condition, not_a_condition
+from spark_jobs.lake.rows import plain_rows
 from spark_jobs.lake.versions import (
     EVERY,
     TableKind,
@@ -150,7 +151,8 @@ def read_current(
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Up to `limit` rows of `table`, those of the latest hours first: current, or as known at `known_by`.
 
-    `hours`: only those, of a table that is published by the hour; no file without them is opened.
+    `hours`: only those, of a table that is published by the hour; no file without them is opened. Values are plain: see
+    `values.plain`.
 
     Raises:
         UsageError: `where` is not a condition on the table's columns.
@@ -168,9 +170,7 @@ def read_current(
             if not register_current(connection, root, table, kind, line, _PLAIN, known_by=known_by, hours=hours):
                 return []
             _shut(connection, root / table)
-            found = connection.execute(query)
-            names = [column[0] for column in found.description or []]
-            return [dict(zip(names, map(_plain, row), strict=True)) for row in found.fetchall()]
+            return plain_rows(connection.sql(query).to_arrow_table())
 
     try:
         return with_fresh_log(f"{root.name}/{table}", ask)
@@ -178,9 +178,3 @@ def read_current(
         if not where:
             raise
         raise not_a_condition(" ".join(str(error).split())[:300]) from error
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return value

@@ -137,7 +137,7 @@ def judge(rule: Rule, value: object) -> str | None:
     if isinstance(value, Mapping):
         return _sets(rule, value)
     if value is None or (isinstance(value, float) and math.isnan(value)):
-        return "None"
+        return bounded(value)
     if "value" in rule.args:
         return None if value == rule.args["value"] else bounded(value)
     return None if _between(rule, value) else bounded(value)

@@ -9,21 +9,21 @@ from collections.abc import Iterable
 
 from spark_jobs.config.catalogue import CATALOGUE
 from spark_jobs.config.suites import Rule
+from spark_jobs.values import text
 from spark_jobs.verdict import MAX_EXAMPLES, Outcome
 
 MAX_TEXT = 120  # characters of one observed, allowed or example text
 
 
 def bounded(value: object, limit: int = MAX_TEXT) -> str:
-    """`value` on one line of at most `limit` characters."""
-    text = f"{value:.6g}" if isinstance(value, float) else str(value)
-    text = " ".join(text.split())
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    """`value`, exact, on one line of at most `limit` characters; a longer one ends with …."""
+    line = " ".join(text(value).split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 def examples_text(values: Iterable[object], limit: int = MAX_EXAMPLES) -> tuple[str, ...]:
     """At most `limit` distinct values as bounded texts, in their order; null is written null."""
-    texts = ("null" if value is None else bounded(value, 40) for value in values)
+    texts = (bounded(value, 40) for value in values)
     return tuple(dict.fromkeys(texts))[:limit]
 
 

@@ -7,6 +7,10 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from spark_jobs.values import text
+
+_LONGEST = 200  # characters of one cell
+
 
 def write_page(path: Path, facts: dict[str, Any]) -> Path:
     """Write the page of `facts` (see `report.story`) to `path`; the same facts give the same bytes."""
@@ -14,8 +18,15 @@ def write_page(path: Path, facts: dict[str, Any]) -> Path:
         loader=PackageLoader("spark_jobs.report", "."), autoescape=select_autoescape(["html"]), undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
+    engine.filters["shown"] = _shown
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(".part")
     fresh.write_text(engine.get_template("page.html").render(facts=facts), encoding="utf-8")
     fresh.rename(path)
     return path
+
+
+def _shown(value: object) -> str:
+    """A cell: the exact value, cut with a mark when long; nothing for null."""
+    shown = "" if value is None else text(value)
+    return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]} …"

@@ -20,13 +20,12 @@ def main(words: list[str]) -> int:
         from spark_jobs.quality.suites import warm_up
 
         warm_up()
-        import json
-
         from spark_jobs import transforms
         from spark_jobs.config import load_environment, load_pipeline
         from spark_jobs.lake.session import submitted_session
         from spark_jobs.logs import log_to_stderr
         from spark_jobs.stages import trial
+        from spark_jobs.values import to_json
 
         log_to_stderr()
         name, table, seed, count, env, folder = words
@@ -36,7 +35,7 @@ def main(words: list[str]) -> int:
     except TidegateError as fault:
         print(fault, file=sys.stderr)
         return fault.exit_code
-    print(json.dumps(facts), flush=True)
+    print(to_json(facts, ascii_only=True), flush=True)
     return 0
 
 
