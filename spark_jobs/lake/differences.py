@@ -6,7 +6,7 @@ Which rows count is `versions.py`'s work; this module only looks where the two c
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import pairwise
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import duckdb
 
+from spark_jobs.identifiers import quoted, quoted_list
 from spark_jobs.lake.reading import chosen_rows, columns_of, connect, kept, rows_of, with_fresh_log
 from spark_jobs.lake.versions import TableKind, current_sql
 from spark_jobs.ledger import Release, Segment, folds
@@ -114,10 +115,10 @@ def _see_touched(connection: duckdb.DuckDBPyConnection, kind: TableKind, rows: s
     differing publications alone; their other versions are looked for in `every`.
     """
     on = "r.hour = c.hour AND r.pub = c.pub" if kind.covered else "r.pub = c.pub"
-    keys = ", ".join(f'r."{name}"' for name in kind.key)
+    keys = quoted_list(kind.key, of="r")
     touched = " UNION ".join(f"SELECT {keys} FROM {rows} r JOIN {one} c ON {on}" for one in ("only_a", "only_b"))
     connection.execute(f"CREATE TABLE touched AS {touched}")
-    same = " AND ".join(f'r."{name}" IS NOT DISTINCT FROM t."{name}"' for name in kind.key)
+    same = _same(kind.key, "r", "t")
     versions = f"(SELECT * FROM {every} r SEMI JOIN touched t ON {same})"
     for one in "ab":
         body = current_sql(kind, columns_of(connection, every)).format(rows=versions, chosen=f"_tidegate.{one}")
@@ -131,10 +132,10 @@ def _pubs(connection: duckdb.DuckDBPyConnection, *chosen: str) -> set[int]:
 
 def _without_key(connection: duckdb.DuckDBPyConnection, kind: TableKind, rows: str) -> tuple[int, int]:
     """Rows added and removed; what is not in the differing choices is the same on both sides."""
-    columns = [name for name in columns_of(connection, rows) if name != '"pub"']
+    columns = [name for name in columns_of(connection, rows) if name != "pub"]
     for one in "ab":
         body = current_sql(kind, [*columns, "pub"]).format(rows=rows, chosen=f"only_{one}")
-        connection.execute(f"CREATE TABLE seen_{one} AS SELECT {', '.join(columns)} FROM ({body})")
+        connection.execute(f"CREATE TABLE seen_{one} AS SELECT {quoted_list(columns)} FROM ({body})")
     counts = [
         connection.execute(f"SELECT count(*) FROM (FROM seen_{one} EXCEPT ALL FROM seen_{other})").fetchall()[0][0]
         for one, other in (("b", "a"), ("a", "b"))
@@ -147,16 +148,20 @@ def _with_key(
 ) -> TableDifference:
     """Tables seen_a and seen_b held against each other, key by key."""
     columns = columns_of(connection, "seen_a")
-    values = [name for name in columns if name != '"pub"' and name.strip('"') not in kind.key]
-    other = [f"a.{name} IS DISTINCT FROM b.{name}" for name in values]
+    values = [name for name in columns if name != "pub" and name not in kind.key]
+    other = [f"a.{quoted(name)} IS DISTINCT FROM b.{quoted(name)}" for name in values]
     both = "a.pub IS NOT NULL AND b.pub IS NOT NULL"
     counted = [
         "count(*) FILTER (a.pub IS NULL)", "count(*) FILTER (b.pub IS NULL)",
         f"count(*) FILTER ({both} AND ({' OR '.join(other) or 'false'}))",
         *(f"count(*) FILTER ({both} AND {one})" for one in other),
     ]  # fmt: skip
-    on = " AND ".join(f'a."{name}" IS NOT DISTINCT FROM b."{name}"' for name in kind.key)
-    query = f"SELECT {', '.join(counted)} FROM seen_a a FULL JOIN seen_b b ON {on}"
+    query = f"SELECT {', '.join(counted)} FROM seen_a a FULL JOIN seen_b b ON {_same(kind.key, 'a', 'b')}"
     [(added, removed, changed, *by_column)] = connection.execute(query).fetchall()
-    named = {name.strip('"'): count for name, count in zip(values, by_column, strict=True) if count}
+    named = {name: count for name, count in zip(values, by_column, strict=True) if count}
     return TableDifference(table, added, removed, changed, named, hours)
+
+
+def _same(key: Iterable[str], left: str, right: str) -> str:
+    """The condition that two aliases have equal keys, nulls included."""
+    return " AND ".join(f"{left}.{quoted(name)} IS NOT DISTINCT FROM {right}.{quoted(name)}" for name in key)

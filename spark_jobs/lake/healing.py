@@ -8,6 +8,7 @@ from pathlib import Path
 
 from spark_jobs.config.features import LookUpGroup
 from spark_jobs.config.whole import Pipeline
+from spark_jobs.identifiers import quoted
 from spark_jobs.invocation import HOUR, hours_between
 from spark_jobs.lake.reading import connect
 from spark_jobs.ledger import Ledger, Release, folds
@@ -91,9 +92,7 @@ def _earliest(root: Path, table: str, column: str, hours: Iterable[datetime]) ->
     files = [str(root / table / path) for path in paths if day_of(path) in days]
     if not files:
         return None
-    asked = (
-        f'SELECT min(epoch_us("{column}")) FROM read_parquet($files) WHERE epoch_us(hour) IN (SELECT unnest($hours))'
-    )
+    asked = f"SELECT min(epoch_us({quoted(column)})) FROM read_parquet($files) WHERE epoch_us(hour) IN (SELECT unnest($hours))"
     with connect() as connection:
         row = connection.execute(
             asked, {"files": files, "hours": [int(h.timestamp()) * 10**6 for h in wanted]}

@@ -11,6 +11,7 @@ import duckdb
 import pyarrow as pa
 
 from spark_jobs.errors import RetryError
+from spark_jobs.identifiers import quoted, text_literal
 from spark_jobs.lake.condition import check_condition, not_a_condition
 from spark_jobs.lake.rows import plain_rows
 from spark_jobs.lake.versions import (
@@ -72,9 +73,9 @@ def register_current(
     if rows is None:
         return False
     columns = columns_of(connection, rows)
-    asked = f"(SELECT *, TIMESTAMPTZ '{known_by.isoformat()}' AS known_by FROM {rows})" if known_by else rows
+    asked = f"(SELECT *, TIMESTAMPTZ '{known_by.isoformat()}' AS _known_by FROM {rows})" if known_by else rows
     body = current_sql(kind, columns, as_known=known_by is not None).format(rows=asked, chosen=chosen)
-    connection.execute(f'CREATE OR REPLACE VIEW "{view}" AS {shown_sql(kind, body)}')
+    connection.execute(f"CREATE OR REPLACE VIEW {quoted(view)} AS {shown_sql(kind, body)}")
     return True
 
 
@@ -92,20 +93,22 @@ def rows_of(connection: duckdb.DuckDBPyConnection, root: Path, table: str, pubs:
     paths = [path for path in log.get_add_actions().column("path").to_pylist() if may_hold(path, pubs)]
     if not paths:
         return nothing
-    files = ", ".join("'" + str(root / table / path).replace("'", "''") + "'" for path in paths)
+    files = ", ".join(text_literal(str(root / table / path)) for path in paths)
     read = f"read_parquet([{files}], union_by_name = true, hive_partitioning = false)"
     return f"(SELECT * FROM {nothing} UNION ALL BY NAME SELECT * FROM {read})"
 
 
 def columns_of(connection: duckdb.DuckDBPyConnection, rows: str) -> list[str]:
-    """Names of the columns of relation `rows`, quoted; `day` repeats `hour` and is left out."""
+    """Names of the columns of relation `rows`; `day` repeats `hour` and is left out."""
     found = connection.execute(f"DESCRIBE SELECT * FROM {rows}").fetchall()
-    return [f'"{row[0]}"' for row in found if row[0] != "day"]
+    return [row[0] for row in found if row[0] != "day"]
 
 
 def kept(connection: duckdb.DuckDBPyConnection, name: str, frame: pa.Table) -> str:
     """`frame` as a table that belongs to the database; returns its name for SQL."""
-    target = f'_tidegate."{name}"'  # not a word that a file is called by: its stem would be ambiguous with the schema
+    target = (
+        f"_tidegate.{quoted(name)}"  # not a word that a file is called by: its stem would be ambiguous with the schema
+    )
     connection.execute("CREATE SCHEMA IF NOT EXISTS _tidegate")
     connection.register("handed over", frame)
     connection.execute(f'CREATE OR REPLACE TABLE {target} AS FROM "handed over"')
@@ -163,7 +166,7 @@ def read_current(
             check_condition(connection, where)
     condition = f"WHERE (\n{where}\n)" if where else ""
     order = "DESC" if newest_first else "ASC"
-    query = f'SELECT * FROM "{_PLAIN}" {condition} ORDER BY hour {order} LIMIT {int(limit)}'
+    query = f"SELECT * FROM {_PLAIN} {condition} ORDER BY hour {order} LIMIT {int(limit)}"
 
     def ask() -> list[dict[str, Any]]:
         with connect() as connection:

@@ -17,6 +17,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import LongType, StructField, StructType, TimestampType
 
 from spark_jobs.config.whole import Pipeline
+from spark_jobs.identifiers import spark_column
 from spark_jobs.lake import staging
 from spark_jobs.lake.kinds import table_kinds
 from spark_jobs.lake.spans import spans
@@ -94,7 +95,9 @@ class Lake:
     def stage(self, table: str, frame: DataFrame, start: datetime, end: datetime) -> DataFrame:
         """Stage `frame` as this publication's rows of `table` for [start, end); returns the staged rows, read back."""
         columns = [name for name in frame.columns if name not in ("day", "pub")]
-        stamped = frame.select(*columns, F.lit(self.pub).cast("bigint").alias("pub"), F.to_date("hour").alias("day"))
+        stamped = frame.select(
+            *map(spark_column, columns), F.lit(self.pub).cast("bigint").alias("pub"), F.to_date("hour").alias("day")
+        )
         self.staged[table] = staging.stage(self.root, table, self.pub, stamped, bulk=self.bulk, attempt=self.attempt)
         self.covers[table] = (start, end)
         return self.staged_rows(table)
@@ -130,12 +133,12 @@ class Lake:
         columns, own = rows.columns, None if released else self.covers.get(table)
         if known_by is None:
             chosen = self._chosen(table, kind, start, end, own=own)
-            return self.spark.sql(current_sql(kind, columns), rows=rows, chosen=F.broadcast(chosen))
+            return self.spark.sql(current_sql(kind, columns, engine="spark"), rows=rows, chosen=F.broadcast(chosen))
         chosen = (
             self._known_cover(table, start, end) if kind.covered else self._chosen(table, kind, start, end, own=own)
         )
-        asked = current_sql(kind, columns, as_known=True)
-        return self.spark.sql(asked, rows=rows.withColumn("known_by", known_by), chosen=F.broadcast(chosen))
+        asked = current_sql(kind, columns, as_known=True, engine="spark")
+        return self.spark.sql(asked, rows=rows.withColumn("_known_by", known_by), chosen=F.broadcast(chosen))
 
     def known_versions(self, table: str, *, start: datetime | None = None, end: datetime | None = None) -> DataFrame:
         """`versions` of a covered table with known_until: when its hour's next publication was known; null: not yet."""
@@ -150,7 +153,7 @@ class Lake:
         """Every row of live publications and of this one, all versions: for readers that pick by known_at themselves."""
         rows = self._all(table, start, end, released=False)
         chosen = self._chosen(table, EVERY, start, end, own=self.covers.get(table))
-        return self.spark.sql(current_sql(EVERY, rows.columns), rows=rows, chosen=F.broadcast(chosen))
+        return self.spark.sql(current_sql(EVERY, rows.columns, engine="spark"), rows=rows, chosen=F.broadcast(chosen))
 
     def is_made(self, table: str) -> bool:
         """Whether rows of `table` were ever published."""

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from spark_jobs.identifiers import Engine, in_template, quoted, quoted_list
 from spark_jobs.invocation import hours_between
 from spark_jobs.ledger import Segment
 
@@ -31,37 +32,39 @@ class TableKind:
 EVERY = TableKind((), covered=False)  # every row of live publications, in all its versions
 
 
-def current_sql(kind: TableKind, columns: Sequence[str], *, as_known: bool = False) -> str:
-    """The rows of relation {rows} that count, given relation {chosen}.
+def current_sql(kind: TableKind, columns: Sequence[str], *, as_known: bool = False, engine: Engine = "duckdb") -> str:
+    """The rows of relation {rows} that count, given relation {chosen}; `columns` are names as they are, not quoted.
 
     {chosen} has (hour, pub) for a covered table and (pub) for a keyed one. Rows are ordered by known_at, never by hour
     first: a late row of an old hour still beats what was known before it. Of versions known at once that of the newest
     publication counts, in a covered table that of the latest hour: a bulk run has one publication for all its hours.
-    With `as_known`, {rows} has one column more, `known_by`, the instant at which it is asked, and {chosen} of a covered
+    With `as_known`, {rows} has one column more, `_known_by`, the instant at which it is asked, and {chosen} of a covered
     table is that of `known_cover_sql`.
     """
-    listed = ", ".join(columns)
+    listed = in_template(quoted_list(columns, engine))
     on = "r.hour = c.hour AND r.pub = c.pub" if kind.covered else "r.pub = c.pub"
-    picked = f"SELECT {', '.join(f'r.{name}' for name in columns)} FROM {{rows}} r JOIN {{chosen}} c ON {on}"
+    picked = f"SELECT {in_template(quoted_list(columns, engine, 'r'))} FROM {{rows}} r JOIN {{chosen}} c ON {on}"
     if as_known:
-        picked += " WHERE r.known_at <= r.known_by"
-        picked += " AND (c.known_until IS NULL OR c.known_until > r.known_by)" if kind.covered else ""
+        picked += " WHERE r.known_at <= r._known_by"
+        picked += " AND (c.known_until IS NULL OR c.known_until > r._known_by)" if kind.covered else ""
     if not kind.key:
         return picked
     at_once = "hour DESC" if kind.covered else "pub DESC"  # no two versions of a covered hour count together
-    newest = f"row_number() OVER (PARTITION BY {', '.join(kind.key)} ORDER BY known_at DESC, {at_once})"
-    return f"SELECT {listed} FROM (SELECT {listed}, {newest} AS version FROM ({picked}) p) v WHERE version = 1"
+    key = in_template(quoted_list(kind.key, engine))
+    newest = f"row_number() OVER (PARTITION BY {key} ORDER BY known_at DESC, {at_once})"
+    return f"SELECT {listed} FROM (SELECT {listed}, {newest} AS _version FROM ({picked}) p) v WHERE _version = 1"
 
 
-def shown_sql(kind: TableKind, body: str) -> str:
+def shown_sql(kind: TableKind, body: str, engine: Engine = "duckdb") -> str:
     """Query `body`, of rows that count, as readers see them: a slowly changing table has valid_to beside valid_from.
 
     valid_to is the instant from which the key's next row holds; null: none does yet.
     """
     if not kind.valid_from:
         return body
-    same = ", ".join(name for name in kind.key if name != kind.valid_from)
-    following = f"lead({kind.valid_from}) OVER (PARTITION BY {same} ORDER BY {kind.valid_from})"
+    held = quoted(kind.valid_from, engine)
+    same = quoted_list([name for name in kind.key if name != kind.valid_from], engine)
+    following = f"lead({held}) OVER (PARTITION BY {same} ORDER BY {held})"
     return f"SELECT *, {following} AS valid_to FROM ({body}) s"
 
 

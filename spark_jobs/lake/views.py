@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from spark_jobs.config import load_environment, load_pipeline
 from spark_jobs.errors import UsageError
+from spark_jobs.identifiers import text_literal
 from spark_jobs.lake.reading import connect, kept, register_current, with_fresh_log
 from spark_jobs.lake.versions import TableKind, shown_sql
 from spark_jobs.ledger import Ledger, Release
@@ -69,7 +70,7 @@ def register_views(
     for table in lake.kinds:
         if open_log(root / table) is not None:
             rows = lake.current(table, known_by=instant).drop("day")
-            shown = spark.sql(shown_sql(lake.kinds[table], "SELECT * FROM {rows}"), rows=rows)
+            shown = spark.sql(shown_sql(lake.kinds[table], "SELECT * FROM {rows}", "spark"), rows=rows)
             shown.createOrReplaceTempView(view_name(table))
             names.append(view_name(table))
     return names
@@ -147,8 +148,8 @@ def check_target(file: Path) -> None:
     found = "a database of something else"
     try:
         with connect() as connection:
-            path = str(file.absolute()).replace("'", "''")
-            connection.execute(f"ATTACH '{path}' AS former (TYPE duckdb, READ_ONLY)")
+            path = text_literal(str(file.absolute()))
+            connection.execute(f"ATTACH {path} AS former (TYPE duckdb, READ_ONLY)")
             ours = connection.execute("SELECT made_by FROM former.release").fetchall() == [(_MADE_BY,)]
     except duckdb.Error as error:
         ours, found = False, str(error).partition("\n")[0]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from spark_jobs.config.sources import SourceConf
 from spark_jobs.errors import UsageError
+from spark_jobs.identifiers import quoted, quoted_list
 from spark_jobs.invocation import format_hour
 
 Value = str | int | float | bool | None
@@ -40,28 +41,29 @@ class Database:
     def deliver(self, drops: Mapping[datetime, bytes]) -> tuple[int, int]:
         """Make the rows of each hour those of its JSON lines; in how many hours that changed the table, and all rows."""
         rows = {f"{format_hour(hour)}Z": rows_of(lines, self.columns) for hour, lines in drops.items()}
-        listed = ", ".join(f'"{name}"' for name in self.columns)
+        listed, table = quoted_list(self.columns, "sqlite"), quoted(self.table, "sqlite")
         connection = self._open([row for some in rows.values() for row in some])
         there: dict[str, list[Row]] = {}
         at = self.columns.index(self.changed_at)
-        for row in connection.execute(f'SELECT {listed} FROM "{self.table}"'):
+        for row in connection.execute(f"SELECT {listed} FROM {table}"):
             there.setdefault(row[at], []).append(row)
         other = [
             instant for instant in rows if sorted(rows[instant], key=repr) != sorted(there.get(instant, []), key=repr)
         ]
         with connection:  # one transaction
             for instant in other:
-                connection.execute(f'DELETE FROM "{self.table}" WHERE "{self.changed_at}" = ?', [instant])
+                connection.execute(f"DELETE FROM {table} WHERE {quoted(self.changed_at, 'sqlite')} = ?", [instant])
                 places = ", ".join("?" * len(self.columns))
-                connection.executemany(f'INSERT INTO "{self.table}" ({listed}) VALUES ({places})', rows[instant])
+                connection.executemany(f"INSERT INTO {table} ({listed}) VALUES ({places})", rows[instant])
         connection.close()
         return len(other), sum(map(len, rows.values()))
 
     def _open(self, rows: list[Row]) -> sqlite3.Connection:
         self.file.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(self.file)
-        columns = ", ".join(f'"{name}" {kind}' for name, kind in column_types(rows, self.columns, _TYPES).items())
-        connection.execute(f'CREATE TABLE IF NOT EXISTS "{self.table}" ({columns})')
+        types = column_types(rows, self.columns, _TYPES)
+        columns = ", ".join(f"{quoted(name, 'sqlite')} {kind}" for name, kind in types.items())
+        connection.execute(f"CREATE TABLE IF NOT EXISTS {quoted(self.table, 'sqlite')} ({columns})")
         return connection
 
 

@@ -9,6 +9,7 @@ from urllib.parse import quote
 from pyspark.sql.types import DataType, IntegralType, StringType
 
 from spark_jobs.config.jdbc_source import POSTGRESQL, SQLITE, JdbcConf
+from spark_jobs.identifiers import quoted
 
 # How one begins, for GLOB and for regular expressions.
 INSTANT = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]"
@@ -60,11 +61,12 @@ class Sqlite:
 
     def exact(self, name: str, kind: DataType, ranges: bool) -> str:
         """By each value's own type."""
-        return self._EXACT.format(c=name)
+        return self._EXACT.format(c=quoted(name, "sqlite"))
 
     def within(self, at: str, kind: DataType, low: str, high: str) -> str:
         """Instants are text."""
-        return f"({at} >= '{low[:13]}' AND {at} < '{high[:13]}') OR {at} IS NULL OR {at} NOT GLOB '{INSTANT}*'"
+        name = quoted(at, "sqlite")
+        return f"({name} >= '{low[:13]}' AND {name} < '{high[:13]}') OR {name} IS NULL OR {name} NOT GLOB '{INSTANT}*'"
 
     def is_ours(self, text: str, state: str) -> bool:
         """The driver puts SQLite's own name of an error into its text."""
@@ -101,11 +103,12 @@ class Postgresql:
         """As JSON says it: ISO 8601 for instants, the shortest digits that are the same number (PostgreSQL 12 and later)."""
         if ranges and not isinstance(kind, IntegralType):
             raise ValueError(f"partition.column '{name}' is {kind.simpleString()}, no whole number")
-        return f'"{name}"' if ranges else f'(to_json("{name}") #>> \'{{}}\') AS "{name}"'
+        column = quoted(name, "postgresql")
+        return column if ranges else f"(to_json({column}) #>> '{{}}') AS {column}"
 
     def within(self, at: str, kind: DataType, low: str, high: str) -> str:
         """Compared as instants where they are such, so that an index helps; as bytes where they are text."""
-        name = f'"{at}"'
+        name = quoted(at, "postgresql")
         if isinstance(kind, StringType):
             text = f'{name}::text COLLATE "C"'
             inside, instant = f"{text} >= '{low[:13]}' AND {text} < '{high[:13]}'", f"{text} ~ '^{INSTANT}'"

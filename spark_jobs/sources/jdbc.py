@@ -23,6 +23,7 @@ from spark_jobs.config.jdbc_source import JdbcConf
 from spark_jobs.config.secrets import secret_of
 from spark_jobs.config.sources import SourceConf, SourcesConf
 from spark_jobs.errors import RefusedError, RetryError, TidegateError, UsageError
+from spark_jobs.identifiers import quoted, spark_column
 from spark_jobs.invocation import HOUR, format_hour, hours_between, parse_hour
 from spark_jobs.sources.dialects import INSTANT, dialect_of
 from spark_jobs.sources.drops import find_drops
@@ -114,7 +115,8 @@ def _lines(
     where: str, spark: SparkSession, source: SourceConf, conf: JdbcConf, data: Path, start: datetime, end: datetime
 ) -> DataFrame:
     """Grain: row of the database -> hour (text), line (JSON, every value as text), asked: the hour is one of ours."""
-    asked = f"SELECT * FROM {conf.table}" if conf.table else str(conf.query)
+    table = ".".join(map(quoted, (conf.table or "").split(".")))  # schema.table at most
+    asked = f"SELECT * FROM {table}" if conf.table else str(conf.query)
     present = _reader(where, spark, conf, data).option("dbtable", f"({asked}) asked").load().schema
     _check_columns(where, source, present.names)
     kinds, part = {field.name: field.dataType for field in present}, conf.partition
@@ -128,13 +130,17 @@ def _lines(
         reader = reader.option("partitionColumn", part.column).option("numPartitions", part.count)
         reader = reader.option("lowerBound", part.lower).option("upperBound", part.upper)
     types = {name: "BIGINT" if part and name == part.column else "STRING" for name in source.columns}
-    rows = reader.option("customSchema", ", ".join(f"{name} {kind}" for name, kind in types.items())).load()
-    text = F.struct(*[F.col(name).cast("string").alias(name) for name in source.columns])
+    rows = reader.option(
+        "customSchema", ", ".join(f"{quoted(name, 'spark')} {kind}" for name, kind in types.items())
+    ).load()
+    text = F.struct(*[spark_column(name).cast("string").alias(name) for name in source.columns])
     line = F.to_json(text, {"ignoreNullFields": "false"})
     if conf.changed_at is None:
         return rows.select(F.lit(format_hour(end - HOUR)).alias("hour"), line.alias("line"), F.lit(True).alias("asked"))
-    hour = F.date_format(F.col(conf.changed_at).try_cast("timestamp"), "yyyy-MM-dd'T'HH:00:00")
-    ours = F.col(conf.changed_at).rlike(f"^{INSTANT}") & hour.between(format_hour(start), format_hour(end - HOUR))
+    hour = F.date_format(spark_column(conf.changed_at).try_cast("timestamp"), "yyyy-MM-dd'T'HH:00:00")
+    ours = spark_column(conf.changed_at).rlike(f"^{INSTANT}") & hour.between(
+        format_hour(start), format_hour(end - HOUR)
+    )
     return rows.select(hour.alias("hour"), line.alias("line"), ours.alias("asked"))
 
 

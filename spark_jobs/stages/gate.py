@@ -16,6 +16,7 @@ from pyspark.sql import functions as F
 from spark_jobs.config.catalogue import CATALOGUE
 from spark_jobs.config.suites import Rule, Suite
 from spark_jobs.failpoints import failpoint
+from spark_jobs.identifiers import quoted_list
 from spark_jobs.invocation import hours_between
 from spark_jobs.quality import decide, measures, suites
 from spark_jobs.quality.decide import HourTally
@@ -176,11 +177,11 @@ def hour_tallies(good: DataFrame, rules: Sequence[Rule]) -> tuple[list[HourTally
 def _key_unique(work: Work, judged: Judged) -> RuleResult:
     """Whether each key stands once an hour in the staged files, asked of the files by another engine than wrote them."""
     staged = work.lake.staged[judged.table]
-    key = ", ".join(["hour", *judged.key])
+    key = quoted_list(["hour", *judged.key])
     paths = [str(work.root / judged.table / file.path) for file in staged.files]
     doubled = 0
     if paths:
-        asked = f"SELECT count(*) - count(DISTINCT ({key})) FROM read_parquet($paths)"  # names from conf
+        asked = f"SELECT count(*) - count(DISTINCT ({key})) FROM read_parquet($paths)"
         with duckdb.connect() as connection:
             connection.execute("SET TimeZone='UTC'")
             row = connection.execute(asked, {"paths": paths}).fetchone()

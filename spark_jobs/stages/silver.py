@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 from spark_jobs import transforms
 from spark_jobs.config.columns import silver_waves
 from spark_jobs.config.tables import SilverTable
+from spark_jobs.identifiers import spark_column
 from spark_jobs.invocation import hours_between
 from spark_jobs.quality.decide import Account, HourTally, account_results, readable_result, volume_result
 from spark_jobs.quality.split import built_ins, examples
@@ -114,7 +115,7 @@ def _lines_typed(work: Work, table: SilverTable, bronze: DataFrame) -> tuple[Dat
 def _typed(lines: DataFrame, table: SilverTable, nulls: list[str]) -> tuple[DataFrame, dict[str, Column]]:
     """Lines with typed columns added, and for each typed column the rows whose text could not be read as its type."""
     faults: dict[str, Column] = {"parse": F.col("fault").isNotNull()}
-    raw = {f"_{name}": F.col(settings.source or name) for name, settings in table.columns.items()}
+    raw = {f"_{name}": spark_column(settings.source or name) for name, settings in table.columns.items()}
     held = lines.select(*["file", "line", "drop_sha256", "arrived_at", "known_at", "hour", "raw", "fault"],
                         *[text.alias(name) for name, text in raw.items()])  # fmt: skip
     made = {}

@@ -39,7 +39,7 @@ def _current(
     kind, asked = KINDS[table], at(known_by)
     with connect() as connection:
         frame = arrow(rows)
-        connection.register("the_rows", frame.append_column("known_by", pa.array([asked] * frame.num_rows, AT)))
+        connection.register("the_rows", frame.append_column("_known_by", pa.array([asked] * frame.num_rows, AT)))
         if kind.covered and known_by < 99:
             accounts = [  # one row an hour and live publication, known when its rows were
                 {"hour": hour, "pub": r.pub, "known_at": _known_at(rows, r.pub, hour)}
