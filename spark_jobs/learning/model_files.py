@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from spark_jobs.learning.encode import Encoder
+from spark_jobs.storage.files import write_whole
 
 _HASHES = "sha256.json"
 
@@ -48,11 +47,7 @@ def kept_model(folder: Path, model: str, version: int) -> LoadedModel | None:
 def keep_model(folder: Path, loaded: LoadedModel) -> None:
     """Write `loaded` below `folder`; each file appears whole or not at all, so a second run changes nothing."""
     place = folder / loaded.model / str(loaded.version)
-    place.mkdir(parents=True, exist_ok=True)
     files = {"booster.ubj": loaded.booster, "encoder.json": loaded.encoder.to_json().encode()}
     hashes = {name: sha256(content) for name, content in files.items()}
     for name, content in {**files, _HASHES: json.dumps(hashes).encode()}.items():
-        handle, temporary = tempfile.mkstemp(dir=place)
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.replace(temporary, place / name)
+        write_whole(place / name, content)

@@ -6,7 +6,6 @@ none. Telemetry is off. A registry that does not answer is a transient fault (75
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import math
@@ -24,6 +23,7 @@ from spark_jobs.learning.encode import Encoder
 from spark_jobs.learning.evaluate import CHALLENGER, CHAMPION, Decision, Figures
 from spark_jobs.learning.model_files import LoadedModel, keep_model, kept_model, sha256
 from spark_jobs.learning.train import Trained
+from spark_jobs.storage.files import exclusive
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -247,7 +247,5 @@ def _registry(tracking: Tracking, where: str) -> Iterator[MlflowClient]:
 @contextmanager
 def _lock(tracking: Tracking, model: str) -> Iterator[None]:
     """One writer a model on this machine: MLflow has no compare-and-swap, so an alias belongs to its last writer."""
-    tracking.artifacts.mkdir(parents=True, exist_ok=True)
-    with (tracking.artifacts / f"{model}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with exclusive(tracking.artifacts / f"{model}.lock"):
         yield

@@ -7,6 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from spark_jobs.storage.files import write_whole
 from spark_jobs.values import text
 
 _LONGEST = 200  # characters of one cell
@@ -19,10 +20,7 @@ def write_page(path: Path, facts: dict[str, Any]) -> Path:
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     engine.filters["shown"] = _shown
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(".part")
-    fresh.write_text(engine.get_template("page.html").render(facts=facts), encoding="utf-8")
-    fresh.rename(path)
+    write_whole(path, engine.get_template("page.html").render(facts=facts))
     return path
 
 

@@ -5,9 +5,7 @@ Nothing that a manifest names is ever written over with other bytes by us: other
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +15,8 @@ from pathlib import Path
 from spark_jobs.config.sources import SourceConf, SourcesConf
 from spark_jobs.failpoints import failpoint
 from spark_jobs.sources.drops import Drop, drops_of
-from spark_jobs.sources.manifest import Manifest, write_whole
+from spark_jobs.sources.manifest import Manifest
+from spark_jobs.storage.files import exclusive, write_whole
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ class NextVersion:
             sha256=hashlib.sha256(data).hexdigest(),
             arrived_at=max(arrived_at, self.newest.arrived_at) if self.newest else arrived_at,
         )  # fmt: skip
-        write_whole(self.path, manifest.text().encode())
+        write_whole(self.path, manifest.text())
         return Landed(self.path, self.path.with_name(file), self.number, rows, len(data), True)
 
 
@@ -78,7 +77,7 @@ def next_version(name: str, source: SourceConf, landing: Path, hour: datetime) -
     drops_of(conf, landing, name, [hour])  # refuses a folder that leads elsewhere before anything is made in it
     folder = (landing / manifest_path(source.manifests, hour, 1)).parent
     folder.mkdir(parents=True, exist_ok=True)
-    with alone(folder):
+    with exclusive(folder):
         there = drops_of(conf, landing, name, [hour]).get(hour, [])
         number = max((drop.version for drop in there), default=0) + 1
         path = landing / manifest_path(source.manifests, hour, number)
@@ -119,14 +118,3 @@ def manifest_path(template: str, hour: datetime, version: int) -> str:
 def hour_path(template: str, hour: datetime, mark: str = "") -> str:
     """The path that a template with {day} and {hour} gives for `hour`, `mark` set after the hour."""
     return template.replace("{day}", f"{hour:%Y-%m-%d}").replace("{hour}", f"{hour:%H}{mark}")
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """While in force, no other caller on this machine is here with the same folder; the lock ends with the process."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)

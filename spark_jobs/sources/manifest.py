@@ -6,7 +6,6 @@ Reading is strict, because everything after it (what is read, what a row count i
 from __future__ import annotations
 
 import json
-import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Literal
@@ -90,11 +89,3 @@ def parse_manifest(data: bytes, where: str, source: str, hour: datetime) -> Mani
         found = f"manifest speaks of {manifest.source} {format_hour(manifest.hour)}"
         raise RefusedError(where, found, f"{source} {format_hour(hour)}", _AGAIN)
     return manifest
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Put `data` at `path` so that a reader sees the whole of it or nothing (tmp + rename)."""
-    tmp = path.with_name(f".{path.name}.tmp")
-    with open(tmp, "wb") as stream:
-        stream.write(data)
-    os.replace(tmp, path)

@@ -20,10 +20,11 @@ from spark_jobs.errors import RefusedError, UsageError
 from spark_jobs.invocation import format_hour
 from spark_jobs.sources.copies import Copies, is_copy, sha256_of, size_of
 from spark_jobs.sources.hadoop import RemoteFile, remote_files
-from spark_jobs.sources.landing import alone, hour_path
+from spark_jobs.sources.landing import hour_path
 from spark_jobs.sources.manifest import Manifest, parse_manifest
 from spark_jobs.sources.mirror_whole import mirror_whole
 from spark_jobs.sources.shape import MAX_UNPACKED
+from spark_jobs.storage.files import exclusive
 
 log = structlog.get_logger()
 _MAX_MANIFEST = 1 << 20  # bytes
@@ -101,7 +102,7 @@ def _mirror_manifests(copies: Copies, name: str, source: SourceConf, hour: datet
     if not numbered:
         return f"no manifest {copies.url(path)}"
     folder = copies.folder(path)
-    with alone(folder):
+    with exclusive(folder):
         versions = [_version(copies, folder, name, hour, number, file) for number, file in numbered]
         versions.sort(key=lambda one: (one.facts.arrived_at, one.number), reverse=True)
         named: set[str] = set()

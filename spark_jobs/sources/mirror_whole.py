@@ -14,8 +14,9 @@ from spark_jobs.errors import RetryError
 from spark_jobs.invocation import HOUR, format_hour
 from spark_jobs.sources.copies import Copies, is_copy
 from spark_jobs.sources.hadoop import RemoteFile
-from spark_jobs.sources.landing import alone, hour_path
+from spark_jobs.sources.landing import hour_path
 from spark_jobs.sources.shape import MAX_UNPACKED
+from spark_jobs.storage.files import exclusive
 
 
 def mirror_whole(copies: Copies, name: str, source: SourceConf, hour: datetime, now: datetime) -> str:
@@ -36,7 +37,7 @@ def mirror_whole(copies: Copies, name: str, source: SourceConf, hour: datetime, 
     if why := _older(data, marker) if marker else _young(data, complete, hour, now):
         return f"{data.url} {why}"
     folder = copies.folder(path)
-    with alone(folder):
+    with exclusive(folder):
         if not is_copy(folder / data.name, data.bytes, data.changed_ms):
             part = copies.fetch(data, folder / data.name, MAX_UNPACKED)
             if copies.upstream.again(data) != data:

@@ -22,7 +22,8 @@ from spark_jobs.invocation import HOUR, format_hour, hours_between
 from spark_jobs.sources.database import Database
 from spark_jobs.sources.faults import Faults, FaultyText
 from spark_jobs.sources.history import HourlyText, data_folder, hourly_text, read_history, source_columns
-from spark_jobs.sources.manifest import Manifest, read_manifest, write_whole
+from spark_jobs.sources.manifest import Manifest, read_manifest
+from spark_jobs.storage.files import write_whole
 
 ARRIVED_MINUTES = 0.5  # after the end of the hour
 AGAIN_MINUTES = 9.0  # later than that, for a correction or a second delivery: still inside a grace of 15 minutes
@@ -132,8 +133,8 @@ class _Folder:
                 schema_version=1, source=source, hour=hour, file=f"{stem}.{suffix}", rows=rows, bytes=len(data),
                 sha256=sha256, arrived_at=at,
             )  # fmt: skip
-            write_whole(self.path / manifest.file, content)
-            write_whole(self.path / f"{stem}.manifest.json", manifest.text().encode())
+            write_whole(self.path / manifest.file, content, durable=False)
+            write_whole(self.path / f"{stem}.manifest.json", manifest.text(), durable=False)
             written += 1
         return written
 
@@ -144,7 +145,7 @@ class _Folder:
         except FileNotFoundError:
             whole = False
         if not whole:
-            write_whole(self.path / manifest.file, content)
+            write_whole(self.path / manifest.file, content, durable=False)
         return not whole
 
 

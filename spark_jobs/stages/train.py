@@ -22,6 +22,7 @@ from spark_jobs.learning.train import Trained
 from spark_jobs.runtime.places import code_version
 from spark_jobs.stages.fits import Fits
 from spark_jobs.stages.work import Work
+from spark_jobs.storage.files import write_whole
 
 
 def run(work: Work) -> dict[str, dict[str, float]]:
@@ -128,9 +129,8 @@ def _keep_report(
 ) -> None:
     """What the pages show of the newest training: figures, bars, the set that it rests on."""
     path: Path = work.root / "models" / f"{name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
     facts = {
         "schema_version": 1, "model": name, "pub": pub, "training_set": manifest,
         "figures": {figure: asdict(value) for figure, value in found.items()}, "decision": decision.to_dict(),
     }  # fmt: skip
-    path.write_text(json.dumps(facts, indent=1))
+    write_whole(path, json.dumps(facts, indent=1))

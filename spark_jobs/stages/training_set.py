@@ -19,6 +19,7 @@ from spark_jobs.lake.digest import digest
 from spark_jobs.learning import folds
 from spark_jobs.stages import spine
 from spark_jobs.stages.work import Work
+from spark_jobs.storage.files import write_whole
 from spark_jobs.verdict import Outcome, RuleResult, Verdict
 
 MIN_SHARE_WITH_CELLS = 0.8  # of labelled rows; fewer mean that features were not published, not that data were late
@@ -125,4 +126,4 @@ def _keep_manifest(work: Work, model: str, table: str, counted: Counts, staged: 
         "dropped_without_label": counted.rows - counted.labelled, "dropped_without_cells": counted.without_cells,
     }  # fmt: skip
     path = work.root / table / "manifest.json"
-    path.write_text(json.dumps(facts, indent=1, sort_keys=True))
+    write_whole(path, json.dumps(facts, indent=1, sort_keys=True))

@@ -106,7 +106,7 @@ def test_fetches_at_the_same_time_each_land_whole(upstream: Server, tmp_path: Pa
     for one, data in zip(done, rows, strict=True):
         facts = json.loads(one.manifest.read_text())
         assert (one.manifest.parent / facts["file"]).read_bytes() == data
-    assert not list(tmp_path.rglob("*.tmp"))
+    assert not list(tmp_path.rglob(".*"))
 
 
 @pytest.mark.parametrize(
