@@ -102,7 +102,7 @@ class StepRun:
     def _fault(self, fault: TidegateError) -> None:
         self.result.exit_code, self.result.why = fault.exit_code, str(fault)
         refused = isinstance(fault, RefusedError)
-        self.result.state = "refused" if refused else "late" if isinstance(fault, RetryError) else "failed"
+        self.result.state = "refused" if refused else _state_of(fault)
         self.ledger.record(self.call, self.result.state, self.result.pub, why=str(fault))
         if refused:
             if self.call.hours == 1:
@@ -272,6 +272,12 @@ def cause(error: Exception) -> str:
     named = re.findall(r"(?m)^(?:: |Caused by: )?((?:[\w$]+\.)*[\w$]*(?:Error|Exception): .+)$", str(error))
     told = named[-1] if named else str(error).strip().partition("\n")[0]
     return f"{type(error).__name__}: {told}"[:300]
+
+
+def _state_of(fault: TidegateError) -> str:
+    """`late` or `waiting` only where drops are missing; everything else that a retry may cure is a failure until then."""
+    missing = fault.found.partition(":")[0]
+    return missing if isinstance(fault, RetryError) and missing in ("late", "waiting") else "failed"
 
 
 def _names(call: Invocation) -> dict[str, str]:

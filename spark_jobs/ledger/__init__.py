@@ -140,22 +140,22 @@ class Ledger:
     def rollback(self, pipeline: str, to: int, why: str) -> Rollback:
         """Readers see again what they saw at release `to`; no table is touched. Undone by a rollback to the release before.
 
-        Hours without rows any more are recorded as withdrawn, so that nobody runs them again unasked; all others as
-        published. Asked again after a crash it goes on from where it was.
+        Hours that were published and no longer are become withdrawn, so that catch-up leaves them alone; those that show
+        other rows stay published. Hours that never were published keep their state. Called again after a crash, it continues.
 
         Raises:
             UsageError: no such release, or readers see just that.
         """
         line = self.line()
         try:
-            changed = releasing.hours_changed(line, to)
+            changed, published = releasing.hours_changed(line, to)
         except UsageError as fault:
             raise UsageError(fault.where, fault.found, fault.allowed, f"tidegate release list {pipeline}") from None
         call = Invocation(pipeline, "rollback", min(changed), max(changed) + HOUR, f"rollback__{to}")
         pub = self.start(call, "", "", line[-1].release)
         release = releasing.rollback(self.store, self.releases(), pub, to, why)
         covered = folds.covered_hours(self.line(release.release))
-        lost, kept = folds.spans(changed - covered), folds.spans(changed & covered)
+        lost, kept = folds.spans(published - covered), folds.spans(changed & covered)
         for state, spans in (("withdrawn", lost), ("published", kept)):
             for start, end in spans:
                 self.record(replace(call, start=start, end=end), state, pub, why=f"rollback to release {to}: {why}")

@@ -121,7 +121,12 @@ def covered_hours(line: Sequence[Release]) -> set[datetime]:
     Scores and restated cells publish no hour.
     """
     alive = live(line)
-    spans = {(a, b) for r in line if r.pub in alive and r.kind not in ("score", "heal") for _, a, b in r.covers}
+    return hours_published(release for release in line if release.pub in alive)
+
+
+def hours_published(releases: Iterable[Release]) -> set[datetime]:
+    """Hours that one of `releases` published; scores and restated cells publish none."""
+    spans = {(a, b) for r in releases if r.kind not in ("score", "heal") for _, a, b in r.covers}
     return {hour for a, b in spans for hour in hours_between(a, b)}
 
 
@@ -137,14 +142,18 @@ def spans(hours: Iterable[datetime]) -> list[tuple[datetime, datetime]]:
 def hour_states(intervals: Iterable[Row], line: Sequence[Release]) -> dict[datetime, str]:
     """For each hour that a step touched its state: published while readers see it, whatever a later attempt met.
 
-    Otherwise what the newest row says that speaks of it; an hour once published that no live publication covers is
-    withdrawn. Rows need step, from_hour, to_hour and state.
+    Otherwise the state of the newest row about it; an hour once published that no live publication covers is withdrawn.
+    A rollback withdraws only hours that were published: one that was refused, late or failed stays what it was, although a
+    release of restated cells that reaches over it was taken back. Rows need step, from_hour, to_hour and state.
     """
     states: dict[datetime, str] = {}
+    seen, once = covered_hours(line), hours_published(line)
     for row in intervals:
-        if row["step"] == "rollback" or row["step"] in OF_HOURS:
-            states.update((hour, row["state"]) for hour in hours_between(row["from_hour"], row["to_hour"]))
-    seen = covered_hours(line)
+        hours = hours_between(row["from_hour"], row["to_hour"])
+        if row["step"] == "rollback":
+            states.update((hour, "withdrawn") for hour in hours if hour in once)
+        elif row["step"] in OF_HOURS:
+            states.update((hour, row["state"]) for hour in hours)
     return {
         hour: "published" if hour in seen else "withdrawn" if state == "published" else state
         for hour, state in states.items()

@@ -122,8 +122,10 @@ def dead_at(line: Sequence[Release], to: int) -> frozenset[int]:
     return target[0].dead | {r.pub for r in line if r.release > to and r.kind not in ("score", "rollback")}
 
 
-def hours_changed(line: Sequence[Release], to: int) -> set[datetime]:
-    """Hours of the publications that a rollback to `to` takes away or brings back.
+def hours_changed(line: Sequence[Release], to: int) -> tuple[set[datetime], set[datetime]]:
+    """Hours of which a rollback to `to` takes rows away or brings some back; among them those that a publication covers.
+
+    Scores and restated cells change rows of hours that they do not publish: such an hour may never have been published.
 
     Raises:
         UsageError: there is no release `to`, or readers see what they saw then.
@@ -131,12 +133,13 @@ def hours_changed(line: Sequence[Release], to: int) -> set[datetime]:
     dead = dead_at(line, to)
     before = line[-2] if line[-1].kind == "rollback" and line[-1].dead == dead else line[-1]  # an attempt cut short
     pubs = dead ^ before.dead
-    hours = {h for r in line if r.pub in pubs for a, b in {(a, b) for _, a, b in r.covers} for h in hours_between(a, b)}
+    changed = [release for release in line if release.pub in pubs]
+    hours = {h for r in changed for a, b in {(a, b) for _, a, b in r.covers} for h in hours_between(a, b)}
     if not hours:
         raise UsageError(
             "release", f"release {to}", "a release that shows other rows than the newest (scores always stay)"
         )
-    return hours
+    return hours, folds.hours_published(changed)
 
 
 def release_row(release: Release) -> Row:

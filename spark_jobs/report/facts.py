@@ -77,17 +77,16 @@ def hour_facts(root: Path, pipeline: Pipeline, hour: datetime, account: list[Row
     pubs = {row["pub"] for row in runs if row["pub"]}
     verdicts = [row for pub in sorted(pubs) for row in ledger.store.rows("verdicts", where={"pub": pub})]
     line = ledger.line()
+    state, alive = folds.hour_states(runs, line).get(hour, "none"), folds.live(line)
     covering = [
-        r
-        for r in line
-        if any(a <= hour < b for _, a, b in r.covers) and r.kind != "score" and r.pub in folds.live(line)
-    ]
+        r for r in line if r.kind != "score" and r.pub in alive and any(a <= hour < b for _, a, b in r.covers)
+    ]  # fmt: skip
     told = [(r["pub"], r["seq"], Verdict.from_json(r["verdict"])) for r in verdicts]
     return {
         "schema_version": 1, "pipeline": pipeline.name, "hour": format_hour(hour),
-        "state": folds.hour_states(runs, line).get(hour, "none"),
-        "release": covering[-1].release if covering else None,
-        "blocked": any(row["state"] == "refused" for row in runs),
+        "state": state,
+        "release": covering[-1].release if covering and state == "published" else None,
+        "blocked": any(row["state"] == "refused" and row["step"] in JUDGED for row in runs),
         "account": account,
         "runs": [{k: r[k] for k in ("seq", "dag_run", "step", "state", "pub", "why", "at")} for r in runs],
         "verdicts": [

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.invocation import HOUR, format_hour
-from spark_jobs.ledger import Ledger, Row
+from spark_jobs.ledger import Ledger, Row, folds
 from spark_jobs.plan import JUDGED, SEALS
 from spark_jobs.report.facts import Sums, pipeline_facts
 from spark_jobs.verdict import MASKED, Verdict
@@ -23,7 +24,8 @@ def story(root: Path, pipeline: Pipeline, samples: dict[str, list[Row]], account
     """
     hidden = {name for table in pipeline.suites for name in pipeline.sensitive(_gated(table))}  # in any table, in all
     ledger = Ledger.open(root)
-    releases = {release.pub: release.release for release in ledger.releases()}
+    line = ledger.line()
+    releases, alive = {release.pub: release.release for release in line}, folds.live(line)
     verdicts: dict[int, list[Verdict]] = {}
     for row in ledger.store.rows("verdicts"):
         verdicts.setdefault(row["pub"], []).append(Verdict.from_json(row["verdict"]))
@@ -36,9 +38,10 @@ def story(root: Path, pipeline: Pipeline, samples: dict[str, list[Row]], account
     return {
         **pipeline_facts(root, pipeline, account),
         "config_hash": pipeline.config_hash,
-        "runs": [_run(row, releases, verdicts.get(row["pub"] or -1, [])) for row in ended[-LATEST:]][::-1],
+        "runs": [_run(row, releases, alive, verdicts.get(row["pub"] or -1, [])) for row in ended[-LATEST:]][::-1],
+        "runs_not_shown": max(0, len(ended) - LATEST),
         "rules": {table: len(suite.rules) for table, suite in sorted(pipeline.suites.items())},
-        "tables": {table: rows for table, rows in (ledger.line()[-1].rows if releases else {}).items()},
+        "tables": {table: rows for table, rows in (line[-1].rows if line else {}).items()},
         "models": [json.loads(path.read_text()) for path in sorted((root / "models").glob("*.json"))],
         "samples": {table: _shown(rows, hidden) for table, rows in samples.items()},
     }
@@ -52,11 +55,12 @@ def _shown(rows: list[Row], hidden: set[str]) -> list[Row]:
     return [{name: MASKED if name in hidden else value for name, value in row.items()} for row in rows]
 
 
-def _run(row: Row, releases: dict[int, int], verdicts: list[Verdict]) -> dict[str, Any]:
+def _run(row: Row, releases: dict[int, int], alive: Collection[int], verdicts: list[Verdict]) -> dict[str, Any]:
+    released = "published" if row["pub"] in alive else "withdrawn"  # by a rollback
     account = json.loads(row["rows"] or "{}") if row["state"] == "staged" and row["step"] in SEALS else {}
     return {
         "step": row["step"], "from": format_hour(row["from_hour"]), "to": format_hour(row["to_hour"]), "pub": row["pub"],
-        "state": "published" if row["pub"] in releases else row["state"], "hours": _hours(row),
+        "state": released if row["pub"] in releases else row["state"], "hours": _hours(row),
         "release": releases.get(row["pub"]), "why": row["why"] or "",
         "rows_in": sum(a["manifest"] for a in account.values()),
         "rows_held": sum(a["quarantined"] for a in account.values()),
