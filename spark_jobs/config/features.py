@@ -19,7 +19,10 @@ class Spine(Section):
     announced_within: Duration = Field(
         default=timedelta(days=7), description="spine rows delivered longer before their prediction are not looked for"
     )
-    entities: dict[Name, list[Name]] = Field(min_length=1, description="entity -> columns of the spine that name it")
+    entities: dict[Name, list[Name]] = Field(
+        min_length=1,
+        description="entity -> columns of the spine that name it; their values, separated by '|', are its key",
+    )
 
 
 class Aggregation(Section):

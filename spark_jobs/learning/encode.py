@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 from spark_jobs.config.model import Calendar, Inputs
 from spark_jobs.errors import RefusedError, UsageError, nearest
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 1: a null id has the code of an unknown one
 MAX_VOCABULARY = 1000  # a code is found by scanning a literal array; beyond this a feature says more than an id
 UNKNOWN = -1
 
@@ -30,14 +30,18 @@ class Input:
     vocabulary: tuple[str, ...] = ()
     part: str = ""
     zone: str = ""
+    null_is_unknown: bool = (
+        False  # of an id: whether a null has the code of an unknown value, as before schema_version 2
+    )
 
     def value(self) -> Column:
-        """float32, null when the column is null; an id is never null (unknown and missing are -1)."""
+        """float32, null when the column is null; an id that is not in the vocabulary is -1."""
         if self.kind == "id":
             words = F.array(*[F.lit(word) for word in self.vocabulary]) if self.vocabulary else F.array(F.lit(""))
             place = F.array_position(words, F.col(self.column).cast("string"))
             known = place > 0 if self.vocabulary else F.lit(False)
-            return F.when(known, place - 1).otherwise(UNKNOWN).cast("float")
+            code = F.when(known, place - 1).otherwise(UNKNOWN).cast("float")
+            return code if self.null_is_unknown else F.when(F.col(self.column).isNotNull(), code)
         if self.kind == "calendar":
             return _calendar_part(F.from_utc_timestamp(F.col(self.column), self.zone), self.part).cast("float")
         return F.col(self.column).cast("float")
@@ -79,17 +83,21 @@ class Encoder:
 
     @staticmethod
     def from_json(text: str) -> Encoder:
-        """The encoder that `to_json` wrote.
+        """The encoder that `to_json` wrote, now or under schema_version 1, which gives the same numbers as it did then.
 
         Raises:
             RefusedError: another schema_version wrote it.
         """
         facts = json.loads(text)
-        if facts["schema_version"] != SCHEMA_VERSION:
+        version = facts["schema_version"]
+        if version not in (1, SCHEMA_VERSION):
             raise RefusedError(
-                "encoder", f"schema_version {facts['schema_version']}", str(SCHEMA_VERSION), "train anew"
+                "encoder", f"schema_version {version}", f"1 or {SCHEMA_VERSION}", "train the model again"
             )
-        return Encoder(tuple(Input(**{**one, "vocabulary": tuple(one["vocabulary"])}) for one in facts["inputs"]))
+        old = {"null_is_unknown": True} if version == 1 else {}
+        return Encoder(
+            tuple(Input(**{**one, **old, "vocabulary": tuple(one["vocabulary"])}) for one in facts["inputs"])
+        )
 
 
 def fit_encoder(training_rows: DataFrame, inputs: Inputs, features: Mapping[str, Sequence[str]]) -> Encoder:

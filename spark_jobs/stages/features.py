@@ -16,7 +16,7 @@ from spark_jobs.verdict import Verdict
 from spark_jobs.windows.aggregations import Aggregation
 from spark_jobs.windows.as_of import as_of_join
 from spark_jobs.windows.kernel import window_cells
-from spark_jobs.windows.tiles import entity_key
+from spark_jobs.windows.keys import entity_key
 
 
 def run(work: Work) -> None:
@@ -94,7 +94,7 @@ def _asked(work: Work) -> tuple[datetime, datetime]:
 
 
 def _observations(work: Work, group: AsOfGroup | LookUpGroup, rows: DataFrame, *, latest: bool) -> DataFrame:
-    keyed = rows.withColumn("key", entity_key(work.pipeline.features.spine.entities[group.entity]))
+    keyed = rows.withColumn("key", entity_key(rows, work.pipeline.features.spine.entities[group.entity]))
     # of two rows of one event known at once their values decide, not which run brought them: a bulk run brought both
     observed = keyed.withColumns({"entity": F.lit(group.entity), "pub": F.lit(0)})
     if not latest:

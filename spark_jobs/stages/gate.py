@@ -24,6 +24,7 @@ from spark_jobs.quality.fits import named_columns
 from spark_jobs.quality.split import BROKEN, built_ins, examples, good_rows, split_rows
 from spark_jobs.stages.work import Work
 from spark_jobs.verdict import MASKED, RuleResult, Verdict
+from spark_jobs.windows.keys import business_key
 
 DUPLICATE = "duplicate"  # not a fault: the same key again in one drop, of which the last line counts
 _REPEAT = "repeat number"  # no column of a table can have a blank in its name
@@ -145,7 +146,7 @@ def held_rows(rows: DataFrame, table: str, key: Sequence[str]) -> DataFrame:
     broken = rows.where((F.size(BROKEN) > 0) & ~F.array_contains(BROKEN, DUPLICATE))
     return broken.select(
         F.lit(table).alias("table"), *origin,
-        F.concat_ws("|", *[F.col(name).cast("string") for name in key]).alias("business_key"),
+        business_key(rows, key).alias("business_key"),
         F.col(BROKEN).alias("rules"), F.concat_ws(", ", BROKEN).alias("reason"), F.create_map(*text).alias("cols"),
         "hour", "known_at",
     )  # fmt: skip

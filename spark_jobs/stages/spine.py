@@ -11,7 +11,7 @@ from spark_jobs.config.agree import feature_columns
 from spark_jobs.config.features import WindowGroup
 from spark_jobs.invocation import HOUR
 from spark_jobs.stages.work import Work
-from spark_jobs.windows.tiles import entity_key
+from spark_jobs.windows.keys import entity_key
 
 
 def spine_rows(work: Work, first_as_of: datetime, last_as_of: datetime) -> DataFrame:
@@ -39,7 +39,9 @@ def as_of(prediction_at: Column) -> Column:
 def demands(work: Work, rows: DataFrame, entities: list[str]) -> DataFrame:
     """Distinct (entity, key, as_of) that spine rows ask for; rows without an entity (null key) ask for nothing."""
     named = work.pipeline.features.spine.entities
-    pairs = [F.struct(F.lit(entity).alias("entity"), entity_key(named[entity]).alias("key")) for entity in entities]
+    pairs = [
+        F.struct(F.lit(entity).alias("entity"), entity_key(rows, named[entity]).alias("key")) for entity in entities
+    ]
     asked = rows.select("as_of", F.explode(F.array(*pairs)).alias("asked"))
     return asked.select("asked.entity", "asked.key", "as_of").where(F.col("key").isNotNull()).distinct()
 
@@ -74,6 +76,6 @@ def _joined(work: Work, rows: DataFrame, cells: DataFrame, group: str, entity: s
         F.col("key").alias("_key"), F.col("as_of").alias("_as_of"), F.col("known_at").alias(_known(group, entity)),
         *[F.col(name).alias(f"{prefix}{name}") for name in feature_columns(work.pipeline, group)],
     )  # fmt: skip
-    key = entity_key(work.pipeline.features.spine.entities[entity])
+    key = entity_key(rows, work.pipeline.features.spine.entities[entity])
     matched = (key == F.col("_key")) & (F.col("as_of") == F.col("_as_of"))
     return rows.join(own, matched, "left").drop("_key", "_as_of")

@@ -13,17 +13,9 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from spark_jobs.errors import UsageError, nearest
+from spark_jobs.windows.keys import entity_key
 
 TILE = ("entity", "key", "event_hour")
-
-
-def entity_key(columns: Sequence[str]) -> Column:
-    """The key of an entity: its columns cast to text and joined by '|'; null when one of them is null.
-
-    Values that hold a '|' themselves may collide when an entity has several columns.
-    """
-    parts = [F.col(name).cast("string") for name in columns]
-    return F.concat(*[piece for part in parts for piece in (F.lit("|"), part)][1:])
 
 
 def tile_versions(rows: DataFrame, entities: Mapping[str, Sequence[str]], measures: Sequence[str]) -> DataFrame:
@@ -166,7 +158,7 @@ def _one_row_an_entity(
         if not columns:
             raise UsageError(f"entity '{entity}'", "no key columns", "one column or more")
     _require(rows, ["event_at", "known_at", *[name for key in entities.values() for name in key], *measures])
-    keys = [F.struct(F.lit(name).alias("entity"), entity_key(key).alias("key")) for name, key in entities.items()]
+    keys = [F.struct(F.lit(name).alias("entity"), entity_key(rows, key).alias("key")) for name, key in entities.items()]
     stacked = rows.select(
         F.inline(F.array(*keys)),
         F.date_trunc("hour", "event_at").alias("event_hour"),

@@ -1,3 +1,4 @@
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -17,11 +18,27 @@ def _coded(rows, encoder):
     return [list(row) for row in rows.select(*encoder.columns()).collect()]
 
 
-def test_codes_come_from_the_training_rows_and_unknown_or_missing_words_are_minus_one(spark):
+def test_id_codes_come_from_training_rows_and_tell_null_from_unknown(spark):
     training = spark.createDataFrame([("B",), ("A",), (None,)], "place string")
     encoder = fit_encoder(training, Inputs(ids=["place"]), {})
     later = spark.createDataFrame([("A",), ("B",), ("C",), (None,)], "place string")
-    assert _coded(later, encoder) == [[0.0], [1.0], [-1.0], [-1.0]]
+    assert _coded(later, encoder) == [[0.0], [1.0], [-1.0], [None]]
+
+
+def test_encoder_of_schema_version_1_still_codes_a_null_id_as_unknown(spark):
+    encoder = fit_encoder(spark.createDataFrame([("A",)], "place string"), Inputs(ids=["place"]), {})
+    facts = json.loads(encoder.to_json())
+    inputs = [{k: v for k, v in one.items() if k != "null_is_unknown"} for one in facts["inputs"]]
+    old = Encoder.from_json(json.dumps({"inputs": inputs, "schema_version": 1}))
+    assert _coded(spark.createDataFrame([("A",), ("C",), (None,)], "place string"), old) == [[0.0], [-1.0], [-1.0]]
+    assert Encoder.from_json(old.to_json()) == old
+
+
+def test_ids_that_differ_in_case_blanks_or_unicode_form_have_codes_of_their_own(spark):
+    words = ["a", "A", "a ", "\u00e9", "e\u0301", "", "null"]
+    rows = spark.createDataFrame([(word,) for word in words], "place string")
+    codes = _coded(rows, fit_encoder(rows, Inputs(ids=["place"]), {}))
+    assert len({code for (code,) in codes}) == len(words)
 
 
 def test_an_id_without_any_word_in_training_is_unknown_everywhere(spark):
@@ -58,7 +75,7 @@ def test_an_encoder_survives_json_and_another_version_is_refused(spark):
     encoder = fit_encoder(spark.createDataFrame([("é",)], "place string"), Inputs(ids=["place"]), {})
     assert Encoder.from_json(encoder.to_json()) == encoder
     with pytest.raises(RefusedError, match="schema_version 99"):
-        Encoder.from_json(encoder.to_json().replace('"schema_version": 1', '"schema_version": 99'))
+        Encoder.from_json(encoder.to_json().replace('"schema_version": 2', '"schema_version": 99'))
 
 
 @pytest.mark.parametrize(
