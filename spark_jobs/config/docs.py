@@ -15,7 +15,6 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import annotated_types
-import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
@@ -25,6 +24,7 @@ from spark_jobs.config.environment import Environment
 from spark_jobs.config.keys import extras, is_model, marks, yaml_name
 from spark_jobs.config.section import _duration_text, _name
 from spark_jobs.config.suites import Suite
+from spark_jobs.config.yaml_file import read_yaml
 
 README = load.ROOT / "conf/README.md"
 WRITE = "python -m spark_jobs.config.docs --write"
@@ -46,6 +46,10 @@ nearest legal name; a key that is planned is refused with "not yet".
 
 A *name* has lower-case letters, digits and `_`, a letter first, at most 63. A *duration* is a whole number and `m`, `h` or
 `d`, such as `10m`, `24h`, `7d`. A *UTC hour* is an instant such as `2013-01-01T00:00:00Z`.
+
+Values are read by the core schema of YAML 1.2: `NO`, `yes`, `on`, `1:30` and `2013-01-01` are text, `true` and `false` are not.
+What versions of YAML read differently is refused with its place and the spelling to use: `010` (write `"010"` or `10`),
+`1_000`, `0b1`, `.inf`, `.nan`; so are duplicate keys, merge keys (`<<`) and tags other than `!!str`.
 """
 
 
@@ -60,7 +64,7 @@ def page() -> str:
     parts = [_HEAD]
     for path, model in files().items():
         shown = list(load.ROOT.glob(re.sub(r"<\w+>", "*", path)))
-        examples = [yaml.safe_load(file.read_text(encoding="utf-8")) for file in sorted(shown)]
+        examples = [read_yaml(file).data for file in sorted(shown)]
         parts += [f"## `{path}`\n", *_section(model, "", examples)]
     return "\n".join([*parts, *_rule_types(), *_functions()]).rstrip() + "\n"
 

@@ -202,11 +202,13 @@ def _section(
     except (OSError, UnicodeDecodeError) as error:
         faults.append(Fault(shown, "", f"cannot be read: {error}", "a readable UTF-8 file"))
         return None, None
-    wrong_keys = list(key_faults(file.data, model))
+    unread = [Fault(f"{shown}:{one.line}:{one.column}", "", one.found, "", one.caret) for one in file.faults]
+    wrong_keys, section, invalid = list(key_faults(file.data, model)), None, None
     try:
         section = model.model_validate(file.data)
     except ValidationError as error:
-        faults.extend(section_faults(file, wrong_keys, error))
-        return None, file
-    faults.extend(section_faults(file, wrong_keys, None))
-    return (None if wrong_keys else section), file
+        invalid = error
+    known = {fault.place for fault in unread}
+    faults.extend(unread)
+    faults.extend(fault for fault in section_faults(file, wrong_keys, invalid) if fault.place not in known)
+    return (None if wrong_keys or unread else section), file

@@ -150,7 +150,8 @@ def test_faults_of_several_files_are_told_together(project: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [("a: &x [*x]\n", "holds itself"), ("a: 1\na: 2\n", "twice"), ("a: \x07\n", "not YAML")]
+    ("text", "said"),
+    [("a: &x [*x]\n", "contains itself"), ("a: 1\na: 2\n", "duplicate key"), ("a: \x07\n", "not YAML")],
 )
 def test_text_that_is_no_plain_yaml_is_a_fault_and_no_traceback(text: str, said: str, project: Path) -> None:
     """An alias of itself, a key twice, a forbidden character."""
