@@ -59,7 +59,8 @@ class SourceConf(Section):
     )
     complete: CompleteConf = CompleteConf()
     format: DropFormat = Field(
-        description="csv (a header line, comma, one record a line), jsonl (one object a line) or, of kind files, parquet"
+        description="csv (a header line, then records as RFC 4180 defines them: comma, double quotes, line breaks only inside"
+        " quotes; a quote that hides where records begin refuses the file), jsonl (one object per line) or, of kind files, parquet"
         " (one file, values become the text that reads back as the same value, naive timestamps are UTC, no nested and no"
         " binary column); a csv or jsonl file that ends in .gz is unpacked; UTF-8; of kind http: csv pages stay csv, JSON"
         " pages become jsonl; of kind jdbc: jsonl; example: csv"

@@ -15,6 +15,7 @@ from hashlib import blake2b
 from spark_jobs.config.replay import ReplayConf
 from spark_jobs.errors import UsageError, nearest
 from spark_jobs.invocation import format_hour, parse_hour
+from spark_jobs.sources.csv_records import records
 from spark_jobs.sources.history import HOUR_SECONDS, HourlyText
 
 DROP_FAULTS = ("skip", "reorder", "cut", "flip", "redeliver")
@@ -168,10 +169,12 @@ class FaultyText:
 
 
 def stamped(header: bytes, lines: bytes, column: str, hour: datetime) -> bytes:
-    """The drop with one column more, the same instant in every line: CSV when it has a header, JSON lines when not."""
+    """The drop with one column more, the same instant in every record: CSV when it has a header, JSON lines when not."""
     instant = f"{format_hour(hour)}Z"
     if header:
-        return header.replace(b"\n", f",{column}\n".encode()) + lines.replace(b"\n", f",{instant}\n".encode())
+        added = f",{instant}\n".encode()
+        stamped_lines = b"".join(record.text + added for record in records(lines, 2))
+        return header.replace(b"\n", f",{column}\n".encode()) + stamped_lines
     return lines.replace(b"}\n", f',"{column}":"{instant}"}}\n'.encode())
 
 

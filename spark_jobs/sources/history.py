@@ -98,7 +98,8 @@ def read_history(path: Path, columns: list[str], nulls: list[str]) -> pa.Table:
         null_values=nulls,
         strings_can_be_null=True,
     )
-    return pa_csv.read_csv(io.BytesIO(data), convert_options=convert).combine_chunks()
+    parse = pa_csv.ParseOptions(newlines_in_values=True)
+    return pa_csv.read_csv(io.BytesIO(data), parse_options=parse, convert_options=convert).combine_chunks()
 
 
 def hourly_text(

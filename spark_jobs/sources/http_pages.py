@@ -1,4 +1,4 @@
-"""A page of an upstream -> the lines that it adds to a drop, and the cursor of the next page; no network here.
+"""A page of an upstream -> the records that it adds to a drop, and the cursor of the next page; no network here.
 
 Rows are cut out of the page's own text and never written anew: a number keeps its digits, a key that stands twice stays
 so, and what is wrong with a row is told of its line when the drop is read.
@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterator
 
 from spark_jobs.config.sources import SourceConf
+from spark_jobs.sources.csv_records import records
+from spark_jobs.sources.shape import FileFault
 
 _BOM = b"\xef\xbb\xbf"
 _BLANK = re.compile(r"[ \t\r\n]*")
@@ -26,7 +28,11 @@ class DropText:
     """The text of a drop, as it grows page by page."""
 
     def __init__(self, conf: SourceConf) -> None:
-        self._conf, self._header, self._lines = conf, b"", list[bytes]()
+        self._conf, self._header, self._lines = (
+            conf,
+            b"",
+            list[bytes](),
+        )  # a line of CSV: a record, which may span lines
 
     @property
     def media_type(self) -> str:
@@ -57,7 +63,8 @@ class DropText:
         """Take the rows of one page; the cursor of the next one, or None.
 
         Raises:
-            PageError: the page is no JSON, has no list where its rows should be, or another header than the first.
+            PageError: the page is not JSON, has no list where its rows should be, has another header than the first, or
+                a quote that hides where records begin.
         """
         body = body.removeprefix(_BOM)
         if self._conf.format == "csv":
@@ -66,13 +73,16 @@ class DropText:
         return self._add_json(body)
 
     def _add_csv(self, body: bytes) -> None:
-        header, *lines = body.removesuffix(b"\n").split(b"\n")
+        header, _, rows = body.partition(b"\n")
         if not header.strip():
             raise PageError("no header line")
         if self._header and header.removesuffix(b"\r") != self._header.removesuffix(b"\r"):
             raise PageError("another header line than on the first page")
         self._header = self._header or header
-        self._lines += lines
+        try:
+            self._lines += [record.text for record in records(rows, 2)]
+        except FileFault as fault:
+            raise PageError(str(fault)) from fault
 
     def _add_json(self, body: bytes) -> str | None:
         http = self._conf.http

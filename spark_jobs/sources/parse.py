@@ -1,8 +1,8 @@
-"""The bytes of drops -> one row a delivered line, as text, with what is wrong with it; runs in Spark's workers.
+"""The bytes of drops -> one row per delivered record, as text, with what is wrong with it; runs in Spark's workers.
 
-A record is one line: a line break inside quotes is a fault of its line. Whether a value makes sense is judged later;
+CSV has the records of RFC 4180 (`csv_records.py`), JSON lines one per line. Whether a value makes sense is judged later;
 here no row is lost, invented or moved into another column. A drop is read into a part; many parts become one table at
-once, since a small file costs less to parse than to start a parser for.
+once, because a small file costs less to parse than to start a parser for.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 from pyarrow import csv as pa_csv
 
 from spark_jobs.config.sources import SourceConf
+from spark_jobs.sources.csv_records import is_plain, record_lines, records
 from spark_jobs.sources.parquet_rows import parquet_count, parquet_rows
 from spark_jobs.sources.shape import (
     MAX_UNPACKED,
@@ -51,9 +52,9 @@ def parse_drop(
 ) -> pa.Table:
     """The rows of a drop, as `drop_schema` says; `rows`, `size` (bytes) and `sha256` are the manifest's.
 
-    line: number in the file, from 1 (a header is line 1). A line that is not a record: its text in `raw`, the reason in
-    `fault`, columns null. A drop that is not what it should be: one row, line 0, the reason in `fault`, and nothing
-    else.
+    line: number of the record's first line in the file, from 1 (a header is line 1). What is not a record: its text in
+    `raw`, the reason in `fault`, columns null. A drop that is not what it should be: one row, line 0, the reason in
+    `fault`, and nothing else.
     """
     return joined([read_drop(data, file, rows, size, sha256, conf, max_unpacked)], conf)[0]
 
@@ -96,24 +97,24 @@ def joined(parts: Sequence[Part], conf: SourceConf) -> tuple[pa.Table, npt.NDArr
     """All rows of the parts, as `drop_schema` says, and for each row the number of its part; not in the parts' order."""
     tables, owners = [], []
     lines: list[tuple[int, Lines]] = []
-    bodies: dict[tuple[str, ...], list[tuple[int, Body]]] = {}
+    bodies: dict[tuple[tuple[str, ...], bool], list[tuple[int, Body]]] = {}
     for number, part in enumerate(parts):
         if isinstance(part, Body):
-            bodies.setdefault(part.header, []).append((number, part))
+            bodies.setdefault((part.header, part.quoted), []).append((number, part))
         elif isinstance(part, Lines):
             lines.append((number, part))
         else:
             tables.append(part)
             owners.append(np.full(part.num_rows, number))
-    for header, some in bodies.items():
-        table = plain_rows(b"".join(body.text for _, body in some), header, [body.rows for _, body in some], conf)
-        if table is None:  # a line of one of them is not plain: each line by itself
+    for (header, _), some in bodies.items():
+        table = plain_rows([body for _, body in some], conf)
+        if table is None:  # a record of one of them is not plain: each record by itself
             lines += [(number, csv_lines(body.text, header, conf)) for number, body in some]
         else:
             tables.append(table)
-            owners.append(np.repeat([number for number, _ in some], [body.rows for _, body in some]))
-    records = [record for _, part in lines for record in part.records]
-    tables.append(drop_table(records, [note for _, part in lines for note in part.notes], conf))
+            owners.append(np.repeat([number for number, _ in some], [len(body.lines) for _, body in some]))
+    values = [record for _, part in lines for record in part.records]
+    tables.append(drop_table(values, [note for _, part in lines for note in part.notes], conf))
     owners.append(np.repeat([number for number, _ in lines], [len(part.notes) for _, part in lines]))
     return pa.concat_tables(tables).combine_chunks(), np.concatenate(owners).astype(np.int64)
 
@@ -127,7 +128,19 @@ def count_rows(data: bytes, file: str, conf: SourceConf, max_unpacked: int = MAX
     if conf.format == "parquet":
         return parquet_count(data)
     text = _drop_text(data, file, max_unpacked)
-    return _count_lines(text.partition(b"\n")[2] if conf.format == "csv" else text)
+    return count_records(text.partition(b"\n")[2], 2) if conf.format == "csv" else _count_lines(text)
+
+
+def count_records(body: bytes, first_line: int) -> int:
+    """Number of CSV records in `body`, whose first line has this number in its file.
+
+    Raises:
+        FileFault: a misplaced quote hides where records begin.
+    """
+    if b'"' not in body:
+        return _count_lines(body)
+    lines = record_lines(body)
+    return sum(1 for _ in records(body, first_line)) if lines is None else len(lines)
 
 
 def _drop_text(data: bytes, file: str, limit: int) -> bytes:
@@ -160,12 +173,20 @@ def _csv_part(text: bytes, rows: int, conf: SourceConf) -> Part:
     if not text and rows == 0:
         return Lines([], [])
     head, _, body = text.partition(b"\n")
-    header = _header(head, conf)
-    found = _count_lines(body)
+    header, quoted = _header(head, conf), b'"' in body
+    lines = record_lines(body) if quoted else np.arange(_count_lines(body))
+    if lines is None or not is_plain(body, quoted):
+        part = csv_lines(body, header, conf)
+        _check_records(len(part.notes), body, rows)
+        return part
+    _check_records(len(lines), body, rows)
+    return Body(header, body if not body or body.endswith(b"\n") else body + b"\n", lines + 2, quoted)
+
+
+def _check_records(found: int, body: bytes, rows: int) -> None:
+    if found != rows == _count_lines(body):
+        raise FileFault(f"rows: {found} records in {rows} lines found, the manifest says {rows}; it must count records")
     check_rows(found, rows)
-    if not _plain(body):
-        return csv_lines(body, header, conf)
-    return Body(header, body if not body or body.endswith(b"\n") else body + b"\n", found)
 
 
 def _header(line: bytes, conf: SourceConf) -> tuple[str, ...]:
@@ -179,21 +200,16 @@ def _header(line: bytes, conf: SourceConf) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _plain(body: bytes) -> bool:
-    """Whether no line has what Arrow reads otherwise than line by line: quotes join lines, a NUL or a lone carriage return
-    ends one, a blank one becomes nulls."""
-    if b'"' in body or b"\0" in body or body.count(b"\r") != body.count(b"\r\n"):
-        return False
-    return not (body.startswith((b"\n", b"\r\n")) or b"\n\n" in body or b"\n\r\n" in body)
-
-
-def plain_rows(text: bytes, header: Sequence[str], rows: Sequence[int], conf: SourceConf) -> pa.Table | None:
-    """The rows of bodies that stand one after the other, of so many `rows` each; None when a line is no plain record."""
-    found = sum(rows)
-    if not found:
+def plain_rows(bodies: Sequence[Body], conf: SourceConf) -> pa.Table | None:
+    """The rows of bodies with the same header and with `quoted` alike, one after the other; None when Arrow reads one of
+    them otherwise than record by record."""
+    header, quoted = bodies[0].header, bodies[0].quoted
+    lines = np.concatenate([body.lines for body in bodies])
+    if not len(lines):
         return drop_table([], [], conf)
+    text = b"".join(body.text for body in bodies)
     read = pa_csv.ReadOptions(column_names=header, use_threads=False, block_size=min(len(text) + 64, (1 << 31) - 1))
-    parse = pa_csv.ParseOptions(quote_char=False, ignore_empty_lines=False)
+    parse = pa_csv.ParseOptions(quote_char=quoted and '"', newlines_in_values=quoted, ignore_empty_lines=False)
     convert = pa_csv.ConvertOptions(
         column_types=dict.fromkeys(header, pa.string()), null_values=conf.nulls, strings_can_be_null=True
     )
@@ -202,10 +218,8 @@ def plain_rows(text: bytes, header: Sequence[str], rows: Sequence[int], conf: So
     except pa.ArrowInvalid:
         return None
     longest = max((pc.max(pc.binary_length(column)).as_py() or 0 for column in table.columns), default=0)
-    if table.num_rows != found or longest > csv.field_size_limit():
+    if table.num_rows != len(lines) or longest > csv.field_size_limit():
         return None
-    starts = np.repeat(np.cumsum([0, *rows[:-1]]), rows)
-    lines = pa.array(np.arange(found) - starts + 2, pa.int64())  # the header is line 1 of each
-    empty = pa.nulls(found, pa.string())
-    columns = [*(table[name].combine_chunks() for name in conf.columns), lines, empty, empty]
+    empty = pa.nulls(len(lines), pa.string())
+    columns = [*(table[name].combine_chunks() for name in conf.columns), pa.array(lines, pa.int64()), empty, empty]
     return pa.Table.from_arrays(columns, schema=drop_schema(conf))

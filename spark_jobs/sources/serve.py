@@ -64,9 +64,11 @@ class _Answer(BaseHTTPRequestHandler):
 
     def _page(self, text: FaultyText, form: str, words: Mapping[str, str]) -> tuple[bytes, str, datetime]:
         start, end = parse_hour(words["from"], "from"), parse_hour(words["to"], "to")
-        lines = [line for hour in hours_between(start, end) for line in text.of_hour(hour)[0].splitlines(keepends=True)]
+        drops = [text.of_hour(hour)[0] for hour in hours_between(start, end)]
         if form == "csv":
-            return b"".join([lines[0], *(line for line in lines if line != lines[0])]), "text/csv", end
+            header = drops[0].partition(b"\n")[0] + b"\n"
+            return header + b"".join(drop.removeprefix(header) for drop in drops), "text/csv", end
+        lines = [line for drop in drops for line in drop.splitlines(keepends=True)]
         first = int(words.get("cursor", "0"))
         rows = b",".join(line.rstrip(b"\n") for line in lines[first : first + PAGE])
         more = b'"%d"' % (first + PAGE) if first + PAGE < len(lines) else b"null"

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from spark_jobs.config.sources import SourceConf
@@ -17,22 +19,26 @@ MAX_RAW = 1 << 16  # characters of a broken line that are kept
 
 
 Record = Sequence[str | None] | None  # the values of a line in the declared order; None: it is no record
-Note = tuple[int, str | None, str | None]  # line, raw, fault
+Note = tuple[int, str | None, str | None]  # first line, raw, fault
 
 
 class Lines(NamedTuple):
-    """Rows of a drop that was read line by line, a note each."""
+    """Rows of a drop that was read record by record, each with a note."""
 
     records: list[Record]
     notes: list[Note]
 
 
 class Body(NamedTuple):
-    """Rows of a CSV drop that still have to be parsed: the text below its header, of so many lines, each with its end."""
+    """Rows of a CSV drop that still have to be parsed: the text below its header, each record with its line end.
+
+    `lines`: int64[rows], the line on which each record begins, from 2. `quoted`: the text has quotes.
+    """
 
     header: tuple[str, ...]
     text: bytes
-    rows: int
+    lines: npt.NDArray[np.int64]
+    quoted: bool
 
 
 Part = pa.Table | Body | Lines  # what is left of a drop once its bytes are read

@@ -1,12 +1,16 @@
-"""Lines of text -> values, one by one: what is not a record keeps its text and the reason. For drops that are not plain."""
+"""Records of text -> values, one by one: what is not a record keeps its text and the reason. For drops that are not plain.
+
+A record of JSON lines is a line; where a record of CSV ends is the work of `csv_records.py`.
+"""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 
 from spark_jobs.config.sources import SourceConf
+from spark_jobs.sources.csv_records import records
 from spark_jobs.sources.shape import MAX_RAW, Lines, Note, Record, differing_names, short
 
 Split = tuple[list[str] | None, str | None]  # the values of a line, or None and the reason
@@ -19,29 +23,41 @@ def lines_of(text: bytes) -> list[bytes]:
 
 
 def csv_lines(body: bytes, header: Sequence[str], conf: SourceConf) -> Lines:
-    """The rows below the header, numbered from 2; a line that is not a record of `header` has raw and fault."""
+    """The rows below the header, each with the line on which it begins, from 2; one that is not a record of `header` has
+    raw and fault.
+
+    Raises:
+        FileFault: a misplaced quote hides where records begin.
+    """
     order = [header.index(name) for name in conf.columns]
 
-    def split(line: bytes) -> Split:
-        values, reason = split_csv(line)
-        if values is None:
-            return None, reason
+    def split(record: bytes, fault: str | None) -> Split:
+        values, reason = split_csv(record)
+        if values is None or fault:
+            return None, f"csv: {fault}" if fault else reason
         if len(values) != len(header):
-            return None, f"fields: {len(values)} found, the header has {len(header)}" if line.strip() else "blank line"
+            return (
+                None,
+                f"fields: {len(values)} found, the header has {len(header)}" if record.strip() else "blank line",
+            )
         return [values[at] for at in order], None
 
-    return _split_rows(lines_of(body), 2, split, conf)
+    split_records = ((line + 2, text, split(text, fault)) for line, text, fault in records(body, 2))
+    return _as_lines(split_records, conf)
 
 
 def split_csv(line: bytes) -> Split:
-    """The values of one line of CSV, or None and the reason."""
+    """The values of one record of CSV without its line end, or None and the reason."""
     text, reason = _text(line)
     if text is None:
         return None, reason
     try:
         records = list(csv.reader([text], strict=True))
     except csv.Error as error:
-        known = {"unexpected end of data": "open quote", "new-line character seen": "carriage return inside the line"}
+        known = {
+            "unexpected end of data": "a quote is not closed",
+            "new-line character seen": "carriage return inside the line",
+        }
         return None, "csv: " + next((said for text, said in known.items() if text in str(error)), str(error))
     return (records[0] or [""], None) if len(records) == 1 else ([""], None)
 
@@ -61,7 +77,7 @@ def json_lines(text: bytes, conf: SourceConf) -> Lines:
             return None, short(f"json: {error}", 300)
         return _fields(found, names, conf)
 
-    return _split_rows(lines_of(text), 1, split, conf)
+    return _as_lines(((number, line, split(line)) for number, line in enumerate(lines_of(text), start=1)), conf)
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -101,18 +117,17 @@ def _text(line: bytes) -> tuple[str | None, str | None]:
         return None, f"bad UTF-8 at byte {error.start + 1}"
 
 
-def _split_rows(lines: Sequence[bytes], first: int, split: Callable[[bytes], Split], conf: SourceConf) -> Lines:
-    """One row a line, numbered from `first`."""
+def _as_lines(split: Iterable[tuple[int, bytes, Split]], conf: SourceConf) -> Lines:
+    """One row for each (line, text, its values or the reason why there are none)."""
     nulls = {*conf.nulls, _NULL}
-    records: list[Record] = []
+    rows: list[Record] = []
     notes: list[Note] = []
-    for number, line in enumerate(lines, start=first):
-        values, reason = split(line)
+    for number, text, (values, reason) in split:
         if values is None:
-            records.append(None)
-            raw = line.removesuffix(b"\r").decode("utf-8", "backslashreplace").replace("\0", "\\x00")
+            rows.append(None)
+            raw = text.removesuffix(b"\r").decode("utf-8", "backslashreplace").replace("\0", "\\x00")
             notes.append((number, short(raw, MAX_RAW), reason))
         else:
-            records.append([None if value in nulls else value for value in values])
+            rows.append([None if value in nulls else value for value in values])
             notes.append((number, None, None))
-    return Lines(records, notes)
+    return Lines(rows, notes)

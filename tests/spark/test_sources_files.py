@@ -142,15 +142,21 @@ def test_N5_a_row_with_too_many_or_too_few_fields_keeps_its_text_and_its_reason(
     ]
 
 
-def test_N8_bad_bytes_and_an_open_quote_break_their_own_row_only(spark: SparkSession, tmp_path: Path) -> None:
-    """A byte-order mark breaks nothing."""
-    drop = land(tmp_path, 0, b'\xef\xbb\xbfid,n\n1,2\n\xff,3\n\x00,4\n"5,6\n7,8\n', 5)
-    assert by_hour(read_drops(spark, [drop], CONF).collect())[0] == [
+def test_N8_bad_bytes_and_a_misplaced_quote_break_their_own_row_only(spark: SparkSession, tmp_path: Path) -> None:
+    """A byte-order mark breaks nothing; a line break inside quotes is text; a quote that is not closed refuses its file."""
+    drop = land(tmp_path, 0, b'\xef\xbb\xbfid,n\n1,2\n\xff,3\n\x00,4\n"5"x,6\n7,8\n"9\n9",\n', 6)
+    unclosed = land(tmp_path, 1, b'id,n\n1,2\n"5,6\n7,8\n', 2)
+    found = by_hour(read_drops(spark, [drop, unclosed], CONF).collect())
+    assert [(row[2], str(row[4])[:54]) for row in found[1]] == [
+        (0, "csv: record that begins on line 3: a quote is not clos")
+    ]
+    assert found[0] == [
         ("1", "2", 2, None, None),
         (None, None, 3, "\\xff,3", "bad UTF-8 at byte 1"),
         (None, None, 4, "\\x00,4", "NUL character"),
-        (None, None, 5, '"5,6', "csv: open quote"),
+        (None, None, 5, '"5"x,6', "csv: text after a closing quote"),
         ("7", "8", 6, None, None),
+        ("9\n9", None, 7, None, None),
     ]
 
 

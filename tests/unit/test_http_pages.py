@@ -100,22 +100,31 @@ def test_a_cursor_left_out_at_the_top_of_a_page_is_the_end(upstream: Server, tmp
 
 
 def test_pages_of_csv_keep_their_bytes_and_one_header(upstream: Server, tmp_path: Path) -> None:
-    """A BOM, a last line without its end, a page of a header only; a broken line is bronze's to judge."""
+    """A BOM, a last line without its end, a page of a header only; bronze judges a broken record."""
     upstream.says(
         Answer(b"\xef\xbb\xbfid,amount\n1,0.10\n2,\xff", headers={"Link": "</2>; rel=next"}),
         Answer(b"id,amount\n", headers={"Link": "</3>; rel=next"}),
-        Answer(b'id,amount\r\n"3,1e3\n\n'),
+        Answer(b'id,amount\r\n"3"x,1e3\n\n"a\n4,b",5\n'),
     )
     source = source_at(upstream, {"pages": "link"}, format="csv")
-    assert fetch_hour(source, tmp_path).rows == 4
+    assert fetch_hour(source, tmp_path).rows == 5
     assert upstream.asked[0][1]["accept"].startswith("text/csv")
-    assert landed_bytes(source, tmp_path) == b'id,amount\n1,0.10\n2,\xff\n"3,1e3\n\n'
+    assert landed_bytes(source, tmp_path) == b'id,amount\n1,0.10\n2,\xff\n"3"x,1e3\n\n"a\n4,b",5\n'
     drop = newest_drop(source, tmp_path)
     assert drop is not None
     rows = parse_drop(landed_bytes(source, tmp_path), drop.file, drop.rows, drop.bytes, drop.sha256, source).to_pylist()
     assert [(row["line"], row["id"], row["fault"]) for row in rows] == [
-        (2, "1", None), (3, None, "bad UTF-8 at byte 3"), (4, None, "csv: open quote"), (5, None, "blank line"),
+        (2, "1", None), (3, None, "bad UTF-8 at byte 3"), (4, None, "csv: text after a closing quote"),
+        (5, None, "blank line"), (6, "a\n4,b", None),
     ]  # fmt: skip
+
+
+def test_a_page_of_csv_that_ends_inside_quotes_is_refused(upstream: Server, tmp_path: Path) -> None:
+    """A record never goes on in the next page; the reason names the page and the line on which the quote opens."""
+    upstream.says(Answer(b'id,amount\n1,2\n3,"4\n', headers={"Link": "</2>; rel=next"}))
+    source = source_at(upstream, {"pages": "link"}, format="csv")
+    fault = refused_fetch(RefusedError, "a quote is not closed", source, tmp_path)
+    assert (fault.where, "line 3" in fault.found) == ("orders 2013-11-01T12:00:00, page 1", True)
 
 
 def test_numbers_texts_and_doubled_keys_stay_as_they_were_delivered(upstream: Server, tmp_path: Path) -> None:

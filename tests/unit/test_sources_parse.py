@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import hashlib
+import io
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from spark_jobs.config.sources import SourceConf
-from spark_jobs.sources.parse import joined, parse_drop, plain_rows, read_drop
-from spark_jobs.sources.shape import Body, Part, drop_table
+from spark_jobs.sources.csv_records import MAX_RECORD_LINES, record_lines, records
+from spark_jobs.sources.parse import count_rows, joined, parse_drop, plain_rows, read_drop
+from spark_jobs.sources.shape import Body, FileFault, Part, drop_table
 from spark_jobs.sources.text_lines import csv_lines
 
 CSV = SourceConf.model_validate(
@@ -67,13 +70,15 @@ def test_N4_columns_in_another_order_are_taken_by_name() -> None:
         (b"", "", "blank line"),
         (b"a\xff,4", "a\\xff,4", "bad UTF-8 at byte 2"),
         (b"a\x00,4", "a\\x00,4", "NUL character"),
-        (b'"a,4', '"a,4', "csv: open quote"),
-        (b'"a"b,4', '"a"b,4', "csv: ',' expected after '\"'"),
+        (b'"a"b,4', '"a"b,4', "csv: text after a closing quote"),
+        (b'"a"\r,4', '"a"\r,4', "csv: text after a closing quote"),
+        (b'a"b,4', 'a"b,4', "csv: quote inside a value that does not begin with one"),
+        (b' "a",4', ' "a",4', "csv: blank before a quote"),
         (b"a\rb,4", "a\rb,4", "csv: carriage return inside the line"),
     ],
 )
 def test_N5_N8_a_broken_line_is_kept_as_it_was_and_the_others_are_read(line: bytes, raw: str, fault: str) -> None:
-    """Too few or too many fields, bad bytes, an open quote: one row, with its reason."""
+    """Too few or too many fields, bad bytes, a misplaced quote: one row, with its reason."""
     assert parsed(b"id,n\n1,2\n" + line + b"\n5,6\n", 3) == [good(2, "1", "2"), bad(3, raw, fault), good(4, "5", "6")]
 
 
@@ -173,21 +178,110 @@ texts = st.lists(st.sampled_from([b"a", b"1", b",", b"\n", b'"', b"\r", b" ", b"
 
 
 def _read(body: bytes, head: bytes = b"id,n\n") -> Part:
-    rows, data = body.count(b"\n") + (bool(body) and not body.endswith(b"\n")), head + body
+    data = head + body
+    try:
+        rows = count_rows(data, "12.csv", CSV)
+    except FileFault:
+        rows = 1
     return read_drop(data, "12.csv", rows, len(data), hashlib.sha256(data).hexdigest(), CSV)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=600, deadline=None)
 @given(texts.map(b"".join))
 @example(b"a,1\n")
 @example(b"a,1\r\n,NA\r\n")
+@example(b'"a\nb",1\n2,""\n')
+@example(b'"a\r\nb",1\r\n"c""",2\r\n')
+@example(b'"a","\n"\n')
+@example(b'"",""""\n"\n\n",1')
 def test_N6_the_fast_way_gives_what_the_exact_way_gives(body: bytes) -> None:
-    """Any bytes: one row a line, and equal rows, whichever way is taken."""
-    lines = body.count(b"\n") + (bool(body) and not body.endswith(b"\n"))
-    exact = csv_lines(body, ["id", "n"], CSV)
+    """Any bytes: equal rows, whichever way is taken; or the file is refused by both."""
     found, _ = joined([_read(body)], CSV)
-    assert found["line"].to_pylist() == list(range(2, lines + 2))
+    if found["line"].to_pylist() == [0]:
+        with pytest.raises(FileFault) as fault:
+            csv_lines(body, ["id", "n"], CSV)
+        assert refused(found.to_pylist()) == str(fault.value)
+        return
+    exact = csv_lines(body, ["id", "n"], CSV)
     assert found.to_pylist() == drop_table(exact.records, exact.notes, CSV).to_pylist()
+    lines = record_lines(body)
+    if lines is not None:
+        assert lines.tolist() == [record.line for record in records(body, 2)]
+
+
+fields = st.text(st.sampled_from('a,"\n\r é\u2028'), max_size=6)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(fields, fields), max_size=8), st.sampled_from(["\n", "\r\n"]), st.booleans())
+def test_records_are_read_back_as_any_writer_of_rfc_4180_wrote_them(
+    rows: list[tuple[str, str]], end: str, quote_all: bool
+) -> None:
+    """Values, their number and their first lines; `count_rows` counts the same records."""
+    stream = io.StringIO(newline="")
+    quote_all = quote_all or any(
+        "\r" in value for row in rows for value in row
+    )  # Python 3.11 writes a carriage return without quotes
+    writer = csv.writer(stream, lineterminator=end, quoting=csv.QUOTE_ALL if quote_all else csv.QUOTE_MINIMAL)
+    first_lines = []
+    writer.writerow(["id", "n"])
+    for row in rows:
+        first_lines.append(stream.getvalue().count("\n") + 1)
+        writer.writerow(row)
+    data = stream.getvalue().encode()
+    assert count_rows(data, "12.csv", CSV) == len(rows)
+    found = parse_drop(data, "12.csv", len(rows), len(data), hashlib.sha256(data).hexdigest(), CSV).to_pylist()
+    assert [(row["id"], row["n"]) for row in found] == [tuple(value or None for value in row) for row in rows]
+    assert [row["line"] for row in found] == first_lines
+
+
+def test_a_quoted_line_break_belongs_to_its_value_and_the_line_is_that_of_the_first() -> None:
+    """LF, CRLF, CR, separators and doubled quotes inside quotes."""
+    text = b'id,n\n1,"a\nb"\n2,"c\r\nd"\n"3","e\rf,""g"""\n4,h\n'
+    assert parsed(text, 4) == [
+        good(2, "1", "a\nb"),
+        good(4, "2", "c\r\nd"),
+        good(6, "3", 'e\rf,"g"'),
+        good(7, "4", "h"),
+    ]
+    assert isinstance(_read(b'1,"a\nb"\r\n2,"c\r\nd"\r\n'), Body)  # by Arrow
+
+
+@pytest.mark.parametrize(
+    ("body", "rows", "fault"),
+    [
+        (b'1,2\n3,"a\n5,6\n', 2, "csv: record that begins on line 3: a quote is not closed (2 lines)"),
+        (b'1,"a\n7,8\n9,"b\n', 3, "csv: record that begins on line 2: text after a closing quote (3 lines)"),
+        (b'1, "a\n7,8\nb"\n', 1, "csv: record that begins on line 2: blank before a quote (3 lines)"),
+        (b'"a"b,"x\n7,8\n9"\n', 1, "csv: record that begins on line 2: text after a closing quote (3 lines)"),
+        (b'1,"' + b"\n" * MAX_RECORD_LINES + b'"\n', 1, "csv: record that begins on line 2: it would span more than"),
+        (b'1,"a\nb"\n', 2, "rows: 1 records in 2 lines found, the manifest says 2; it must count records"),
+    ],
+)
+def test_a_quote_that_hides_where_records_begin_refuses_the_drop(body: bytes, rows: int, fault: str) -> None:
+    """No line inside such a record is published as a row, and no row is swallowed; the line is where the quote opens."""
+    assert refused(parsed(b"id,n\n" + body, rows)).startswith(fault)
+
+
+def test_a_record_may_span_as_many_lines_as_allowed() -> None:
+    """One less than the limit is text."""
+    text = b"\n" * (MAX_RECORD_LINES - 1)
+    for other in (b"", b'a"b,1\n'):
+        assert parsed(b'id,n\n1,"' + text + b'"\n' + other, 1 + bool(other))[0] == good(2, "1", text.decode())
+
+
+def test_a_record_of_several_lines_with_other_fields_is_one_row_in_quarantine() -> None:
+    """Its text is kept whole, and the next record is read."""
+    rows = parsed(b'id,n\n1,"a\nb",c\n5,6\n', 2)
+    assert rows == [bad(2, '1,"a\nb",c', "fields: 3 found, the header has 2"), good(4, "5", "6")]
+
+
+def test_a_line_separator_of_unicode_ends_no_record() -> None:
+    """U+2028 and U+0085 are characters like others, in JSON and in CSV."""
+    assert parsed("id,n\n1,a\u2028b\n".encode(), 1) == [good(2, "1", "a\u2028b")]
+    assert parsed('{"id":1,"n":"a\u2028b\u0085"}\n'.encode(), 1, JSONL) == [good(1, "1", "a\u2028b\u0085")]
+    broken = parsed(b'{"id":1,"n":"a\nb"}\n', 2, JSONL)  # a line break is written as an escape in JSON
+    assert [str(row["fault"]).split(":")[0] for row in broken] == ["json", "json"]
 
 
 @settings(max_examples=200, deadline=None)
@@ -206,4 +300,7 @@ def test_many_drops_at_once_give_what_each_gives_by_itself(drops: list[tuple[byt
 def test_the_fast_way_is_taken_for_a_clean_body() -> None:
     """Otherwise the properties above would hold for nothing."""
     assert isinstance(_read(b"1,2\n3,NA\n"), Body)
-    assert plain_rows(b"1,2\n3,NA\n4,5\n", ["id", "n"], [2, 1], CSV) is not None
+    bodies = [part for part in (_read(b"1,2\n3,NA\n"), _read(b"4,5\n"), _read(b'"4",5\n')) if isinstance(part, Body)]
+    assert [body.quoted for body in bodies] == [False, False, True]
+    assert plain_rows(bodies[:2], CSV) is not None
+    assert plain_rows(bodies[2:], CSV) is not None
