@@ -17,6 +17,7 @@ from pyspark.sql import SparkSession
 
 from spark_jobs import plan, transforms
 from spark_jobs.alerts.incidents import Desk
+from spark_jobs.config.definitions import define
 from spark_jobs.config.environment import Environment, Places
 from spark_jobs.config.load import load_environment, load_pipeline
 from spark_jobs.config.whole import Pipeline
@@ -70,6 +71,7 @@ class StepRun:
     def open_work(self, call: Invocation, line: list[Release]) -> Work:
         """A publication of its own, with the number that the ledger gave it."""
         base = line[-1].release if line else None
+        self.ledger.add_definitions(self.pipeline.config_hash, define(self.pipeline).to_json())
         pub = self.ledger.start(call, code_version(self.places.project), self.pipeline.config_hash, base)
         return Work(
             self.pipeline, self.environment, self.places, self.ledger, call, pub, line, self._open_session

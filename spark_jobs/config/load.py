@@ -5,8 +5,6 @@ The only module that reads YAML. Whether sections agree with each other is `agre
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +15,7 @@ from pydantic import ValidationError
 from spark_jobs.config.agree import disagreements
 from spark_jobs.config.channels import secret_faults
 from spark_jobs.config.clash import Clash, unknown_names
+from spark_jobs.config.definitions import define
 from spark_jobs.config.environment import Environment, Places
 from spark_jobs.config.faults import ConfigError, Fault, fault_at, section_faults
 from spark_jobs.config.features import FeaturesFile
@@ -117,8 +116,7 @@ def load_pipeline(name: str, project: Path | None = None) -> Pipeline:
     found = [_clash_fault(clash, files, where) for clash in disagreements(pipeline, name)]
     if found:
         raise ConfigError(where, found)
-    text = json.dumps(pipeline.model_dump(mode="json", exclude={"replay"}), sort_keys=True)
-    return pipeline.model_copy(update={"config_hash": hashlib.sha256(text.encode()).hexdigest()[:16]})
+    return pipeline.model_copy(update={"config_hash": define(pipeline).digest})
 
 
 def check_channels(name: str, env: str, project: Path | None = None) -> None:

@@ -6,6 +6,7 @@ Only decorators with a literal name count, as in `@transform("itself")`; a test 
 from __future__ import annotations
 
 import ast
+import hashlib
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -96,3 +97,56 @@ def module_file(name: str) -> Path | None:
             return None
         paths = list(spec.submodule_search_locations) if spec.submodule_search_locations is not None else None
     return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
+
+
+def function_sources(modules: Iterable[str]) -> dict[str, str]:
+    """For every transform of the importable ones among `modules` a hash of its source, by name.
+
+    What the function calls in its own module counts, too; comments, blanks and docstrings do not.
+    """
+    found: dict[str, str] = {}
+    for file in filter(None, map(module_file, modules)):
+        found |= _sources(file.read_text(encoding="utf-8"))
+    return found
+
+
+@cache
+def _sources(text: str) -> dict[str, str]:
+    try:
+        tree = ast.parse(text)
+    except SyntaxError:
+        return {}  # a step that imports it fails and says where
+    top = {name: node for node in tree.body for name in _defined(node)}
+    return {
+        name: hashlib.sha256("\n".join(_reachable(node, top)).encode()).hexdigest()[:16]
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef)
+        for name in _names(node, "transform")
+    }
+
+
+def _defined(node: ast.stmt) -> list[str]:
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return [node.name]
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    return [name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)]
+
+
+def _reachable(node: ast.stmt, top: Mapping[str, ast.stmt]) -> list[str]:
+    """The code of `node` and of every definition of its module that it uses, directly or not."""
+    waiting, seen = [node], list[ast.stmt]()
+    while waiting:
+        one = waiting.pop()
+        if one not in seen:
+            seen.append(one)
+            used = {name.id for name in ast.walk(one) if isinstance(name, ast.Name)}
+            waiting += [top[name] for name in sorted(used & top.keys())]
+    return [ast.dump(_without_docstrings(one)) for one in seen]
+
+
+def _without_docstrings(node: ast.stmt) -> ast.stmt:
+    copied = ast.parse(ast.unparse(node)).body[0]
+    for one in ast.walk(copied):
+        if isinstance(one, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(one, clean=False) is not None:
+            one.body = one.body[1:] or [ast.Pass()]
+    return copied

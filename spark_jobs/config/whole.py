@@ -15,7 +15,11 @@ from spark_jobs.config.tables import SilverTable, TablesFile
 
 
 class Pipeline(Section):
-    """Everything that defines a pipeline; two runs with equal `config_hash` mean the same thing."""
+    """Everything that defines a pipeline.
+
+    `config_hash`: digest of the definitions that the tables of an hour use; two runs with equal ones make equal rows of
+    equal drops. Schedules, alerts, retention, replay, models and prose are not part of it.
+    """
 
     settings: PipelineFile
     sources: SourcesConf

@@ -60,6 +60,10 @@ class Proof:
     config_hash: str
     code_version: str
     verdicts: tuple[str, ...] = ()
+    model_digest: str = ""  # of the model's settings in model.yaml
+    definitions: str = (
+        ""  # digest of the definitions of its inputs; each is in the training set's manifest and the ledger
+    )
 
     @property
     def digest(self) -> str:

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from spark_jobs.config.definitions import Definitions
 from spark_jobs.errors import UsageError
 from spark_jobs.invocation import HOUR, Invocation
 from spark_jobs.ledger import folds, releasing
 from spark_jobs.ledger.folds import Release, Segment
 from spark_jobs.ledger.releasing import MAY_RELEASE_FOR, StaleBaseError
-from spark_jobs.ledger.store import LedgerStore
+from spark_jobs.ledger.store import Before, LedgerStore
 from spark_jobs.storage import Row, Storage
 from spark_jobs.storage.delta import DeltaStorage
 from spark_jobs.verdict import Verdict
@@ -32,6 +34,10 @@ class Rollback:
     release: Release
     withdrawn: list[tuple[datetime, datetime]]
     published: list[tuple[datetime, datetime]]
+
+
+class _RecordedError(Exception):
+    """The row is there already; nothing is to be written."""
 
 
 class Ledger:
@@ -169,6 +175,37 @@ class Ledger:
     def add_quarantine_action(self, row: Row) -> int:
         """Add what was decided about one held row."""
         return self.store.append("quarantine_actions", lambda seq, _: row)
+
+    # definitions
+    def add_definitions(self, digest: str, definitions: str) -> None:
+        """Record the definitions behind a configuration hash, once."""
+        self._add_definitions({"digest": digest}, definitions)
+
+    def add_model_definitions(self, model: str, version: str, definitions: str) -> None:
+        """Record the definitions of the inputs that a registered version of a model was trained on, once."""
+        self._add_definitions({"model": model, "version": version}, definitions)
+
+    def _add_definitions(self, name: Row, definitions: str) -> None:
+        if self.store.rows("definitions", ["seq"], name):
+            return
+
+        def build(_: int, before: Before) -> Row:
+            if before(["seq"], name):
+                raise _RecordedError
+            return {**name, "definitions": definitions}
+
+        with suppress(_RecordedError):
+            self.store.append("definitions", build)
+
+    def definitions(self) -> dict[str, Definitions]:
+        """All recorded definitions by configuration hash."""
+        rows = self.store.rows("definitions", ["digest", "definitions"])
+        return {row["digest"]: Definitions.from_json(row["definitions"]) for row in rows if row["digest"]}
+
+    def model_definitions(self, model: str, version: str) -> dict[str, str] | None:
+        """Hash of each input column that a version was trained on; none where it was not recorded."""
+        rows = self.store.rows("definitions", ["definitions"], {"model": model, "version": version})
+        return dict(json.loads(rows[0]["definitions"])) if rows else None
 
     # incidents and promotions
     def incidents(self) -> list[Row]:

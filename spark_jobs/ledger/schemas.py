@@ -58,7 +58,14 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
             ("to_version", pa.string()), ("why", pa.string()), ("proof_digest", pa.string()),
         ]
     ),
+    "definitions": pa.schema(
+        [
+            *_HEAD, ("digest", pa.string()),  # the config_hash of publications that were made under these definitions
+            ("model", pa.string()), ("version", pa.string()),  # of a registered model version; digest is null then
+            ("definitions", pa.string()),  # JSON: all definitions by id; of a model version the hash of each input column
+        ]
+    ),
 }  # fmt: skip
 
 STATES: Final = ("waiting", "late", "empty", "started", "staged", "refused", "published", "withdrawn", "failed")
-KINDS: Final = ("hour", "backfill", "heal", "score", "rollback")
+KINDS: Final = ("hour", "backfill", "rebuild", "heal", "score", "rollback")

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from spark_jobs.alerts.incidents import Desk
+from spark_jobs.config.definitions import define
 from spark_jobs.config.environment import Environment, Places
 from spark_jobs.config.load import load_environment, load_pipeline
 from spark_jobs.config.whole import Pipeline
@@ -75,7 +76,8 @@ class Asked:
         return {name: version for name in models if (version := self.ledger.champion(name))}
 
     def start(self, call: Invocation, base: int) -> int:
-        """A publication of its own for `call`, which reads release `base`."""
+        """A publication of its own for `call`, which reads release `base`; its definitions are recorded first."""
+        self.ledger.add_definitions(self.pipeline.config_hash, define(self.pipeline).to_json())
         return self.ledger.start(call, self.code, self.pipeline.config_hash, base)
 
     def result(

@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Fits:
-    """`made_of`: what, besides the set's rows, a model follows from: configuration and code. Uncommitted code is never equal."""
+    """`made_of`: what, besides the set's rows, a model follows from: the model's settings and code. Uncommitted code is never equal."""
 
     folder: Path
     pub: int

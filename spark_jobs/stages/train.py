@@ -11,12 +11,14 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from spark_jobs.config.agree import feature_columns
+from spark_jobs.config.definitions import define, input_hashes, model_digest
 from spark_jobs.config.model import Model
-from spark_jobs.errors import RefusedError, RetryError
+from spark_jobs.errors import RefusedError, RetryError, UsageError
 from spark_jobs.learning import evaluate, tracking
 from spark_jobs.learning.encode import Encoder
 from spark_jobs.learning.evaluate import CHALLENGER, CHAMPION, Decision, Figures
 from spark_jobs.learning.folds import EVALUATE, TRAIN
+from spark_jobs.learning.model_files import sha256
 from spark_jobs.learning.tracking import Proof, Tracking
 from spark_jobs.learning.train import Trained
 from spark_jobs.runtime.places import code_version
@@ -52,11 +54,12 @@ def tracking_of(work: Work) -> Tracking:
 def _one(work: Work, name: str, model: Model, pub: int) -> dict[str, float]:
     table = f"training_sets/{name}/{pub}"
     manifest = json.loads((work.root / table / "manifest.json").read_text())
+    _require_same_settings(work, name, manifest)
     rows = work.spark.read.parquet(str(work.root / table / f"pub-{pub}"))
     training, judged = (rows.where(F.col("fold") == fold).persist() for fold in (TRAIN, EVALUATE))
     columns = {group: _columns(work, group) for group in work.pipeline.features.groups}
     key = work.pipeline.silver[work.pipeline.features.spine.table].key
-    made_of = f"{manifest['digest']} {work.pipeline.config_hash} {code_version(work.places.project)}"
+    made_of = f"{manifest['digest']} {model_digest(work.pipeline, name)} {code_version(work.places.project)}"
     fits = Fits(work.root / table, pub, made_of, training, key, columns)
     trained = fits.fit(CHALLENGER, model.inputs, model.estimator)
     found = _figures(work, name, model, trained, fits, judged)
@@ -69,6 +72,24 @@ def _one(work: Work, name: str, model: Model, pub: int) -> dict[str, float]:
         )  # fmt: skip
     _register(work, name, model, trained, found, decision, manifest)
     return {figure: getattr(found[CHALLENGER], figure) for figure in ("auc", "log_loss")}
+
+
+def _require_same_settings(work: Work, name: str, manifest: dict[str, Any]) -> None:
+    """The set was built for this very model: another label or other rows would be another model under the same name.
+
+    Raises:
+        UsageError: model.yaml, or a definition of an input, changed since.
+    """
+    now = {
+        "model_digest": model_digest(work.pipeline, name),
+        "definitions": input_hashes(work.pipeline, define(work.pipeline)),
+    }
+    changed = [what for what, value in now.items() if manifest.get(what) != value]
+    if changed:
+        raise UsageError(
+            f"model {name}", f"the training set of publication {manifest['pub']} was built under other {' and '.join(changed)}",
+            "the same conf/ in training_set and train", work.call.with_step("training_set").command(),
+        )  # fmt: skip
 
 
 def _columns(work: Work, group: str) -> list[str]:
@@ -101,13 +122,17 @@ def _register(
     work: Work, name: str, model: Model, trained: Trained, found: dict[str, Figures], decision: Decision,
     manifest: dict[str, Any],
 ) -> None:  # fmt: skip
+    inputs = sorted({one.column for one in trained.encoder.inputs})
+    meant = {column: manifest["definitions"][column] for column in inputs}
     verdicts = tuple(v.staged_digest[:16] for v in work.ledger.verdicts(manifest["pub"]))
     proof = Proof(
         work.call.dag_run, int(manifest["release"] or 0), manifest["digest"], work.pipeline.config_hash,
-        _code_version(work, manifest["pub"]), verdicts,
+        _code_version(work, manifest["pub"]), verdicts, model_digest(work.pipeline, name),
+        sha256(json.dumps(meant, sort_keys=True).encode())[:16],
     )  # fmt: skip
     params = {"use": model.estimator.use, "seed": model.estimator.seed, **model.estimator.options}
     version = tracking.register(tracking_of(work), name, trained, proof, found, decision, params)
+    work.ledger.add_model_definitions(name, str(version), json.dumps(meant, sort_keys=True))
     before = work.ledger.champion(name)
     if not decision.promote or before == str(version):
         return

@@ -13,6 +13,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from spark_jobs import transforms
+from spark_jobs.config.definitions import define, input_hashes, model_digest
 from spark_jobs.config.model import Model
 from spark_jobs.invocation import HOUR
 from spark_jobs.lake.digest import digest
@@ -124,6 +125,7 @@ def _keep_manifest(work: Work, model: str, table: str, counted: Counts, staged: 
         "release": work.line[-1].release if work.line else None, "config_hash": work.pipeline.config_hash,
         "rows": rows, "digest": f"{rows}:{total}", "spine_rows": counted.rows,
         "dropped_without_label": counted.rows - counted.labelled, "dropped_without_cells": counted.without_cells,
+        "definitions": input_hashes(work.pipeline, define(work.pipeline)), "model_digest": model_digest(work.pipeline, model),
     }  # fmt: skip
     path = work.root / table / "manifest.json"
     write_whole(path, json.dumps(facts, indent=1, sort_keys=True))

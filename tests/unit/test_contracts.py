@@ -33,6 +33,7 @@ LEDGER = {
     "quarantine_actions": "pub table file line drop_sha256 action why",
     "incidents": "incident event channel message_key severity owner body",
     "promotions": "model alias from_version to_version why proof_digest",
+    "definitions": "digest model version definitions",
 }
 
 
@@ -157,7 +158,7 @@ def test_schema_versions_are_one():
 
 def test_states_and_kinds_are_those_of_the_data_model():
     states = "waiting late empty started staged refused published withdrawn failed"
-    assert (" ".join(STATES), " ".join(KINDS)) == (states, "hour backfill heal score rollback")
+    assert (" ".join(STATES), " ".join(KINDS)) == (states, "hour backfill rebuild heal score rollback")
 
 
 # failpoints
