@@ -22,6 +22,7 @@ from spark_jobs.config.columns import (
     window_label,
 )  # fmt: skip
 from spark_jobs.config.features import AsOfGroup, LookUpGroup
+from spark_jobs.config.measure_check import measure_clashes
 from spark_jobs.config.sources import RESERVED
 from spark_jobs.config.tables import SilverTable
 from spark_jobs.config.whole import Pipeline
@@ -38,6 +39,7 @@ def disagreements(pipeline: Pipeline, name: str) -> list[Clash]:
         *_settings(pipeline, name),
         *_tables(pipeline, known),
         *_features(pipeline, known),
+        *measure_clashes(pipeline),
         *_replay(pipeline),
         *model_clashes(pipeline, known),
         *_suites(pipeline, name),

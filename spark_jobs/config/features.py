@@ -31,6 +31,11 @@ class Aggregation(Section):
     name: Name = Field(description="first part of the feature's name; the window is the second, as in share_late_3h")
     op: Literal["count", "sum", "mean"] = Field(description="count of rows, or sum or mean of a measure")
     of: Name | None = Field(default=None, description="the measure; none for count")
+    type: Literal["double", "float"] | None = Field(
+        default=None,
+        description="type of a sum or mean; none: bigint for a sum of whole numbers, else double; float rounds to 32 bits,"
+        " double lets a sum of whole numbers exceed bigint",
+    )
 
 
 class WindowGroup(Section):

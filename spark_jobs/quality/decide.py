@@ -238,6 +238,18 @@ def key_result(key: Sequence[str], doubled: int, rows: int, examples: Sequence[o
     )  # fmt: skip
 
 
+def overflow_result(features: Sequence[str], lost: Sequence[tuple[datetime, int]]) -> RuleResult:
+    """`values_fit`: `lost` has the number of cells with a value out of its type's range, by hour; of `features`."""
+    hour, cells = lost[0][0], sum(count for _, count in lost)
+    return RuleResult(
+        "values_fit", Outcome.ERROR, ", ".join(features),
+        f"{', '.join(features)} of {format_hour(hour)} out of range, {cells} cells in {len(lost)} hours",
+        "values within the range of their type; bound the measure by a rule on its silver table, or declare type: double"
+        " for the aggregation", cells, cells, tuple(format_hour(at) for at, _ in lost[:5]), _EVERY,
+        tuple(at for at, _ in lost),
+    )  # fmt: skip
+
+
 def decide(
     table: str, scope: str, suite: Suite, results: Sequence[RuleResult], staged_digest: str = "",
     sensitive: Collection[str] = (),

@@ -63,7 +63,7 @@ def _window_cells(work: Work, group: WindowGroup, asked: DataFrame, *, latest: b
     tiles = tiles.where(F.col("event_hour") >= F.lit(first_event))
     if not work.lake.bulk:  # an hour asks for few keys: leave the others' tiles where they are
         tiles = tiles.join(F.broadcast(asked.select("entity", "key").distinct()), ["entity", "key"], "left_semi")
-    wanted = [Aggregation(a.op, a.of, a.name) for a in group.aggregations]
+    wanted = [Aggregation(a.op, a.of, a.name, a.type) for a in group.aggregations]
     return window_cells(tiles, asked, [hours(length) for length in group.windows], wanted)
 
 

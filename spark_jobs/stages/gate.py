@@ -6,7 +6,7 @@ Rules, counts and decisions are the quality room's; this stage brings them rows 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import duckdb
@@ -24,8 +24,10 @@ from spark_jobs.quality.fits import named_columns
 from spark_jobs.quality.split import BROKEN, built_ins, examples, good_rows, split_rows
 from spark_jobs.stages.work import Work
 from spark_jobs.verdict import MASKED, RuleResult, Verdict
+from spark_jobs.windows.kernel import OVERFLOWED
 from spark_jobs.windows.keys import business_key
 
+VALUES_FIT = "values_fit"
 DUPLICATE = "duplicate"  # not a fault: the same key again in one drop, of which the last line counts
 _REPEAT = "repeat number"  # no column of a table can have a blank in its name
 _ORIGIN = frozenset({"file", "line", "drop_sha256", "arrived_at", "known_at", "raw", "fault"})
@@ -129,10 +131,26 @@ def row_results(
 def stage_judged(
     work: Work, table: str, scope: str, frame: DataFrame, kept: Callable[[DataFrame], DataFrame] | None = None
 ) -> tuple[Verdict, DataFrame]:
-    """Split, stage and judge a table of features: its verdict, and the rows to hold back. `kept` as in `judge`."""
+    """Split, stage and judge a table of features: its verdict, and the rows to hold back. `kept` as in `judge`.
+
+    Cells with a value that does not fit its type (column OVERFLOWED) block the publication with an ERROR.
+    """
     key = work.lake.kinds[table].key
-    judged = split(work, table, frame, key, {}, built_ins(frame, key=key))
-    return judge(work, judged, scope, kept=kept), held_rows(judged.split, table, key)
+    has_mark = OVERFLOWED in frame.columns
+    faults = {VALUES_FIT: F.col(OVERFLOWED).isNotNull()} if has_mark else {}
+    judged = split(work, table, frame, key, faults, built_ins(frame, key=key))
+    overflows = _overflow_results(judged) if has_mark else []
+    judged = replace(judged, split=judged.split.drop(OVERFLOWED), built=[r for r in judged.built if r not in faults])
+    return judge(work, judged, scope, overflows, kept=kept), held_rows(judged.split, table, key)
+
+
+def _overflow_results(judged: Judged) -> list[RuleResult]:
+    """An ERROR that names features and hours where a value does not fit its type; nothing where all fit."""
+    lost = [(tally.hour, tally.broken[VALUES_FIT]) for tally in judged.tallies if tally.broken.get(VALUES_FIT)]
+    if not lost:
+        return []
+    marks = judged.split.where(F.array_contains(BROKEN, VALUES_FIT)).select(OVERFLOWED).limit(5).collect()
+    return [decide.overflow_result(sorted({row[0] for row in marks}), sorted(lost))]
 
 
 def held_rows(rows: DataFrame, table: str, key: Sequence[str]) -> DataFrame:

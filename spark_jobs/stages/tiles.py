@@ -9,6 +9,8 @@ from pyspark.sql import functions as F
 
 from spark_jobs import transforms
 from spark_jobs.config.features import WindowGroup
+from spark_jobs.config.whole import Pipeline
+from spark_jobs.identifiers import spark_column
 from spark_jobs.invocation import HOUR
 from spark_jobs.lake.tables import hours_that_may_hold
 from spark_jobs.stages.work import Work
@@ -21,9 +23,21 @@ def run(work: Work) -> None:
     Grain: entity, key, event_hour, known_at. A tile is computed from all current rows of its hour, so a late row
     in a later drop restates the tile of its own hour, and a corrected key the tile that it left.
     """
-    for group in work.pipeline.features.windows.values():
+    for group in tiled_groups(work.pipeline):
         tiles = _bulk_tiles(work, group) if work.lake.bulk else _changed_tiles(work, group)
         work.lake.stage(f"tiles/{group.table}", tiles, work.call.start, work.call.end)
+
+
+def tiled_groups(pipeline: Pipeline) -> list[WindowGroup]:
+    """One group for each table of tiles: the entities of all window groups over it, and the measures that they aggregate."""
+    groups: dict[str, WindowGroup] = {}
+    for group in pipeline.features.windows.values():
+        before = groups.get(group.table)
+        entities = dict.fromkeys([*(before.entities if before else []), *group.entities])
+        used = {name: call for name, call in group.measures.items() if any(a.of == name for a in group.aggregations)}
+        measures = {**(before.measures if before else {}), **used}
+        groups[group.table] = group.model_copy(update={"entities": list(entities), "measures": measures})
+    return list(groups.values())
 
 
 def _changed_tiles(work: Work, group: WindowGroup) -> DataFrame:
@@ -65,19 +79,26 @@ def _replaced(work: Work, group: WindowGroup) -> DataFrame:
 
 
 def _entities(work: Work, group: WindowGroup) -> dict[str, list[str]]:
-    return {entity: work.pipeline.features.spine.entities[entity] for entity in group.entities}
+    """Entity -> the columns of `_measured` that name it."""
+    named = work.pipeline.features.spine.entities
+    return {entity: [_key(column) for column in named[entity]] for entity in group.entities}
+
+
+def _key(column: str) -> str:
+    """A key column under a name that no measure has, which may be named like the column that it is computed from."""
+    return f"key {column}"
 
 
 def _rows(work: Work, group: WindowGroup, *, released: bool) -> DataFrame:
     """The current rows of every event hour that rows of this interval's drops can touch, with one column a measure."""
     start, end = _hours(work, group)
-    return _measured(group, work.lake.current(f"silver/{group.table}", start=start, end=end, released=released))
+    return _measured(work, group, work.lake.current(f"silver/{group.table}", start=start, end=end, released=released))
 
 
 def _versions(work: Work, group: WindowGroup) -> DataFrame:
     """The same as known at every instant: also the rows that were replaced later, each until then (known_until)."""
     start, end = _hours(work, group)
-    return _measured(group, work.lake.spans(f"silver/{group.table}", start=start, end=end))
+    return _measured(work, group, work.lake.spans(f"silver/{group.table}", start=start, end=end))
 
 
 def _current(rows: DataFrame) -> DataFrame:
@@ -91,11 +112,12 @@ def _hours(work: Work, group: WindowGroup) -> tuple[datetime, datetime]:
     return hours_that_may_hold(low, high, within.lateness, within.ahead)
 
 
-def _measured(group: WindowGroup, rows: DataFrame) -> DataFrame:
-    columns = {name: F.col(name) for name in rows.columns}
-    return rows.withColumns(
-        {
-            name: transforms.apply(call, columns, f"features.yaml: windows.measures.{name}")
-            for name, call in group.measures.items()
-        }
-    )
+def _measured(work: Work, group: WindowGroup, rows: DataFrame) -> DataFrame:
+    """The rows with their key columns as `_key` names them, and one column a measure."""
+    columns = {name: spark_column(name) for name in rows.columns}
+    measures = {
+        name: transforms.apply(call, columns, f"features.yaml: windows.measures.{name}")
+        for name, call in group.measures.items()
+    }
+    named = [column for entity in group.entities for column in work.pipeline.features.spine.entities[entity]]
+    return rows.withColumns({**{_key(column): columns[column] for column in named}, **measures})

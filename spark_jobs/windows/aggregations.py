@@ -8,21 +8,29 @@ from typing import Literal, get_args
 from spark_jobs.errors import UsageError, nearest
 
 Op = Literal["count", "sum", "mean"]
+Real = Literal["double", "float"]
 
 
 @dataclass(frozen=True)
 class Aggregation:
-    """One aggregation of a measure over every window: `name` begins its columns, e.g. mean of delay_min as `delay`."""
+    """One aggregation of a measure over every window: `name` begins its columns, e.g. mean of delay_min as `delay`.
+
+    A count is an int, the sum of whole numbers a bigint, every other value a double. `type` declares a sum or a mean
+    otherwise: float rounds to float32, double lets a sum of whole numbers leave the range of bigint.
+    """
 
     op: Op
     of: str | None
     name: str
+    type: Real | None = None
 
     def __post_init__(self) -> None:
         if self.op not in get_args(Op):
             raise UsageError(f"aggregation '{self.name}'", f"op '{self.op}'", nearest(self.op, list(get_args(Op))))
         if self.of is None and self.op != "count":
             raise UsageError(f"aggregation '{self.name}'", f"{self.op} of nothing", "only count may omit `of`")
+        if self.type is not None and self.op == "count":
+            raise UsageError(f"aggregation '{self.name}'", f"type {self.type} of a count", "no type; a count is an int")
 
     @property
     def tile_columns(self) -> tuple[str, ...]:

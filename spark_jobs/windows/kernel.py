@@ -6,6 +6,7 @@ Names, types and nulls of the result are decided here; the arithmetic is in `tot
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,12 @@ from pyspark.sql import types as T
 
 from spark_jobs.errors import RefusedError, UsageError, nearest
 from spark_jobs.windows.aggregations import Aggregation, window_label
-from spark_jobs.windows.totals import Ints, TileVersions, fixed_point, floating, window_totals
+from spark_jobs.windows.parts import Flags, Floats, Ints, Parts, as_real, as_whole, real_parts, whole_parts
+from spark_jobs.windows.totals import TileVersions, window_totals
 
 CHUNK_ROWS = 500_000  # rows held at a time by one Python worker, unless a single key has more
 HOUR_US = 3_600_000_000
+OVERFLOWED = "overflowed columns"  # of the result; no column of a table has a blank in its name
 
 __all__ = ["Aggregation", "cells_of", "whole_keys", "window_cells", "window_label"]
 
@@ -36,16 +39,17 @@ def window_cells(
     Of each tile the version of newest (known_at, pub) with known_at <= as_of counts. Tiles older than the longest
     window before the first as_of change nothing: filter them away where they cost.
 
-    Columns `<name>_<window>`: count int (0 of nothing), sum and mean float (null where no value is). Totals are exact,
-    so the result does not depend on partitioning or on other keys.
+    Columns `<name>_<window>`: count int (0 of nothing), sum bigint where the tile's sum is, other sums and means double
+    (null where no value is), or the aggregation's `type`. Totals are exact, so the result does not depend on partitioning
+    or on other keys. A value that does not fit its type is null, and the column OVERFLOWED, else null, names it. A value is
+    null, too, where a tile of the window was written before the measure was defined.
 
     Raises:
         UsageError: two columns of one name, a window below an hour, a tile column that is not there.
-        RefusedError (inside the job): event_hour or as_of is not a whole hour; known_at or pub is null; a sum is not
-            finite.
+        RefusedError (inside the job): event_hour or as_of is not a whole hour; known_at or pub is null.
     """
     columns = _tile_columns(tiles, aggregations)
-    schema = _cell_schema(windows_hours, aggregations)
+    schema = _cell_schema(tiles.schema, windows_hours, aggregations)
     types = {field.name: field.dataType for field in tiles.schema.fields}
     tile_rows = tiles.select(
         "entity", "key", F.col("event_hour").alias("at"), F.lit(False).alias("is_cell"), "known_at", "pub", *columns
@@ -72,16 +76,19 @@ def cells_of(rows: pa.Table, windows_hours: Sequence[int], aggregations: Sequenc
     is_cell = rows["is_cell"].to_numpy()
     tiles, cells = rows.filter(pc.invert(rows["is_cell"])), rows.filter(rows["is_cell"])
     names = list(dict.fromkeys(name for one in aggregations for name in one.tile_columns))
-    parts, scales = _parts(tiles, names)
+    columns = {name: _column(tiles, name) for name in names}
+    parts = np.concatenate([one.parts.values for one in columns.values()], axis=1)
     versions = TileVersions(key[~is_cell], _hours(tiles, "at"), _known_hours(tiles), _integers(tiles, "pub"), parts)
     totals = window_totals(versions, key[is_cell], _hours(cells, "at"), windows_hours)
-    result: dict[str, Any] = {"entity": cells["entity"], "key": cells["key"], "as_of": cells["at"]}
+    made: dict[str, tuple[pa.Array, Flags]] = {}
     for window, window_parts in zip(windows_hours, totals, strict=True):
-        sums = _sums(window_parts, scales)
+        sums = _split(window_parts, columns)
         for one in aggregations:
-            result[f"{one.name}_{window_label(window)}"] = _aggregate(one, sums)
+            made[f"{one.name}_{window_label(window)}"] = _aggregate(one, columns, sums)
+    result: dict[str, Any] = {"entity": cells["entity"], "key": cells["key"], "as_of": cells["at"]}
     ordered = [f"{one.name}_{window_label(window)}" for one in aggregations for window in windows_hours]
-    return pa.table({name: result[name] for name in ("entity", "key", "as_of", *ordered)})
+    result |= {name: made[name][0] for name in ordered}
+    return pa.table(result | {OVERFLOWED: _named(ordered, [made[name][1] for name in ordered], cells.num_rows)})
 
 
 def whole_keys(batches: Iterable[pa.RecordBatch], rows: int = CHUNK_ROWS) -> Iterator[pa.Table]:
@@ -113,16 +120,28 @@ def _tile_columns(tiles: DataFrame, aggregations: Sequence[Aggregation]) -> list
     return names
 
 
-def _cell_schema(windows_hours: Sequence[int], aggregations: Sequence[Aggregation]) -> T.StructType:
-    """The result's columns: the cell, then aggregation by aggregation its windows."""
+def _cell_schema(
+    tiles: T.StructType, windows_hours: Sequence[int], aggregations: Sequence[Aggregation]
+) -> T.StructType:
+    """The result's columns: the cell, then aggregation by aggregation its windows, then what overflowed."""
     schema = T.StructType().add("entity", T.StringType()).add("key", T.StringType()).add("as_of", T.TimestampType())
     for one in aggregations:
+        kind = _value_type(one, tiles)
         for window in windows_hours:
-            schema.add(f"{one.name}_{window_label(window)}", T.IntegerType() if one.op == "count" else T.FloatType())
+            schema.add(f"{one.name}_{window_label(window)}", kind)
     repeated = sorted({name for name in schema.names if schema.names.count(name) > 1})
     if repeated:
         raise UsageError("aggregations", f"two columns named {', '.join(repeated)}", "one column a name")
-    return schema
+    return schema.add(OVERFLOWED, T.StringType())
+
+
+def _value_type(one: Aggregation, tiles: T.StructType) -> T.DataType:
+    if one.op == "count":
+        return T.IntegerType()
+    if one.type == "float":
+        return T.FloatType()
+    is_whole = one.op == "sum" and one.type is None and isinstance(tiles[one.tile_columns[1]].dataType, T.LongType)
+    return T.LongType() if is_whole else T.DoubleType()
 
 
 def _key_changes(rows: pa.Table) -> npt.NDArray[np.bool_]:
@@ -134,9 +153,11 @@ def _key_changes(rows: pa.Table) -> npt.NDArray[np.bool_]:
     return changed
 
 
-def _integers(rows: pa.Table, name: str) -> Ints:
+def _integers(rows: pa.Table, name: str, *, nulls: bool = False) -> Ints:
     """A column as int64; timestamps as microseconds since the epoch."""
     column = rows[name]
+    if column.null_count and nulls:
+        column = column.fill_null(0)
     if column.null_count:
         raise RefusedError(f"tiles column '{name}'", f"{column.null_count} null values", "no null")
     return np.asarray(column.cast(pa.int64()).to_numpy(), dtype=np.int64)
@@ -156,40 +177,78 @@ def _known_hours(tiles: pa.Table) -> Ints:
     return -(-_integers(tiles, "known_at") // HOUR_US)
 
 
-def _parts(tiles: pa.Table, names: Sequence[str]) -> tuple[Ints, dict[str, Any]]:
-    """The tile columns side by side as int64 parts, and for each its scale (None: one part, whole numbers)."""
-    parts: list[Ints] = []
-    scales: dict[str, Any] = {}
-    for name in names:
-        if not pa.types.is_floating(tiles[name].type):
-            parts.append(_integers(tiles, name)[:, None])
-            scales[name] = None
-            continue
-        try:
-            fixed, scales[name] = fixed_point(tiles[name].to_numpy())
-        except ValueError as error:
-            raise RefusedError(f"tiles column '{name}'", str(error), "finite values") from error
-        parts.append(fixed)
-    return np.concatenate(parts, axis=1), scales
+@dataclass(frozen=True)
+class _Column:
+    """A tile column: its parts, and whether the last two of them count nulls and values that are not finite."""
+
+    parts: Parts
+    is_whole: bool
+    has_faults: bool
+
+    def totals(self, sums: Ints) -> tuple[Ints, Flags, Flags]:
+        """Of sums of the parts: those of the values; where a null is among them; where a value that is not finite is."""
+        if not self.has_faults:
+            none = np.zeros(len(sums), dtype=np.bool_)
+            return sums, none, none
+        return sums[:, :-2], sums[:, -2] > 0, sums[:, -1] > 0
+
+    def read_as(self) -> Parts:
+        """The parts without those that count."""
+        return Parts(self.parts.values[:, :-2], self.parts.scale) if self.has_faults else self.parts
 
 
-def _sums(parts: Ints, scales: dict[str, Any]) -> dict[str, Any]:
-    """The total of each tile column, shape (cells,): int64, or float64 where the column is."""
-    sums: dict[str, Any] = {}
-    first = 0
-    for name, scale in scales.items():
-        width = 1 if scale is None else len(scale)
-        own = parts[:, first : first + width]
-        sums[name] = own[:, 0] if scale is None else floating(own, scale)
-        first += width
+def _column(tiles: pa.Table, name: str) -> _Column:
+    column = tiles[name]
+    null = np.asarray(column.is_null().to_numpy())
+    if pa.types.is_floating(column.type):
+        values: Floats = np.asarray(column.fill_null(0).to_numpy(), dtype=np.float64)
+        infinite = ~np.isfinite(values)
+        parts = real_parts(np.where(infinite, 0.0, values))
+    else:
+        parts, infinite = whole_parts(_integers(tiles, name, nulls=True)), np.zeros(len(null), dtype=np.bool_)
+    has_faults = bool(null.any() or infinite.any())
+    if has_faults:
+        faults = np.stack([null, infinite], axis=1).astype(np.int64)
+        parts = Parts(np.concatenate([parts.values, faults], axis=1), parts.scale)
+    return _Column(parts, parts.scale is None, has_faults)
+
+
+def _split(window_parts: Ints, columns: dict[str, _Column]) -> dict[str, Ints]:
+    """The totals of the parts of each tile column, shape (cells, width)."""
+    sums, first = {}, 0
+    for name, column in columns.items():
+        sums[name] = window_parts[:, first : first + column.parts.width]
+        first += column.parts.width
     return sums
 
 
-def _aggregate(one: Aggregation, sums: dict[str, Any]) -> pa.Array:
-    """One column of the result: int32, or float32 with null where nothing was aggregated."""
-    count = sums[one.tile_columns[0]]
+def _aggregate(one: Aggregation, columns: dict[str, _Column], sums: dict[str, Ints]) -> tuple[pa.Array, Flags]:
+    """One column of the result, and where its value does not fit (null there)."""
+    counted = columns[one.tile_columns[0]]
+    counts, absent, _ = counted.totals(sums[one.tile_columns[0]])
+    count, _ = as_whole(counted.read_as(), counts)
     if one.op == "count":
-        return pa.array(count).cast(pa.int32())
-    total = sums[one.tile_columns[1]].astype(np.float64)
-    value = total if one.op == "sum" else total / np.maximum(count, 1)
-    return pa.array(value.astype(np.float32), mask=count == 0)
+        too_many = count > np.iinfo(np.int32).max
+        return pa.array(np.where(too_many, 0, count).astype(np.int32), mask=absent | too_many), too_many
+    summed = columns[one.tile_columns[1]]
+    parts, lost, infinite = summed.totals(sums[one.tile_columns[1]])
+    value: npt.NDArray[Any]
+    if one.op == "sum" and one.type is None and summed.is_whole:
+        value, too_large = as_whole(summed.read_as(), parts)
+    else:
+        total, too_large = as_real(summed.read_as(), parts)
+        value = total if one.op == "sum" else total / np.maximum(count, 1)
+    if one.type == "float":
+        with np.errstate(over="ignore"):
+            value = value.astype(np.float32)
+        too_large = too_large | ~np.isfinite(value)
+    overflowed = (too_large | lost | infinite) & ~absent
+    return pa.array(value, mask=(count == 0) | overflowed | absent), overflowed
+
+
+def _named(names: Sequence[str], flags: Sequence[Flags], rows: int) -> pa.Array:
+    """For each row the names whose flag is set, separated by commas; null where none is."""
+    texts: list[str | None] = [None] * rows
+    for row in np.flatnonzero(np.any(flags, axis=0)) if rows else ():
+        texts[row] = ", ".join(name for name, flag in zip(names, flags, strict=True) if flag[row])
+    return pa.array(texts, type=pa.string())

@@ -8,6 +8,8 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from spark_jobs.identifiers import spark_column
+
 NULL_TEXT = r"\N"  # no value reads like this: an escaped text has '\' only before '\' or '|'
 
 
@@ -33,7 +35,7 @@ def business_key(rows: DataFrame, columns: Sequence[str]) -> Column:
 
 def _text(rows: DataFrame, name: str) -> Column:
     """The value as text; the two zeros of a float, which are equal, have the same text."""
-    value = F.col(name)
+    value = spark_column(name)
     if isinstance(rows.schema[name].dataType, (T.DoubleType, T.FloatType)):
         value = value + F.lit(0.0)  # turns -0.0 into 0.0
     return value.cast("string")

@@ -12,8 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
-LIMBS = 3  # a float64 is held as three int64 parts: at least 90 bits below the largest value of a chunk
 
 
 class TileVersions(NamedTuple):
@@ -44,7 +42,7 @@ def window_totals(tiles: TileVersions, cell_key: Ints, cell_hour: Ints, windows_
         windows_hours: window lengths W in hours, each at least 1.
 
     Returns:
-        int64, shape (windows, c, m). Sums wrap modulo 2**64, so that only a total itself has to fit.
+        int64, shape (windows, c, m). Sums wrap modulo 2**64, so that only a total itself has to fit; `parts.py` sees to it.
     """
     cells, measures = len(cell_key), tiles.values.shape[1]
     totals = np.zeros((len(windows_hours), cells, measures), dtype=np.int64)
@@ -66,39 +64,6 @@ def window_totals(tiles: TileVersions, cell_key: Ints, cell_hour: Ints, windows_
         else:
             totals[index] = _between(hour_code[inside], read_code[inside], changes[inside], until, window)
     return totals
-
-
-def fixed_point(values: Floats) -> tuple[Ints, Floats]:
-    """The values as integers of a common scale, so that sums do not depend on order, neighbours or partitioning.
-
-    Returns:
-        parts, int64 of shape (n, LIMBS), and scale, float64 of shape (LIMBS,), with values = parts @ scale. Bits more
-        than 3 * (62 - log2 n) below the largest value are dropped (123 bits for a million values).
-
-    Raises:
-        ValueError: a value is NaN or infinite.
-    """
-    if not np.isfinite(values).all():
-        raise ValueError("a value is NaN or infinite")
-    bits = 62 - len(values).bit_length()
-    top = int(np.frexp(np.abs(values).max(initial=0.0))[1])
-    smallest = -1074  # exponent of the smallest float64
-    scale = np.ldexp(np.ones(LIMBS), np.maximum(top - bits * np.arange(1, LIMBS + 1), smallest))
-    parts = np.empty((len(values), LIMBS), dtype=np.int64)
-    rest = values.astype(np.float64)
-    for limb in range(LIMBS):
-        whole = np.rint(rest / scale[limb])
-        parts[:, limb] = whole
-        rest = rest - whole * scale[limb]
-    return parts, scale
-
-
-def floating(parts: Ints, scale: Floats) -> Floats:
-    """The float64 values, shape (...), of fixed-point parts of shape (..., LIMBS), largest part first."""
-    total = parts[..., 0] * scale[0]
-    for limb in range(1, LIMBS):
-        total = total + parts[..., limb] * scale[limb]
-    return np.asarray(total, dtype=np.float64)
 
 
 def _changes(hour_code: Ints, values: Ints) -> Ints:

@@ -37,7 +37,7 @@ WITH rows AS (SELECT 'boat' AS entity, boat AS key, * FROM "silver/landings" UNI
               SELECT 'quay' AS entity, quay::VARCHAR AS key, * FROM "silver/landings" WHERE quay IS NOT NULL)
 SELECT c.entity, c.key, c.as_of,
        count(r.event_at) FILTER (r.event_at >= c.as_of - INTERVAL 3 HOURS)::INT, count(r.event_at)::INT,
-       avg(r.delay_min) FILTER (r.event_at >= c.as_of - INTERVAL 3 HOURS)::FLOAT, avg(r.delay_min)::FLOAT
+       avg(r.delay_min) FILTER (r.event_at >= c.as_of - INTERVAL 3 HOURS), avg(r.delay_min)
 FROM "features/landings" c
 LEFT JOIN rows r ON r.entity = c.entity AND r.key = c.key AND r.event_at >= c.as_of - INTERVAL 12 HOURS AND r.event_at < c.as_of
 GROUP BY ALL ORDER BY ALL"""

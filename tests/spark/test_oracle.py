@@ -83,8 +83,8 @@ def windows(history: duckdb.DuckDBPyConnection, ahead: int = 0) -> list[tuple[An
     """Every cell that the spine demands; `ahead` hours of the future are seen by an oracle that is wrong."""
     columns = {
         "departures": "count(f.event_at) FILTER ({w})::INT",
-        "mean_delay_min": "(avg(f.delay) FILTER ({w}))::FLOAT",
-        "share_late": "(avg(f.late) FILTER ({w}))::FLOAT",
+        "mean_delay_min": "avg(f.delay) FILTER ({w})",
+        "share_late": "avg(f.late) FILTER ({w})",
     }
     wanted = ", ".join(
         made.format(w=f"WHERE f.event_at >= s.as_of - INTERVAL {hours} HOURS") + f" AS {name}_{label}"

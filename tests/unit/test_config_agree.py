@@ -48,6 +48,9 @@ def _changed(project: Path, file: str, old: str, new: str) -> tuple[list[Fault],
         ("features.yaml", "entities: [carrier, origin, plane]", "entities: [carrier, plain]", "entities[1]", "'plane'"),
         ("features.yaml", "of: late}", "of: lat}", "aggregations[2].of", "did you mean 'late'"),
         ("features.yaml", "[3h, 24h, 7d, 28d]", "[90m, 24h]", "windows[0]", "whole hours"),
+        ("features.yaml", "op: count}", "op: count, type: double}", "aggregations[0].type", "of a count"),
+        ("features.yaml", "op: mean, of: delay_min}", "op: mean, of: delay_min, type: int}", "aggregations[1].type", "float"),
+        ("features.yaml", "      delay_min: {use: itself", "      known_at: {use: itself", "measures.known_at", "is taken"),
         ("features.yaml", "[3h, 24h, 7d, 28d]", "[24h, 1d]", "", "twice: carrier_departures_24h"),
         ("features.yaml", "    entity: origin", "    entity: carrier", "weather.entity", "no column 'carrier'"),
         ("features.yaml", "staleness: 6h", "staleness: 90m", "staleness", "whole hours"),
@@ -231,3 +234,30 @@ def test_a_sensitive_column_is_so_wherever_it_is_looked_up_joined_or_names_an_en
         "silver/planes": {"tail_number", "seats"}, "features/planes": {"key", "seats"},
         "features/departures": {"key"}, "predictions/any": {"tail_number"},
     }  # fmt: skip
+
+
+def test_groups_over_one_table_share_tiles_and_cannot_define_a_measure_twice(project: Path) -> None:
+    """Under one name their sums would be one column of tiles/departures; equal definitions are fine."""
+    path = project / CONF / "features.yaml"
+    text = path.read_text()
+    more = """  recent:
+    table: departures
+    entities: [origin]
+    measures: {delay_min: {use: itself, columns: [departure_delay_min]}}
+    windows: [6h]
+    aggregations: [{name: recent_delay, op: sum, of: delay_min}]
+"""
+    added = text.replace("as_of:\n  weather", more + "as_of:\n  weather")
+    suite = (project / RULES / "features_departures.yaml").read_text().partition("rules:")[0]
+    rule = (
+        "rules:\n  - {id: r1, type: expect_column_values_to_not_be_null, column: key, scope: row, budget: 0, why: x}\n"
+    )
+    (project / RULES / "features_recent.yaml").write_text(
+        suite.replace("features/departures", "features/recent") + rule
+    )
+    path.write_text(added)
+    load.load_pipeline("nycflights13", project)
+    path.write_text(added.replace("{delay_min: {use: itself", "{delay_min: {use: hours_before"))
+    with pytest.raises(ConfigError) as told:
+        load.load_pipeline("nycflights13", project)
+    assert any("whose tiles it shares" in str(fault) for fault in told.value.faults)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from fractions import Fraction
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +15,8 @@ from hypothesis import strategies as st
 from spark_jobs.errors import RefusedError, UsageError
 from spark_jobs.windows import kernel
 from spark_jobs.windows.kernel import Aggregation, cells_of, whole_keys, window_label
-from spark_jobs.windows.totals import TileVersions, fixed_point, floating, window_totals
+from spark_jobs.windows.parts import as_real, as_whole, real_parts, whole_parts
+from spark_jobs.windows.totals import TileVersions, window_totals
 
 WINDOWS = (1, 3, 24, 40)
 Version = tuple[int, int, int, int, int]  # key, hour, known, pub, value
@@ -85,23 +88,45 @@ def test_totals_beyond_two_to_the_53_are_exact(versions: list[Version], wanted: 
     assert computed(versions, wanted, large) == wanted_totals
 
 
+finite = st.floats(allow_nan=False, allow_infinity=False)
+whole = st.integers(-(2**63), 2**63 - 1)
+
+
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.floats(-1e12, 1e12), max_size=30))
-def test_fixed_point_gives_floats_back(values: list[float]) -> None:
-    """Nothing within 2**-90 of the largest value is lost."""
-    array = np.array(values, dtype=np.float64)
-    parts, scale = fixed_point(array)
-    largest = float(np.abs(array).max(initial=0.0))
-    assert np.all(np.abs(floating(parts, scale) - array) <= largest * 2.0**-90)
+@given(st.lists(finite, max_size=30), st.lists(finite, max_size=5))
+def test_sums_of_doubles_are_correctly_rounded_whatever_is_beside_them(
+    values: list[float], others: list[float]
+) -> None:
+    """The oracle adds fractions; values of another key or window, however large, change nothing."""
+    parts = real_parts(np.array([*values, *others], dtype=np.float64))
+    total, too_large = as_real(parts, parts.values[: len(values)].sum(axis=0, keepdims=True))
+    exact = sum(map(Fraction, values), Fraction())
+    if abs(exact) < Fraction(sys.float_info.max) * (1 - Fraction(2) ** -40):
+        assert (total[0], too_large[0]) == (float(exact), False)
+    elif abs(exact) >= 2**1024:
+        assert too_large[0]
 
 
-def test_fixed_point_sums_keep_a_small_value_beside_a_huge_one() -> None:
-    """A float64 prefix sum over both would return 0.0 for the small one."""
-    parts, scale = fixed_point(np.array([1e18, 0.001, -1e18]))
-    prefix = np.cumsum(parts, axis=0)
-    assert floating(prefix[1:2] - prefix[0:1], scale)[0] == 0.001
+@settings(max_examples=200, deadline=None)
+@given(st.lists(whole, max_size=12))
+def test_sums_of_bigints_are_exact_or_reported_as_too_large(values: list[int]) -> None:
+    """Never wrapped; the mean of what is too large for a bigint is still right."""
+    parts = whole_parts(np.array(values, dtype=np.int64))
+    totals = parts.values.sum(axis=0, keepdims=True)
+    found, too_large = as_whole(parts, totals)
+    fits = -(2**63) <= sum(values) < 2**63
+    assert (int(found[0]), bool(too_large[0])) == ((sum(values), False) if fits else (0, True))
+    assert as_real(parts, totals)[0][0] == float(sum(values))
+
+
+def test_sums_keep_a_small_value_beside_a_huge_one() -> None:
+    """A float64 prefix sum over both would return 0.0 for the small one, three parts of fixed width for the second."""
+    for huge in (1e18, 1e300):
+        parts = real_parts(np.array([huge, 0.001, -huge]))
+        prefix = np.cumsum(parts.values, axis=0)
+        assert as_real(parts, prefix[1:2] - prefix[0:1])[0][0] == 0.001
     with pytest.raises(ValueError, match="NaN or infinite"):
-        fixed_point(np.array([1.0, float("nan")]))
+        real_parts(np.array([1.0, float("nan")]))
 
 
 def table_of(rows: list[dict[str, object]]) -> pa.Table:
@@ -130,7 +155,50 @@ def test_a_cell_without_tiles_counts_zero_and_has_no_mean() -> None:
     found = cells_of(table_of(rows), (3,), AGGREGATIONS)
     assert found["events_3h"].to_pylist() == [2, 0, 1, 0]
     assert found["delay_3h"].to_pylist() == [2.5, None, None, None]
-    assert [str(found[name].type) for name in ("events_3h", "delay_3h")] == ["int32", "float"]
+    assert [str(found[name].type) for name in ("events_3h", "delay_3h")] == ["int32", "double"]
+    assert found[kernel.OVERFLOWED].null_count == 4
+
+
+def test_sums_have_the_type_of_their_measure_unless_declared() -> None:
+    """500,000,005 is no float32; a float is given only where it is declared."""
+    rows = [tile("a", 4, 5, n=2, n_delay=2, sum_delay=500_000_005), cell("a", 5)]
+    wanted = (("sum", None), ("mean", None), ("sum", "double"), ("sum", "float"))
+    aggregations = [Aggregation(op, "delay", f"v{i}", kind) for i, (op, kind) in enumerate(wanted)]  # type: ignore[arg-type]
+    table = table_of(rows)
+    whole_sums = table.set_column(
+        table.schema.get_field_index("sum_delay"), "sum_delay", table["sum_delay"].cast("int64")
+    )
+    found = cells_of(whole_sums, (3,), aggregations)
+    columns = [found[f"v{i}_3h"] for i in range(4)]
+    assert [str(column.type) for column in columns] == ["int64", "double", "double", "float"]
+    assert [column[0].as_py() for column in columns] == [500_000_005, 250_000_002.5, 500_000_005.0, 500_000_000.0]
+
+
+def test_values_out_of_range_are_null_and_named() -> None:
+    """Two tiles of 2^62 are too much for a bigint sum, and not for a mean; a tile's own overflow is a null sum."""
+    rows = [tile("a", hour, hour + 1, n=1, n_delay=1, sum_delay=0) for hour in (3, 4)] + [cell("a", 4), cell("a", 5)]
+    rows += [tile("b", 4, 5, n=1, n_delay=1, sum_delay=0), cell("b", 5), cell("b", 9)]
+    table = table_of(sorted(rows, key=lambda row: str(row["key"])))
+    sums = pa.array(
+        [
+            2**62 if k == "a" and not c else None
+            for k, c in zip(table["key"].to_pylist(), table["is_cell"].to_pylist(), strict=True)
+        ]
+    )
+    table = table.set_column(table.schema.get_field_index("sum_delay"), "sum_delay", sums)
+    found = cells_of(table, (3,), (Aggregation("sum", "delay", "sum"), Aggregation("mean", "delay", "mean")))
+    assert found["sum_3h"].to_pylist() == [2**62, None, None, None]
+    assert found["mean_3h"].to_pylist() == [2.0**62, 2.0**62, None, None]
+    assert found[kernel.OVERFLOWED].to_pylist() == [None, "sum_3h", "sum_3h, mean_3h", None]
+
+
+def test_tiles_older_than_a_measure_leave_its_values_null() -> None:
+    """They were written without its columns, which read as null: the total over them is not known."""
+    rows = [tile("a", 3, 4, n=1), tile("a", 4, 5, n=1, n_delay=1, sum_delay=2.0), cell("a", 5)]
+    found = cells_of(table_of(rows), (1, 3), AGGREGATIONS)
+    assert (found["events_3h"].to_pylist(), found["delay_1h"].to_pylist()) == ([2], [2.0])
+    assert found["delay_3h"].to_pylist() == [None]
+    assert found[kernel.OVERFLOWED].to_pylist() == [None]
 
 
 def test_a_version_known_within_an_hour_is_read_from_the_next_hour_on() -> None:
@@ -144,11 +212,10 @@ def test_a_version_known_within_an_hour_is_read_from_the_next_hour_on() -> None:
     [
         cell("a", 5.5),
         tile("a", 4.5, 6, n=1, n_delay=1, sum_delay=1.0),
-        tile("a", 4, 5, n=1, n_delay=1, sum_delay=float("inf")),
         tile("a", 4, 5, n=1, n_delay=1, sum_delay=1.0) | {"known_at": None},
     ],
 )
-def test_broken_hours_values_and_times_of_knowing_are_refused(row: dict[str, object]) -> None:
+def test_broken_hours_and_times_of_knowing_are_refused(row: dict[str, object]) -> None:
     """A null known_at read as 0 would be a leak: known since 1970."""
     with pytest.raises(RefusedError):
         cells_of(table_of([row, cell("a", 9)]), (3,), AGGREGATIONS)
