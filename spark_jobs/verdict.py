@@ -33,7 +33,7 @@ _WORST_LAST = [Outcome.PASS, Outcome.WARN, Outcome.FAIL, Outcome.ERROR]
 
 @dataclass(frozen=True)
 class RuleResult:
-    """One rule's answer for one interval: what was seen, what is allowed, how many rows of how many."""
+    """One rule's result for one interval: what was observed, what is allowed, how many were bad of how many."""
 
     rule: str
     outcome: Outcome
@@ -44,6 +44,7 @@ class RuleResult:
     total: int = 0
     examples: tuple[str, ...] = ()
     why: str = ""
+    counts: str = field(default="", compare=False)  # what `bad` and `total` are numbers of: rows, hours, intervals …
     hours: tuple[datetime, ...] = field(default=(), compare=False)  # those that alone broke it; not kept in the ledger
 
 

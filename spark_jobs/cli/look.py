@@ -26,12 +26,16 @@ def validate_all(pipeline: str | None, env: str, *, as_json: bool) -> None:
     faults: list[Fault] = list(stray_pipelines(project_folder()))
     good = []
     for name in [pipeline] if pipeline else list_pipelines():
+        whole = None
         try:
             whole = load_pipeline(name)
+        except ConfigError as error:
+            faults.extend(fault for fault in error.faults if fault not in faults)
+        try:
             check_channels(name, env)
         except ConfigError as error:
             faults.extend(fault for fault in error.faults if fault not in faults)
-        else:
+        if whole is not None:
             good.append((name, whole))
     if faults and as_json:
         show_json({"ok": False, "faults": [asdict(fault) for fault in faults]})

@@ -11,6 +11,9 @@ from datetime import timedelta
 
 from spark_jobs.config import registered
 from spark_jobs.config.agree_learning import model_clashes
+from spark_jobs.config.agree_names import name_clashes
+from spark_jobs.config.agree_rules import suite_clashes
+from spark_jobs.config.agree_types import type_clashes
 from spark_jobs.config.clash import Clash, unknown_name, unknown_names, wrong_call
 from spark_jobs.config.columns import (
     CyclicTablesError,
@@ -18,12 +21,12 @@ from spark_jobs.config.columns import (
     feature_columns,
     silver_columns,
     silver_order,
+    silver_types,
     training_columns,
     window_label,
 )  # fmt: skip
 from spark_jobs.config.features import AsOfGroup, LookUpGroup
 from spark_jobs.config.measure_check import measure_clashes
-from spark_jobs.config.sources import RESERVED
 from spark_jobs.config.tables import SilverTable
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.config.yaml_file import Where
@@ -42,7 +45,9 @@ def disagreements(pipeline: Pipeline, name: str) -> list[Clash]:
         *measure_clashes(pipeline),
         *_replay(pipeline),
         *model_clashes(pipeline, known),
-        *_suites(pipeline, name),
+        *type_clashes(pipeline, known),
+        *name_clashes(pipeline),
+        *suite_clashes(pipeline, name),
     ]
 
 
@@ -53,10 +58,13 @@ def _settings(pipeline: Pipeline, name: str) -> Iterator[Clash]:
     if pipeline.end and pipeline.end <= pipeline.start:
         yield Clash(file, ("end",), "is not after start")
     for index, module in enumerate(pipeline.settings.modules):
-        if registered.module_file(module) is None:
+        source = registered.module_file(module)
+        if source is None:
             yield Clash(
                 file, ("modules", index), f"no Python module '{module}'", f"one on sys.path or in {registered.ROOT}"
             )
+        elif fault := registered.syntax_fault(source):
+            yield Clash(file, ("modules", index), f"module '{module}' has a syntax error, {fault}", "Python source")
 
 
 def _tables(pipeline: Pipeline, known: dict[str, registered.Signature]) -> Iterator[Clash]:
@@ -77,7 +85,8 @@ def _table(
 ) -> Iterator[Clash]:
     yield from unknown_name(file, (*at, "source"), table.source, pipeline.sources.sources, "source")
     yield from unknown_names(file, (*at, "key"), table.key, table.columns, "column")
-    yield from wrong_call(file, (*at, "event_at"), table.event_at, list(table.columns), known)
+    types = {column: conf.type for column, conf in table.columns.items()}
+    yield from wrong_call(file, (*at, "event_at"), table.event_at, types, known)
     if table.valid_from:
         yield from unknown_name(file, (*at, "valid_from"), table.valid_from, table.columns, "column")
         held = table.columns.get(table.valid_from)
@@ -87,8 +96,6 @@ def _table(
     source = pipeline.sources.sources.get(table.source)
     for name, column in table.columns.items():
         place = (*at, "columns", name)
-        if name in RESERVED or name in table.lookups:
-            yield Clash(file, place, f"'{name}' is taken", f"not a look-up, nor one of {', '.join(sorted(RESERVED))}")
         if source:
             at_name = (*place, "from") if column.source else place
             yield from unknown_name(
@@ -96,8 +103,6 @@ def _table(
             )
     for name, look in table.lookups.items():
         place = (*at, "lookups", name)
-        if name in RESERVED:
-            yield Clash(file, place, f"'{name}' is taken", f"none of {', '.join(sorted(RESERVED))}")
         yield from unknown_name(file, (*place, "table"), look.table, pipeline.silver, "table")
         other = pipeline.silver.get(look.table)
         if other:
@@ -153,7 +158,9 @@ def _windows(file: str, pipeline: Pipeline, known: dict[str, registered.Signatur
         yield from unknown_names(file, (*at, "entities"), group.entities, entities, "entity")
         if group.table in pipeline.silver:
             for measure, call in group.measures.items():
-                yield from wrong_call(file, (*at, "measures", measure), call, legal, known)
+                yield from wrong_call(
+                    file, (*at, "measures", measure), call, silver_types(pipeline, group.table), known
+                )
             for index, entity in enumerate(group.entities):
                 place = (*at, "entities", index)
                 yield from _entity_columns(file, place, entities.get(entity, []), legal, group.table)
@@ -209,26 +216,3 @@ def _replay(pipeline: Pipeline) -> Iterator[Clash]:
     for name in declared:
         if name not in pipeline.replay.sources:
             yield Clash(file, ("sources",), f"source '{name}' of sources.yaml is not made", "one entry a source")
-
-
-def _suites(pipeline: Pipeline, name: str) -> Iterator[Clash]:
-    published = [*pipeline.silver, *pipeline.feature_tables]
-    for table, suite in pipeline.suites.items():
-        yield from unknown_name(table, ("table",), table, published, "published table")
-        if table not in published:
-            continue
-        group = table.removeprefix("features/")
-        silver = table in pipeline.silver
-        legal = (
-            [*silver_columns(pipeline, table), "hour"] if silver
-            else ["entity", "key", "as_of", *feature_columns(pipeline, group)]
-        )  # fmt: skip
-        for index, rule in enumerate(suite.rules):
-            at = ("rules", index)
-            if rule.column:
-                yield from unknown_name(table, (*at, "column"), rule.column, legal, "column")
-            yield from unknown_names(table, (*at, "columns"), rule.columns, legal, "column")
-    for table in published:
-        if table not in pipeline.suites:
-            todo = f"write expectations/{name}/<file>.yaml with table: {table}"
-            yield Clash("", (), f"table '{table}' would be published without a rule", todo)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from spark_jobs.config import registered
 from spark_jobs.config.clash import Clash, unknown_names, wrong_call
-from spark_jobs.config.columns import silver_columns, training_columns
+from spark_jobs.config.columns import silver_types, training_columns
 from spark_jobs.config.model import Inputs, Model
 from spark_jobs.config.section import Scalar
 from spark_jobs.config.whole import Pipeline
@@ -14,6 +14,11 @@ from spark_jobs.config.yaml_file import Where
 from spark_jobs.errors import nearest
 
 FILE = "model.yaml"
+# Source: xgboost.readthedocs.io, "XGBoost Parameters"; an option of the estimator -> least and greatest value
+_RANGES: dict[str, tuple[float, float]] = {
+    "rounds": (1, 100_000), "max_depth": (1, 64), "learning_rate": (1e-6, 1), "min_child_weight": (0, 1e9), "subsample": (1e-6, 1),
+    "colsample_bytree": (1e-6, 1), "reg_lambda": (0, 1e9), "max_bin": (2, 65_536),
+}  # fmt: skip
 NUMBERS = ("int", "bigint", "double")
 
 
@@ -22,6 +27,7 @@ def model_clashes(pipeline: Pipeline, transforms: dict[str, registered.Signature
     for name, model in (pipeline.models.models if pipeline.models else {}).items():
         at = ("models", name)
         yield from _label(pipeline, model, (*at, "label"), transforms)
+        yield from _history(pipeline, model, at)
         yield from _inputs(pipeline, model.inputs, (*at, "inputs"))
         yield from _estimator(model, (*at, "estimator"), model.estimator.options)
         for baseline, settings in model.baselines.items():
@@ -44,7 +50,7 @@ def _label(pipeline: Pipeline, model: Model, at: Where, transforms: dict[str, re
     spine = pipeline.silver.get(pipeline.features.spine.table)
     if spine and table.key != spine.key:
         yield Clash(FILE, (*at, "table"), f"{model.label.table} has the key {table.key}", f"the spine's: {spine.key}")
-    yield from wrong_call(FILE, at, model.label, silver_columns(pipeline, model.label.table), transforms)
+    yield from wrong_call(FILE, at, model.label, silver_types(pipeline, model.label.table), transforms)
 
 
 def _inputs(pipeline: Pipeline, inputs: Inputs, at: Where) -> Iterator[Clash]:
@@ -78,3 +84,29 @@ def _estimator(model: Model, at: Where, options: Mapping[str, Scalar]) -> Iterat
     for option, found, allowed in known[model.estimator.use].faults(options):
         if option:
             yield Clash(FILE, (*at, "options", option), f"{found} of '{model.estimator.use}'", allowed)
+    if model.estimator.use == "xgboost":
+        for option, value in options.items():
+            low, high = _RANGES.get(option, (float("-inf"), float("inf")))
+            if isinstance(value, int | float) and not isinstance(value, bool) and not low <= value <= high:
+                yield Clash(
+                    FILE, (*at, "options", option), f"{value} is out of range", f"a number from {low:g} to {high:g}"
+                )
+
+
+def _history(pipeline: Pipeline, model: Model, at: Where) -> Iterator[Clash]:
+    """Whether something is left to learn from before the last part of history, which is judged."""
+    first, end = model.rows.start or pipeline.start, pipeline.end
+    if model.rows.start and model.rows.start < pipeline.start:
+        yield Clash(
+            FILE,
+            (*at, "rows", "from"),
+            "is before the pipeline's start",
+            f"{pipeline.start:%Y-%m-%dT%H:%M:%SZ} or later",
+        )
+    if end is None:
+        return
+    if first >= end:
+        yield Clash(FILE, (*at, "rows", "from"), "is not before the pipeline's end", f"before {end:%Y-%m-%dT%H:%M:%SZ}")
+    elif model.evaluate + model.label.maturity >= end - first:
+        found = f"with the label's maturity it is as long as the whole history, {(end - first).days} days"
+        yield Clash(FILE, (*at, "evaluate"), found, "less, so that rows are left to train on")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from graphlib import CycleError, TopologicalSorter
 
+from spark_jobs.config.features import WindowGroup
 from spark_jobs.config.tables import SilverTable
 from spark_jobs.config.whole import Pipeline
 
@@ -52,6 +53,35 @@ def columns_of(table: SilverTable) -> list[str]:
 def silver_columns(pipeline: Pipeline, table: str) -> list[str]:
     """Columns of the silver table `table`; none when there is no such table."""
     return columns_of(pipeline.silver[table]) if table in pipeline.silver else []
+
+
+def silver_types(pipeline: Pipeline, table: str) -> dict[str, str]:
+    """Type of each column of the silver table `table`, those that are looked up and event_at included; none without it.
+
+    A column that is looked up where there is none, which another check reports, has no type.
+    """
+    if table not in pipeline.silver:
+        return {}
+    conf = pipeline.silver[table]
+    types: dict[str, str] = {name: column.type for name, column in conf.columns.items()}
+    for name, look in conf.lookups.items():
+        other = pipeline.silver.get(look.table)
+        if other and look.column in other.columns:
+            types[name] = other.columns[look.column].type
+    return {**types, "event_at": "timestamp"}
+
+
+def judged_types(pipeline: Pipeline, table: str) -> dict[str, str]:
+    """Type of each column that a rule of the published table `table` may name."""
+    if table in pipeline.silver:
+        return {**silver_types(pipeline, table), "hour": "timestamp"}
+    name = table.removeprefix("features/")
+    group = pipeline.features.groups[name]
+    types = {"entity": "string", "key": "string", "as_of": "timestamp"}
+    if isinstance(group, WindowGroup):
+        return {**types, **dict.fromkeys(feature_columns(pipeline, name), "double")}  # some are whole numbers
+    taken = silver_types(pipeline, group.table)
+    return {**types, **{column: taken[column] for column in group.columns if column in taken}}
 
 
 def feature_columns(pipeline: Pipeline, group: str) -> list[str]:

@@ -27,6 +27,11 @@ class Fault:
     allowed: str = ""
     caret: str = ""
 
+    @property
+    def line(self) -> str:
+        """The place without its column."""
+        return self.place.rpartition(":")[0] if self.place.count(":") == 2 else self.place
+
     def __str__(self) -> str:
         head = f"  {self.place}: {self.path}: {self.found}" if self.path else f"  {self.place}: {self.found}"
         return "\n".join(
@@ -58,7 +63,7 @@ def section_faults(file: YamlFile, wrong_keys: list[KeyFault], error: Validation
     found: dict[Where, list[str]] = {key.where: [key.found] for key in wrong_keys}
     allowed = {key.where: key.allowed for key in wrong_keys}
     for item in error.errors(include_url=False) if error else []:
-        where = _written(file.data, item["loc"], missing=item["type"] == "missing")
+        where = written_path(file.data, item["loc"], missing=item["type"] == "missing")
         if item["type"] in ("union_tag_invalid", "union_tag_not_found"):
             where = (*where, item["ctx"]["discriminator"].strip("'"))
         if item["type"] == "extra_forbidden" or any(where[:end] in explained for end in range(len(where) + 1)):
@@ -81,7 +86,7 @@ def _within(inner: Where, outer: Where) -> bool:
     return inner[: len(outer)] == outer
 
 
-def _written(data: Any, location: Iterable[Any], *, missing: bool) -> Where:
+def written_path(data: Any, location: Iterable[Any], *, missing: bool) -> Where:
     """A pydantic location without the names of union branches and validators: only keys and indexes of the file."""
     where: list[str | int] = []
     parts = list(location)

@@ -6,6 +6,7 @@ The only module that reads YAML. Whether sections agree with each other is `agre
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +22,7 @@ from spark_jobs.config.faults import ConfigError, Fault, fault_at, section_fault
 from spark_jobs.config.features import FeaturesFile
 from spark_jobs.config.keys import key_faults
 from spark_jobs.config.model import ModelFile
+from spark_jobs.config.partial import Partial
 from spark_jobs.config.pipeline import PipelineFile
 from spark_jobs.config.replay import ReplayConf
 from spark_jobs.config.section import Section
@@ -103,19 +105,20 @@ def load_pipeline(name: str, project: Path | None = None) -> Pipeline:
         todo = f"add conf/pipelines/{name}/pipeline.yaml, or name one of those"
         raise UsageError("pipeline", f"no pipeline '{name}' in {project}", nearest(name, legal), todo)
     where = f"conf/pipelines/{name}"
-    faults, parts, files = list(stray_files(project, name)), dict[str, Any](), dict[str, YamlFile]()
-    for file_name, (field, model, needed) in FILES.items():
+    faults, read = list(stray_files(project, name)), _Read(project)
+    for file_name, (_, model, needed) in FILES.items():
         path = project / where / file_name
         if needed or path.exists():
-            parts[field], file = _section(path, model, project, faults)
-            files |= {file_name: file} if file else {}
-    suites = _suites(project, name, files, faults)
-    if faults:
+            read.add(file_name, path, model, faults)
+    for path in sorted((project / "expectations" / name).glob("*.yaml")):
+        read.add_suite(path, faults)
+    pipeline = read.pipeline()
+    if pipeline is not None:
+        known = {fault.line for fault in faults if fault.path == ""}
+        found = [read.fault(clash, where) for clash in disagreements(pipeline, name) if read.is_certain(clash)]
+        faults += [fault for fault in found if fault.line not in known]
+    if faults or pipeline is None:
         raise ConfigError(where, faults)
-    pipeline = Pipeline(**parts, suites=suites, config_hash="")
-    found = [_clash_fault(clash, files, where) for clash in disagreements(pipeline, name)]
-    if found:
-        raise ConfigError(where, found)
     return pipeline.model_copy(update={"config_hash": define(pipeline).digest})
 
 
@@ -167,24 +170,66 @@ def stray_pipelines(project: Path) -> Iterator[Fault]:
                 yield Fault(f"{room}/{path.name}", "", found, allowed)
 
 
-def _suites(project: Path, name: str, files: dict[str, YamlFile], faults: list[Fault]) -> dict[str, Suite]:
-    """Suites by table; adds each file to `files` under its table."""
-    suites: dict[str, Suite] = {}
-    for path in sorted((project / "expectations" / name).glob("*.yaml")):
-        suite, file = _section(path, Suite, project, faults)
-        if suite is None or file is None:
-            continue
-        if suite.table in suites:
-            found = f"table '{suite.table}' has a suite already, in {files[suite.table].shown}"
-            faults.append(fault_at(file, ("table",), found, "one file a table"))
-        suites[suite.table], files[suite.table] = suite, file
-    return suites
+class _Read:
+    """The files of one pipeline as far as they are valid, and what was removed from those that are not."""
 
+    def __init__(self, project: Path) -> None:
+        self.project, self.parts, self.suites = project, dict[str, Any](), dict[str, Suite]()
+        self.files, self.partial = dict[str, YamlFile](), dict[str, Partial]()
 
-def _clash_fault(clash: Clash, files: dict[str, YamlFile], where: str) -> Fault:
-    if clash.file in files:
-        return fault_at(files[clash.file], clash.where, clash.found, clash.allowed)
-    return Fault(f"{where}/{clash.file}".rstrip("/"), "", clash.found, clash.allowed)
+    def add(self, key: str, path: Path, model: type[AnySection], faults: list[Fault]) -> AnySection | None:
+        """The section in `path`, without what is invalid; its faults are added to `faults`."""
+        section, file = _section(path, model, self.project, faults)
+        if file is None:
+            return None
+        self.files[key] = file
+        if section is None:
+            self.partial[key] = Partial(file.data, key_faults(file.data, model))
+            section = self.partial[key].section(model)
+        if key in FILES:
+            self.parts[FILES[key][0]] = section
+        return section
+
+    def add_suite(self, path: Path, faults: list[Fault]) -> None:
+        """The suite in `path` under its table."""
+        suite = self.add(str(path), path, Suite, faults)
+        file, partial = self.files.pop(str(path), None), self.partial.pop(str(path), None)
+        named = file.data.get("table") if file and isinstance(file.data, dict) else None
+        table = suite.table if suite else str(named or path)
+        if file and table in self.suites:
+            found = f"table '{table}' has a suite already, in {self.files[table].shown}"
+            faults.append(fault_at(file, ("table",), found, "one file per table"))
+        self.files |= {table: file} if file else {}
+        self.partial |= {table: partial} if partial else {}
+        self.suites |= {table: suite} if suite else {}
+
+    def pipeline(self) -> Pipeline | None:
+        """All parts together; none when a file that must be there has none."""
+        if any(self.parts.get(field) is None for field, _, needed in FILES.values() if needed):
+            return None
+        return Pipeline(**self.parts, suites=self.suites, config_hash="")
+
+    def is_certain(self, clash: Clash) -> bool:
+        """Whether a contradiction is one whatever becomes of the parts that were removed."""
+        removed = {name for partial in self.partial.values() for name in partial.removed}
+        removed |= {table for table in self.files if table not in self.suites and table not in FILES}
+        words = {*re.findall(r"\w+", clash.found), *map(str, clash.where)}
+        parts = any(
+            len(name) > 3 and name in clash.found for name in removed
+        )  # origin_late_3h has the aggregation late
+        unread = self.partial and not clash.where and len(self.suites) < len(self.files) - len(self.parts)
+        return not (words & removed or parts or unread)
+
+    def fault(self, clash: Clash, where: str) -> Fault:
+        """The contradiction with its place in the file."""
+        if clash.file not in self.files:
+            return Fault(f"{where}/{clash.file}".rstrip("/"), "", clash.found, clash.allowed)
+        found, partial = clash.found, self.partial.get(clash.file)
+        if clash.also and clash.also[0] in self.files:
+            other = self.files[clash.also[0]]
+            found += f" (the other: {other.shown}:{other.place(clash.also[1])[0]})"
+        at = partial.original(clash.where) if partial else clash.where
+        return fault_at(self.files[clash.file], at, found, clash.allowed)
 
 
 def _section(
@@ -206,7 +251,7 @@ def _section(
         section = model.model_validate(file.data)
     except ValidationError as error:
         invalid = error
-    known = {fault.place for fault in unread}
+    known = {fault.line for fault in unread}  # of a value that cannot be read nothing else is said
     faults.extend(unread)
-    faults.extend(fault for fault in section_faults(file, wrong_keys, invalid) if fault.place not in known)
+    faults.extend(fault for fault in section_faults(file, wrong_keys, invalid) if fault.line not in known)
     return (None if wrong_keys or unread else section), file

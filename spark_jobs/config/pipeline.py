@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from spark_jobs.config.section import Cron, Duration, Name, Section, UtcHour, not_yet
+from spark_jobs.config.section import Cron, Duration, Name, PositiveDuration, Section, UtcHour, not_yet
 
 
 def _at_least_a_day(value: timedelta) -> timedelta:
@@ -22,7 +22,9 @@ Retained = Annotated[Duration, AfterValidator(_at_least_a_day)]
 class HourlySchedule(Section):
     """The hourly DAG."""
 
-    timeout: Duration = Field(default=timedelta(minutes=30), description="longest time of one task, for example 30m")
+    timeout: PositiveDuration = Field(
+        default=timedelta(minutes=30), description="longest time of one task, for example 30m"
+    )
     retries: int = Field(
         default=2, ge=0, description="tries after a transient fault (exit 75); data faults are not retried"
     )
@@ -40,10 +42,12 @@ class WeeklySchedule(Section):
         description="when the weekly run looks whether the week is ready, UTC: minute, hour, day, month, weekday",
     )
     min_hours: int = Field(default=160, ge=1, le=168, description="hours of the week that must be published, of 168")
-    deadline: Duration = Field(
+    deadline: PositiveDuration = Field(
         default=timedelta(hours=24), description="how long the week is waited for, for example 24h"
     )
-    timeout: Duration = Field(default=timedelta(hours=2), description="longest time of one task, for example 2h")
+    timeout: PositiveDuration = Field(
+        default=timedelta(hours=2), description="longest time of one task, for example 2h"
+    )
 
 
 class Schedules(Section):

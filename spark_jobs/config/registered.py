@@ -9,10 +9,11 @@ import ast
 import hashlib
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.machinery import PathFinder
 from pathlib import Path
+from typing import Any
 
 from spark_jobs.config.section import Scalar
 from spark_jobs.errors import nearest
@@ -32,6 +33,8 @@ class Signature:
     options: Mapping[str, str]
     needed: tuple[str, ...]
     about: str = ""
+    takes: tuple[str, ...] = ()  # types of the columns, as the decorator names them; empty: any
+    gives: str = ""  # type of the result, or same; empty: not known
 
     def faults(self, options: Mapping[str, Scalar]) -> Iterator[tuple[str, str, str]]:
         """(option, what is wrong, what is allowed) for each option that it does not take, or takes otherwise."""
@@ -59,7 +62,8 @@ def registered(file: Path, decorator: str) -> dict[str, Signature]:
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.FunctionDef):
             about = (ast.get_docstring(node) or "").partition("\n")[0]
-            found |= {name: _signature(node.args, about) for name in _names(node, decorator)}
+            types = _types(node, decorator)
+            found |= {name: replace(_signature(node.args, about), **types) for name in _names(node, decorator)}
     return found
 
 
@@ -67,6 +71,17 @@ def _names(function: ast.FunctionDef, decorator: str) -> Iterator[str]:
     for call in function.decorator_list:
         if isinstance(call, ast.Call) and ast.unparse(call.func).rpartition(".")[2] == decorator:
             yield from (arg.value for arg in call.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str))
+
+
+def _types(function: ast.FunctionDef, decorator: str) -> dict[str, Any]:
+    """The literal arguments `takes` and `gives` of the decorator, where it has them."""
+    return {
+        word.arg: ast.literal_eval(word.value)
+        for call in function.decorator_list
+        if isinstance(call, ast.Call) and ast.unparse(call.func).rpartition(".")[2] == decorator
+        for word in call.keywords
+        if word.arg in ("takes", "gives") and isinstance(word.value, ast.Constant | ast.Tuple)
+    }
 
 
 def _signature(args: ast.arguments, about: str) -> Signature:
@@ -83,8 +98,17 @@ def _signature(args: ast.arguments, about: str) -> Signature:
 
 def transforms(modules: Iterable[str]) -> dict[str, Signature]:
     """The built-in transforms and those of the importable ones among `modules`."""
-    files = [TRANSFORMS, *(file for file in map(module_file, modules) if file)]
+    files = [TRANSFORMS, *(file for file in map(module_file, modules) if file and not syntax_fault(file))]
     return {name: one for file in files for name, one in registered(file, "transform").items()}
+
+
+def syntax_fault(file: Path) -> str:
+    """Why `file` is not Python; empty when it is."""
+    try:
+        ast.parse(file.read_text(encoding="utf-8"))
+    except (SyntaxError, ValueError) as error:
+        return f"line {getattr(error, 'lineno', 1)}: {getattr(error, 'msg', error)}"
+    return ""
 
 
 def module_file(name: str) -> Path | None:

@@ -13,6 +13,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 _DURATION = re.compile(r"(\d+)(m|h|d)")
+LONGEST = timedelta(days=36500)
+FIRST_YEAR, LAST_YEAR = 1900, 2200  # of hours that a pipeline can have: instants in nanoseconds end in 2262
 _UNIT = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]{0,62}")
@@ -54,7 +56,15 @@ def _duration(value: object) -> timedelta:
     match = _DURATION.fullmatch(str(value))
     if not match:
         raise ValueError(f"'{value}' is not a duration; write a whole number and m, h or d, such as 10m, 24h, 7d")
+    if len(match[1]) > 8 or int(match[1]) * _UNIT[match[2]] > LONGEST:
+        raise ValueError(f"'{value}' is longer than {LONGEST.days}d; write a shorter duration")
     return int(match[1]) * _UNIT[match[2]]
+
+
+def _positive(value: timedelta) -> timedelta:
+    if value <= timedelta(0):
+        raise ValueError("no time at all; write 1m or more")
+    return value
 
 
 def _duration_text(value: timedelta) -> str:
@@ -86,7 +96,12 @@ def _cron(value: str) -> str:
 
 
 def _utc_hour(value: object) -> datetime:
-    at = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+    try:
+        at = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+    except ValueError as error:
+        raise ValueError(f"'{value}' is not an instant ({error}); write one such as 2013-01-01T00:00:00Z") from error
+    if not FIRST_YEAR <= at.year <= LAST_YEAR:
+        raise ValueError(f"'{value}' is not in the years {FIRST_YEAR} to {LAST_YEAR}")
     at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
     if (at.minute, at.second, at.microsecond) != (0, 0, 0):
         raise ValueError(f"'{value}' is not a whole UTC hour; write one such as 2013-01-01T00:00:00Z")
@@ -107,6 +122,7 @@ Duration = Annotated[
     PlainSerializer(_duration_text),
     Field(json_schema_extra={"kind": "duration"}),
 ]
+PositiveDuration = Annotated[Duration, AfterValidator(_positive)]
 Name = Annotated[str, AfterValidator(_name)]
 Zone = Annotated[str, AfterValidator(_zone)]
 Cron = Annotated[str, AfterValidator(_cron)]

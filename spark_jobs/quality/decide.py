@@ -15,8 +15,9 @@ from zoneinfo import ZoneInfo
 
 from spark_jobs.config.suites import Rule, Suite
 from spark_jobs.config.tables import Volume
+from spark_jobs.config.typed_values import instant_text, micros
 from spark_jobs.invocation import format_hour
-from spark_jobs.quality.words import allowed_text, bounded, budget_text, examples_text, failing, too_few
+from spark_jobs.quality.words import allowed_text, bounded, budget_text, examples_text, failing, measured_text, too_few
 from spark_jobs.verdict import MASKED, Outcome, RuleResult, Verdict
 
 BUILT_IN_BUDGET = 0.02  # largest share of an hour's rows that one built-in rule may quarantine
@@ -64,12 +65,14 @@ def row_results(
     """
     shown = examples or {}
     results = [
-        _budget_result(RuleResult(rule.id, failing(rule.severity), rule.named, "", allowed_text(rule), why=rule.why),
+        _budget_result(RuleResult(rule.id, failing(rule.severity), rule.named, "", allowed_text(rule), why=rule.why, counts="rows"),
                        rule.budget or 0.0, tallies, shown.get(rule.id, ()))
         for rule in rules
     ]  # fmt: skip
     for name in built_ins:
-        blank = RuleResult(name, Outcome.FAIL, name.partition(":")[2], "", budget_text(built_in_budget), why=_EVERY)
+        blank = RuleResult(
+            name, Outcome.FAIL, name.partition(":")[2], "", budget_text(built_in_budget), why=_EVERY, counts="rows"
+        )
         results.append(_budget_result(blank, built_in_budget, tallies, shown.get(name, ())))
     return results
 
@@ -106,7 +109,9 @@ def hour_results(rules: Sequence[Rule], tallies: Sequence[HourTally], hours: Seq
 
 
 def _hour_result(rule: Rule, tallies: Sequence[tuple[datetime, HourTally | None]]) -> RuleResult:
-    blank = RuleResult(rule.id, failing(rule.severity), rule.named, "", allowed_text(rule), why=rule.why)
+    blank = RuleResult(
+        rule.id, failing(rule.severity), rule.named, "", allowed_text(rule), why=rule.why, counts="hours"
+    )
     counts_rows = not rule.named
     faults: list[tuple[datetime, str]] = []
     unjudged: list[str] = []
@@ -119,7 +124,7 @@ def _hour_result(rule: Rule, tallies: Sequence[tuple[datetime, HourTally | None]
             continue
         fault = judge(rule, good if counts_rows or not tally else tally.measured[rule.id])
         if fault is not None:
-            faults.append((hour, fault))
+            faults.append((hour, measured_text(rule, fault)))
     if not faults:
         return _with(blank, Outcome.PASS, unjudged[-1] if len(unjudged) == len(tallies) else "", 0, len(tallies))
     observed = faults[0][1]
@@ -134,6 +139,8 @@ def judge(rule: Rule, value: object) -> str | None:
         mostly = float(str(rule.args.get("mostly", 1.0)))
         good = (value["seen"] - value["bad"]) / value["seen"] if value["seen"] else 1.0
         return None if good >= mostly else f"{1.0 - good:.1%} of the rows"
+    if isinstance(value, Mapping) and "micros" in value:
+        return _instant(rule, value["micros"])
     if isinstance(value, Mapping):
         return _sets(rule, value)
     if value is None or (isinstance(value, float) and math.isnan(value)):
@@ -144,14 +151,22 @@ def judge(rule: Rule, value: object) -> str | None:
 
 
 def _between(rule: Rule, value: Any) -> bool:  # a number, text or instant, whatever the column holds
-    low, high = (_bound(rule.args.get(arg), value) for arg in ("min_value", "max_value"))
+    low, high = (rule.args.get(arg) for arg in ("min_value", "max_value"))
+    return _inside(rule, value, low, high)
+
+
+def _instant(rule: Rule, us: int | None) -> str | None:
+    """What was observed when an instant, in microseconds from 1970, breaks `rule`; null breaks it."""
+    low, high = (micros(rule.args[arg]) if arg in rule.args else None for arg in ("min_value", "max_value"))
+    if us is None:
+        return "None"
+    return None if _inside(rule, us, low, high) else instant_text(us)
+
+
+def _inside(rule: Rule, value: Any, low: Any, high: Any) -> bool:
     above = low is None or (value > low if rule.args.get("strict_min") else value >= low)
     below = high is None or (value < high if rule.args.get("strict_max") else value <= high)
     return bool(above and below)
-
-
-def _bound(bound: Any, value: object) -> Any:  # as above
-    return datetime.fromisoformat(bound) if isinstance(value, datetime) and isinstance(bound, str) else bound
 
 
 def _sets(rule: Rule, value: Mapping[str, Any]) -> str | None:
@@ -186,7 +201,7 @@ def _told(
         observed = f"{said(broken[0])} in {format_hour(broken[0].hour)}, {len(broken)} of {hours} hours"
     outcome = Outcome.FAIL if broken else Outcome.PASS
     at_fault = tuple(account.hour for account in broken)
-    return RuleResult(rule, outcome, "", observed, allowed, len(broken), hours, examples, _EVERY, at_fault)
+    return RuleResult(rule, outcome, "", observed, allowed, len(broken), hours, examples, _EVERY, "hours", at_fault)
 
 
 def readable_result(broken: Sequence[tuple[datetime, str, str]], hours: int) -> RuleResult:
@@ -195,7 +210,7 @@ def readable_result(broken: Sequence[tuple[datetime, str, str]], hours: int) -> 
     return RuleResult(
         "drop_readable", Outcome.FAIL if broken else Outcome.PASS, "", observed,
         "whole files with the declared columns; have a broken one delivered again, then re-run the hour",
-        len(broken), hours, tuple(f"{file}: {fault}"[:120] for _, file, fault in broken[:5]), _EVERY,
+        len(broken), hours, tuple(f"{file}: {fault}"[:120] for _, file, fault in broken[:5]), _EVERY, "drops",
         tuple(hour for hour, _, _ in broken),
     )  # fmt: skip
 
@@ -220,7 +235,9 @@ def volume_result(conf: Volume, rows: Mapping[datetime, int], past: Mapping[date
     allowed = f"{conf.at_least:g} to {conf.at_most:g} times the median of the same hour of {conf.weeks} weeks"
     outcome, examples = failing(conf.severity) if broken else Outcome.PASS, tuple(format_hour(h) for h, _ in broken[:5])
     at_fault = tuple(hour for hour, _ in broken)
-    return RuleResult("volume", outcome, "", observed, allowed, len(broken), len(rows), examples, _EVERY, at_fault)
+    return RuleResult(
+        "volume", outcome, "", observed, allowed, len(broken), len(rows), examples, _EVERY, "hours", at_fault
+    )
 
 
 def same_hours(hour: datetime, weeks: int, zone: str = "UTC") -> list[datetime]:
@@ -234,7 +251,7 @@ def key_result(key: Sequence[str], doubled: int, rows: int, examples: Sequence[o
     outcome = Outcome.FAIL if doubled else Outcome.PASS
     return RuleResult(
         "key_unique", outcome, ", ".join(key), f"{doubled} rows share a key", "each key once", doubled, rows,
-        examples_text(examples), _EVERY,
+        examples_text(examples), _EVERY, "rows",
     )  # fmt: skip
 
 
@@ -245,7 +262,7 @@ def overflow_result(features: Sequence[str], lost: Sequence[tuple[datetime, int]
         "values_fit", Outcome.ERROR, ", ".join(features),
         f"{', '.join(features)} of {format_hour(hour)} out of range, {cells} cells in {len(lost)} hours",
         "values within the range of their type; bound the measure by a rule on its silver table, or declare type: double"
-        " for the aggregation", cells, cells, tuple(format_hour(at) for at, _ in lost[:5]), _EVERY,
+        " for the aggregation", cells, cells, tuple(format_hour(at) for at, _ in lost[:5]), _EVERY, "cells",
         tuple(at for at, _ in lost),
     )  # fmt: skip
 

@@ -10,13 +10,10 @@ from typing import Any
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 
+from spark_jobs.config.arguments import rule_faults
 from spark_jobs.config.suites import Rule
 from spark_jobs.errors import nearest
 from spark_jobs.quality.words import bounded
-
-_COMPARED = ("min_value", "max_value", "value_set")
-_NUMERIC_ONLY = ("_mean_", "_median_", "_stdev_", "_sum_to_be_between")
-_NUMBERS = ("tinyint", "smallint", "int", "bigint", "float", "double", "decimal")
 
 
 def named_columns(rule: Rule) -> list[str]:
@@ -28,28 +25,13 @@ def misfit(frame: DataFrame, rule: Rule) -> str:
     """Why `rule` cannot work on `frame`, as one sentence; empty when it can."""
     for column in named_columns(rule):
         if column not in frame.columns:
-            return f"column '{column}' is not there; {bounded(nearest(column, frame.columns), 200)}"
-    return _other_type(frame, rule) or _broken_pattern(frame, rule)
-
-
-def _other_type(frame: DataFrame, rule: Rule) -> str:
-    """Under ANSI a text column compared with a number throws on the first text that is no number."""
-    if not rule.column or not set(_COMPARED) & set(rule.args):
-        return ""
-    kind = dict(frame.dtypes)[rule.column]
-    if any(word in rule.type for word in _NUMERIC_ONLY) and not kind.startswith(_NUMBERS):
-        return f"column '{rule.column}' is {kind}, {rule.type} needs numbers"
-    if not any(word in rule.type for word in ("_values_to_", "_min_", "_max_")) or "non_null" in rule.type:
-        return ""
-    given = [item for arg in _COMPARED for item in _listed(rule.args.get(arg))]
-    texts, numbers = (any(isinstance(item, kinds) for item in given) for kinds in ((str,), (int, float)))
-    if (kind == "string" and numbers) or (kind.startswith(_NUMBERS) and texts):
-        return f"column '{rule.column}' is {kind}, its arguments are {'numbers' if numbers else 'texts'}"
-    return ""
+            return f"column '{column}' does not exist; {bounded(nearest(column, frame.columns), 200)}"
+    faults = rule_faults(rule, dict(frame.dtypes))
+    return str(faults[0]) if faults else _broken_pattern(frame, rule)
 
 
 def _broken_pattern(frame: DataFrame, rule: Rule) -> str:
-    """Java's word on each regular expression, which Spark hands to it: Python's dialect is another one. No job is run."""
+    """What Java says of each regular expression, which Spark passes to it: Python's dialect differs. Runs no job."""
     java: Any = frame.sparkSession._jvm  # untyped in pyspark
     for text in [*_listed(rule.args.get("regex")), *_listed(rule.args.get("regex_list"))]:
         try:

@@ -13,6 +13,8 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from spark_jobs.config.suites import Rule
+from spark_jobs.config.typed_values import typed_value
+from spark_jobs.identifiers import spark_column
 from spark_jobs.quality.decide import HourTally
 from spark_jobs.quality.split import BROKEN
 
@@ -35,9 +37,9 @@ def _sum(values: Column) -> Column:
     return F.sum(values.cast("double"))  # GX widens integers to double too: a bigint sum overflows under ANSI
 
 
-def _outside(values: Column, legal: Sequence[object]) -> Column:
-    """Up to 6 distinct values that are not in `legal`."""
-    return F.slice(F.collect_set(F.when(~values.isin(list(legal)), values)), 1, 6)
+def _outside(values: Column, legal: Sequence[object], shown: Column) -> Column:
+    """Up to 6 distinct values that are not in `legal`, as `shown`."""
+    return F.slice(F.collect_set(F.when(~values.isin(list(legal)), shown)), 1, 6)
 
 
 def _inside(values: Column, legal: Sequence[object]) -> Column:
@@ -56,22 +58,31 @@ _ONE_VALUE: dict[str, Callable[[Column], Column]] = {
     "expect_column_unique_value_count_to_be_between": F.count_distinct,
 }
 
+_EXTREMES = ("expect_column_min_to_be_between", "expect_column_max_to_be_between")
+_MOMENTS = ("timestamp", "date")  # come to Python as numbers or text: its calendar ends before Spark's
 
-def _measure(rule: Rule, good: Column) -> Column:
-    """The aggregate that the rule judges, over the rows where `good` is true; shapes as `decide.judge` reads them."""
+
+def _measure(rule: Rule, good: Column, kind: str) -> Column:
+    """The aggregate that the rule judges, over the rows where `good` is true; shapes as `decide.judge` reads them.
+
+    `kind`: type of its column.
+    """
     if rule.column is None and not rule.columns:
         return F.count_if(good)
     if rule.column is None or rule.type.startswith(("expect_column_value_", "expect_column_values_")):
         test, counts = F.col(_TEST + rule.id), F.col(f"{_TEST}{rule.id}_counts")
         return F.struct(F.count_if(good & test).alias("bad"), F.count_if(good & counts).alias("seen"))
-    values = F.when(good, F.col(rule.column))
+    values = F.when(good, spark_column(rule.column))
+    if rule.type in _EXTREMES and kind in _MOMENTS:
+        return F.struct(F.unix_micros(_ONE_VALUE[rule.type](values).cast("timestamp")).alias("micros"))
     if rule.type in _ONE_VALUE:
         return _ONE_VALUE[rule.type](values)
     if rule.type == "expect_column_proportion_of_non_null_values_to_be_between":
         return F.try_divide(F.count(values).cast("double"), F.count_if(good))
     given = rule.args["value_set"]
-    legal = given if isinstance(given, list) else [given]
-    return F.struct(_outside(values, legal).alias("outside"), _inside(values, legal).alias("inside"))
+    legal = [typed_value(item, kind) for item in (given if isinstance(given, list) else [given])]
+    text = values.cast("string") if kind in _MOMENTS else values
+    return F.struct(_outside(values, legal, text).alias("outside"), _inside(values, legal).alias("inside"))
 
 
 def hour_measures(
@@ -88,13 +99,13 @@ def hour_measures(
     """
     for rule, test in (tests or {}).items():
         split = split.withColumns({_TEST + rule: test.broken, f"{_TEST}{rule}_counts": test.applies})
-    good = F.size(BROKEN) == 0
+    good, types = F.size(BROKEN) == 0, dict(split.dtypes)
     counts = [F.count_if(F.array_contains(BROKEN, rule)).alias(f"r{i}") for i, rule in enumerate(row_rules)]
     return split.groupBy(F.unix_seconds(hour).alias("hour_s")).agg(
         F.count(F.lit(1)).alias("rows"),
         F.count_if(good).alias("good"),
         F.array(*counts).alias("counts") if counts else F.array().cast("array<bigint>").alias("counts"),
-        *[_measure(rule, good).alias(_MEASURE + rule.id) for rule in hour_rules],
+        *[_measure(rule, good, types.get(rule.column or "", "")).alias(_MEASURE + rule.id) for rule in hour_rules],
     )
 
 

@@ -30,7 +30,9 @@ def message(verdict: Verdict, pipeline: str, interval: str, release: int | str, 
 def _rule_lines(table: str, rule: RuleResult) -> list[str]:
     where = f"{table}.{rule.column}" if rule.column else table
     head = f"{rule.outcome} {where}, rule {rule.rule}: {rule.observed}"
-    lines = [bounded(f"{head} (bad {rule.bad} of {rule.total})" if rule.total else head, _MAX_LINE)]
+    one = rule.total == 1 and rule.counts in ("hours", "intervals")  # then the rest of the line says all
+    counted = f" (bad {rule.bad} of {rule.total} {rule.counts}".rstrip() + ")" if rule.total and not one else ""
+    lines = [bounded(head + counted, _MAX_LINE)]
     if rule.outcome is Outcome.ERROR:
         lines.append("    the rule is broken, not the data: mend it in expectations/, then run the interval again")
     elif rule.allowed:

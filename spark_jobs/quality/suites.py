@@ -11,6 +11,7 @@ import os
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -18,10 +19,16 @@ from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from spark_jobs.config.arguments import compares_values, typed_rule
 from spark_jobs.config.catalogue import CATALOGUE, class_name
 from spark_jobs.config.suites import Rule, Suite
+from spark_jobs.config.typed_values import typed_value
+from spark_jobs.identifiers import spark_column
+from spark_jobs.quality.decide import HourTally, hour_results
 from spark_jobs.quality.fits import misfit, named_columns
-from spark_jobs.quality.words import allowed_text, bounded, examples_text, failing, too_few
+from spark_jobs.quality.measures import hour_measures, read_tallies
+from spark_jobs.quality.split import BROKEN
+from spark_jobs.quality.words import allowed_text, bounded, examples_text, failing, measured_text, too_few
 from spark_jobs.verdict import Outcome, RuleResult
 
 if TYPE_CHECKING:
@@ -32,6 +39,13 @@ if TYPE_CHECKING:
     from great_expectations.validator.metric_configuration import MetricConfiguration
 
 _BATCH = "rows"
+_EXTREMES_AND_BETWEEN = (
+    "expect_column_values_to_be_between",
+    "expect_column_min_to_be_between",
+    "expect_column_max_to_be_between",
+)
+_EXACT = 2**53  # whole numbers up to here are exact as floats
+_HOUR, _ANY_HOUR = "_hour", datetime(1970, 1, 1, tzinfo=UTC)  # for rows that are judged as one hour's, whichever it is
 _ALONE = threading.RLock()  # GX keeps its data sources in one context for all threads
 
 
@@ -97,14 +111,19 @@ def row_tests(
     """
     with _ALONE:
         _context()
+    types = dict(frame.dtypes)
     faults = {rule.id: _misfit(frame, rule) for rule in rules}
-    fitting = [rule for rule in rules if not faults[rule.id]]
+    own = {rule.id: typed_rule(rule, types) for rule in rules if not faults[rule.id] and _has_own_bounds(rule, types)}
+    fitting = [typed_rule(rule, types) for rule in rules if not faults[rule.id] and rule.id not in own]
     asked = {f"{rule.id}": rule for rule in fitting}
     asked |= {f"{rule.id} within": _compound(rule, within) for rule in fitting if within and _is_windowed(rule)}
     conditions = _conditions(frame, asked)
     tests: dict[str, RowTest] = {}
     errors: list[RuleResult] = []
     for rule in rules:
+        if rule.id in own:
+            tests[rule.id] = _own_test(own[rule.id])
+            continue
         found = {name: conditions[name] for name in (rule.id, f"{rule.id} within") if name in conditions}
         fault = faults[rule.id] or next((text for text in found.values() if isinstance(text, str)), "")
         if not fault:
@@ -121,9 +140,13 @@ def row_tests(
 
 def _misfit(frame: DataFrame, rule: Rule) -> str:
     """Why the rule cannot work on the frame, GX's own word on its arguments included; empty when it can."""
+    if fault := misfit(frame, rule):
+        return fault
+    types = dict(frame.dtypes)
     try:
-        _expectation(rule)
-        return misfit(frame, rule)
+        if not _has_own_bounds(rule, types):
+            _expectation(typed_rule(rule, types))
+        return ""
     except ValueError as error:  # GX's models refuse an argument
         return f"Great Expectations refuses it: {bounded(' '.join(str(error).splitlines()[1:]))}"
 
@@ -132,6 +155,42 @@ def row_conditions(frame: DataFrame, suite: Suite, within: Sequence[str] = ()) -
     """Rule id -> Column, true on the rows of `frame` that break that row rule; rules that cannot work are left out."""
     tests, _ = row_tests(frame, suite.row_rules, within)
     return {rule: test.broken for rule, test in tests.items()}
+
+
+def _has_own_bounds(rule: Rule, types: Mapping[str, str]) -> bool:
+    """Whether bounds are compared here: GX has none of text, and makes floats of whole numbers, which end at 2^53."""
+    if rule.type not in _EXTREMES_AND_BETWEEN:
+        return False
+    large = any(isinstance(bound, int) and abs(bound) > _EXACT for bound in rule.args.values())
+    return types[str(rule.column)] == "string" or large
+
+
+def _own_test(rule: Rule) -> RowTest:
+    """The test of bounds that GX cannot express; as there, a null is not judged."""
+    values, broken = spark_column(str(rule.column)), F.lit(False)
+    if "min_value" in rule.args:
+        low = F.lit(rule.args["min_value"])
+        broken = broken | ((values <= low) if rule.args.get("strict_min") else (values < low))
+    if "max_value" in rule.args:
+        high = F.lit(rule.args["max_value"])
+        broken = broken | ((values >= high) if rule.args.get("strict_max") else (values > high))
+    return RowTest(broken & values.isNotNull(), values.isNotNull())
+
+
+def _is_measured(rule: Rule, types: Mapping[str, str]) -> bool:
+    """Whether a rule on an hour is judged by `measures.py`: GX compares instants without a zone with those of rules."""
+    if rule.column is None or CATALOGUE[rule.type].kind == "batch":
+        return False
+    return _has_own_bounds(rule, types) or (compares_values(rule) and types[rule.column] in ("timestamp", "date"))
+
+
+def _measured(frame: DataFrame, rules: Sequence[Rule], rows: int) -> list[RuleResult]:
+    """One result for each of `rules` on the `rows` rows of `frame`, as if they were one hour's."""
+    tests, errors = row_tests(frame, [rule for rule in rules if CATALOGUE[rule.type].kind == "row"])
+    working = [rule for rule in rules if rule.id not in {error.rule for error in errors}]
+    whole = frame.withColumns({BROKEN: F.array().cast("array<string>"), _HOUR: F.lit(_ANY_HOUR)})
+    tallies = read_tallies(hour_measures(whole, [], working, tests, _HOUR), [], working)
+    return [*hour_results(working, tallies or [HourTally(_ANY_HOUR, rows, 0)], [_ANY_HOUR]), *errors]
 
 
 def _is_windowed(rule: Rule) -> bool:
@@ -221,8 +280,11 @@ def validate(frame: DataFrame, rules: Sequence[Rule], rows: int) -> list[RuleRes
     is known from the split; too few rows for a rule pass it (see `too_few`), because GX passes an empty batch.
     A rule without a result, or with two, is an ERROR, as is a rule that breaks.
     """
+    types = dict(frame.dtypes)
     fitting = {rule.id: _misfit(frame, rule) for rule in rules}
-    judged = [rule for rule in rules if not fitting[rule.id] and not too_few(rule, rows)]
+    here = [rule for rule in rules if not fitting[rule.id] and _is_measured(rule, types)]
+    judged = [rule for rule in rules if not fitting[rule.id] and rule not in here and not too_few(rule, rows)]
+    measured = {result.rule: result for result in (_measured(frame, here, rows) if here else [])}
     first = _run(frame, judged, "BOOLEAN_ONLY")
     failed = [rule for rule in judged if [_passed(result) for result in first.get(rule.id, [])] == [False]]
     second = _run(frame, failed, "SUMMARY")
@@ -230,6 +292,8 @@ def validate(frame: DataFrame, rules: Sequence[Rule], rows: int) -> list[RuleRes
     for rule in rules:
         if fitting[rule.id]:
             results.append(_error(rule, fitting[rule.id]))
+        elif rule in here:
+            results.append(measured[rule.id])
         elif rule not in judged:
             results.append(_result(rule, Outcome.PASS, too_few(rule, rows)))
         else:
@@ -245,6 +309,16 @@ def _run(
         return {}
     import great_expectations as gx
 
+    types = dict(frame.dtypes)
+    of_instants = [rule for rule in rules if compares_values(rule) and types[str(rule.column)] in ("timestamp", "date")
+                   and CATALOGUE[rule.type].kind == "batch"]  # fmt: skip
+    if of_instants and len(rules) > 1:
+        parts = [[rule for rule in rules if rule not in of_instants], *([rule] for rule in of_instants)]
+        return {name: found for part in parts for name, found in _run(frame, part, result_format).items()}
+    if of_instants:
+        frame, rule = _with_text(frame, of_instants[0])
+        rules = [rule]
+    rules = [typed_rule(rule, dict(frame.dtypes)) for rule in rules]
     with _ALONE:
         source = _context().data_sources.add_or_update_spark("spark", persist=False)  # the default caches every batch
         batches = source.add_dataframe_asset("rows").add_batch_definition_whole_dataframe("all")
@@ -256,6 +330,17 @@ def _run(
         meta = (answer.expectation_config.meta if answer.expectation_config else None) or {}
         answers.setdefault(str(meta.get("rule")), []).append(answer)
     return answers
+
+
+def _with_text(frame: DataFrame, rule: Rule) -> tuple[DataFrame, Rule]:
+    """A batch rule that compares instants, and `frame`, with texts in their place: GX takes instants from Spark without a zone."""
+    name, given = str(rule.column), rule.args["value_set"]
+    texts = []
+    for value in given if isinstance(given, list) else [given]:
+        text = typed_value(value, "timestamp").replace(tzinfo=None).isoformat(" ")
+        texts.append(text.rstrip("0").rstrip(".") if "." in text else text)  # as Spark's cast writes it
+    as_text = frame.withColumn(name, spark_column(name).cast("timestamp").cast("string"))
+    return as_text, rule.model_copy(update={"args": {**rule.args, "value_set": texts}})
 
 
 def _passed(answer: ExpectationValidationResult) -> bool | None:
@@ -273,9 +358,8 @@ def _answer(rule: Rule, answers: list[ExpectationValidationResult]) -> RuleResul
         return _error(rule, f"the check broke: {_cause(answers[0].exception_info)}")
     if passed:
         return _result(rule, Outcome.PASS, "")
-    share = seen.get("unexpected_percent")
-    whole = seen.get("observed_value")
-    observed = bounded(whole) if share is None else f"{share / 100:.1%} of the rows"
+    share, whole = seen.get("unexpected_percent"), seen.get("observed_value")
+    observed = measured_text(rule, bounded(whole)) if share is None else f"{share / 100:.1%} of the rows"
     return _result(rule, failing(rule.severity), observed, examples_text(seen.get("partial_unexpected_list") or []))
 
 
@@ -292,4 +376,5 @@ def _error(rule: Rule, observed: str) -> RuleResult:
 
 def _result(rule: Rule, outcome: Outcome, observed: str, examples: tuple[str, ...] = ()) -> RuleResult:
     bad = int(outcome is not Outcome.PASS)  # hours, as in `decide.hour_results`: one of one
-    return RuleResult(rule.id, outcome, rule.named, observed, allowed_text(rule), bad, 1, examples, rule.why)
+    counts = "intervals" if rule.scope == "batch" else "hours"
+    return RuleResult(rule.id, outcome, rule.named, observed, allowed_text(rule), bad, 1, examples, rule.why, counts)

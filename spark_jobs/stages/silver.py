@@ -188,7 +188,7 @@ def type_drift(judged: gate.Judged) -> list[RuleResult]:
             "type_drift", Outcome.FAIL if drifted else Outcome.PASS, ", ".join(drifted), observed or "no value of another type",
             "values of the declared types (drift: refuse in sources.yaml); have the upstream mend it, or change tables.yaml",
             sum(drifted.values()), sum(tally.rows for tally in judged.tallies), examples_text(shown, 3),
-            "the source says that a change of type refuses the hour",
+            "the source says that a change of type refuses the hour", "rows",
             tuple(tally.hour for tally in judged.tallies if any(tally.broken.get(rule) for rule in rules)),
         )
     ]  # fmt: skip

@@ -8,25 +8,25 @@ from pyspark.sql import functions as F
 from spark_jobs.transforms.registry import transform
 
 
-@transform("itself")
+@transform("itself", gives="same")
 def itself(value: Column) -> Column:
     """The column as it is."""
     return value
 
 
-@transform("hours_before")
+@transform("hours_before", takes=("timestamp",), gives="timestamp")
 def hours_before(instant: Column, *, hours: int) -> Column:
     """The instant `hours` hours before `instant`; null stays null."""
     return instant - F.make_dt_interval(hours=F.lit(hours))
 
 
-@transform("minutes_after")
+@transform("minutes_after", takes=("timestamp", "number"), gives="timestamp")
 def minutes_after(instant: Column, minutes: Column) -> Column:
     """The instant `minutes` after `instant` (before it when negative); null minutes count as none."""
     return F.timestamp_add("MINUTE", F.coalesce(minutes.cast("int"), F.lit(0)), instant)
 
 
-@transform("at_least")
+@transform("at_least", takes=("number",), gives="int")
 def at_least(value: Column, *, threshold: float) -> Column:
     """1 where `value` is at least `threshold`, 0 where it is less, null where it is null (int)."""
     return (value >= F.lit(threshold)).cast("int")

@@ -15,8 +15,13 @@ Transform = Callable[..., Column]
 _REGISTERED: dict[str, Transform] = {}
 
 
-def transform(name: str) -> Callable[[Transform], Transform]:
+def transform(name: str, *, takes: tuple[str, ...] = (), gives: str = "") -> Callable[[Transform], Transform]:
     """Register the function under `name`; columns come first, options by keyword.
+
+    Args:
+        name: what `use:` names.
+        takes: type of each column, such as ("timestamp", "number"); `validate` refuses others. None: any.
+        gives: type of the result, or "same" as the first column. None: not known before the rows are read.
 
     Raises:
         ValueError: the name is taken.

@@ -213,7 +213,7 @@ def test_G1_an_empty_hour_does_not_pass_a_row_count_rule(spark):
 @pytest.mark.parametrize(
     ("where", "type_", "args", "told"),
     [
-        ("nope", "expect_column_values_to_not_be_null", {}, "column 'nope' is not there"),
+        ("nope", "expect_column_values_to_not_be_null", {}, "column 'nope' does not exist"),
         ("s", "expect_column_values_to_match_regex", {"regex": "("}, "regular expression ( is broken"),
         ("s", "expect_column_values_to_be_between", {"min_value": 1}, "column 's' is string"),
         ("a", "expect_column_values_to_be_in_set", {"value_set": ["AA"]}, "column 'a' is int"),

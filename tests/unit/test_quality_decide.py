@@ -57,7 +57,7 @@ def test_an_hour_rule_names_its_first_broken_hour_and_counts_hours():
     tallies = [HourTally(NOON, 5, 5, {}, {"mean_wait": 12.0}), HourTally(ONE, 5, 5, {}, {"mean_wait": 40.0})]
     result = hour_results([MEAN], tallies, [NOON, ONE])[0]
     assert (result.outcome, result.bad, result.total) == (Outcome.WARN, 1, 2)
-    assert result.observed == "40 in 2013-11-01T13:00:00, broken in 1 of 2 hours"
+    assert result.observed == "mean 40 in 2013-11-01T13:00:00, broken in 1 of 2 hours"
 
 
 @pytest.mark.parametrize("value", [None, float("nan")])
@@ -105,7 +105,7 @@ def test_a_message_tells_column_rule_numbers_examples_release_and_one_command():
     text = message(decide("rides", "silver", SUITE, results), "city", "2013-11-01T12:00:00", 7, "tidegate quarantine")
     assert text.splitlines() == [
         "FAIL: city/rides 2013-11-01T12:00:00 refused",
-        "FAIL rides.wait_min, rule wait: 45.0% of the rows of 2013-11-01T12:00:00 (bad 9 of 20)",
+        "FAIL rides.wait_min, rule wait: 45.0% of the rows of 2013-11-01T12:00:00 (bad 9 of 20 rows)",
         "    allowed: column values to be between: min_value 0, max_value 90; at most 10% of an hour's rows broken",
         "    examples: -300, -240, -180",
         "readers still see release 7",
@@ -130,7 +130,7 @@ def test_an_hour_rule_on_fewer_rows_than_it_asks_for_passes_and_says_so():
     assert (told.outcome, told.observed) == (Outcome.PASS, "19 rows, judged from 20 on")
     assert told.allowed.endswith("judged from 20 rows on")
     told = hour_results([from_20], [few, enough], [NOON, ONE])[0]
-    assert (told.outcome, told.observed) == (Outcome.WARN, "99 in 2013-11-01T13:00:00, broken in 1 of 2 hours")
+    assert (told.outcome, told.observed) == (Outcome.WARN, "mean 99 in 2013-11-01T13:00:00, broken in 1 of 2 hours")
 
 
 def test_what_a_verdict_shows_of_a_sensitive_column_is_masked_and_counts_stay():
@@ -140,11 +140,11 @@ def test_what_a_verdict_shows_of_a_sensitive_column_is_masked_and_counts_stay():
     suite = SUITE.model_copy(update={"rules": rules})
     shown = decide("silver/rides", "silver", suite, results, sensitive={"wait_min"}).rules
     assert [(r.observed, r.examples, r.bad) for r in shown] == [
-        ("50.0% of the rows of 2013-11-01T12:00:00", ("•••",), 5), ("•••", (), 1), ("33", (), 1),
+        ("50.0% of the rows of 2013-11-01T12:00:00", ("•••",), 5), ("•••", (), 1), ("mean 33", (), 1),
     ]  # fmt: skip
     plain = decide("silver/rides", "silver", suite, results).rules
     assert plain[0].examples == ("777",)
-    assert plain[1].observed == "777"
+    assert plain[1].observed == "mean 777"
 
 
 def test_G5_a_message_says_when_the_rule_is_broken_and_not_the_data():
