@@ -19,6 +19,7 @@ from spark_jobs import plan, transforms
 from spark_jobs.alerts.incidents import Desk
 from spark_jobs.config.definitions import define
 from spark_jobs.config.environment import Environment, Places
+from spark_jobs.config.interval import check_interval
 from spark_jobs.config.load import load_environment, load_pipeline
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.errors import RefusedError, RetryError, TidegateError
@@ -60,6 +61,7 @@ class StepRun:
         self.environment, self.places = load_environment(call.env)
         plan.step(call.step, self.environment.spark.grouping)
         self.pipeline: Pipeline = load_pipeline(call.pipeline)
+        check_interval(self.pipeline, call)
         transforms.load_modules(self.pipeline.settings.modules)
         self.ledger = Ledger.open(self.places.lake / self.pipeline.name, by=call.dag_run)
         self.desk = Desk(self.pipeline, self.environment, self.places, self.ledger)

@@ -13,6 +13,8 @@ from typing import Any
 from airflow.sdk import Param
 from airflow.sdk.exceptions import AirflowFailException
 
+from spark_jobs.config import load_pipeline
+from spark_jobs.config.interval import check_interval
 from spark_jobs.errors import UsageError
 from spark_jobs.invocation import HOUR, Invocation, format_hour, parse_hour
 
@@ -62,7 +64,12 @@ def invocation(context: Mapping[str, Any], pipeline: str, step: str, width: time
     """The call of `step` that this run makes; its run id ties ledger rows to the run.
 
     Raises:
-        AirflowFailException: see `interval`.
+        AirflowFailException: see `interval`; or the pipeline does not have these hours. Not retried.
     """
     start, end = interval(context, width)
-    return Invocation(pipeline, step, start, end, context["dag_run"].run_id, environment_name())
+    call = Invocation(pipeline, step, start, end, context["dag_run"].run_id, environment_name())
+    try:
+        check_interval(load_pipeline(pipeline), call)
+    except UsageError as error:
+        raise AirflowFailException(str(error)) from None
+    return call

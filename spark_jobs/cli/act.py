@@ -21,6 +21,7 @@ from spark_jobs import plan
 from spark_jobs.cli.output import note, show_json
 from spark_jobs.cli.planning import checks_line
 from spark_jobs.config import load_environment, load_pipeline, project_folder
+from spark_jobs.config.interval import check_interval
 from spark_jobs.config.load import check_channels
 from spark_jobs.config.replay import ReplayConf
 from spark_jobs.config.whole import Pipeline
@@ -48,7 +49,9 @@ def step_call(pipeline: str, step: str, start: str, end: str, dag_run: str, env:
     environment, _ = load_environment(env)
     plan.step(step, environment.spark.grouping)
     low, high = parse_hour(start, "--from"), parse_hour(end, "--to")
-    return Invocation(pipeline, step, low, high, dag_run or f"manual__{format_hour(low)}__{format_hour(high)}", env)
+    call = Invocation(pipeline, step, low, high, dag_run or f"manual__{format_hour(low)}__{format_hour(high)}", env)
+    check_interval(load_pipeline(pipeline), call)
+    return call
 
 
 def submit(call: Invocation, *, again: bool = False) -> tuple[int, dict[str, object]]:

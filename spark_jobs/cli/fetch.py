@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from spark_jobs.cli.act import show_result, submit
 from spark_jobs.cli.output import show_json, show_table
 from spark_jobs.config import load_environment, load_pipeline
+from spark_jobs.config.interval import check_interval
 from spark_jobs.config.sources import SourceConf
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.errors import EXIT_OK, UsageError, nearest
@@ -28,6 +29,7 @@ def fetch_drops(pipeline: str, start: str, end: str, only: list[str], env: str, 
     low, high = parse_hour(start, "--from"), parse_hour(end, "--to")
     call = Invocation(pipeline, "query", low, high, f"{ASKED_AGAIN}{format_hour(low)}__{format_hour(high)}", env)
     whole = load_pipeline(pipeline)
+    check_interval(whole, call)
     sources, queried = _fetched_sources(whole, only), whole.sources.queried()
     heavy = {name: source for name, source in sources.items() if name in queried}
     drops = _land_all(call, {name: source for name, source in sources.items() if name not in heavy})

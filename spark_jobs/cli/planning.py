@@ -11,6 +11,7 @@ from spark_jobs.cli.look import lake_root
 from spark_jobs.cli.output import show_json
 from spark_jobs.config import load_environment, load_pipeline
 from spark_jobs.config.agree import columns_of, feature_columns
+from spark_jobs.config.interval import check_interval
 from spark_jobs.config.suites import RESERVED
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.invocation import Invocation, format_hour, hours_between, parse_hour
@@ -25,6 +26,7 @@ def show_plan(pipeline: str, step_name: str, start: str, end: str, env: str, *, 
     low, high = parse_hour(start, "--from"), parse_hour(end, "--to")
     call = Invocation(pipeline, step_name, low, high, "plan", env)
     whole = load_pipeline(pipeline)
+    check_interval(whole, call)
     root = places.lake / pipeline
     jvm, profile = environment.profile(step_name, call.hours)
     facts: dict[str, Any] = {
