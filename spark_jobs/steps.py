@@ -13,6 +13,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 import structlog
+from pyspark.errors import PythonException
 from pyspark.sql import SparkSession
 
 from spark_jobs import plan, transforms
@@ -49,6 +50,11 @@ from spark_jobs.stages.work import Work
 from spark_jobs.verdict import hours_at_fault
 
 log = structlog.get_logger()
+# Spark's names of errors that a value causes (spark.sql.ansi.enabled), in the text of the error that ends the job
+_OF_A_VALUE = re.compile(
+    r"\[(DIVIDE_BY_ZERO|REMAINDER_BY_ZERO|ARITHMETIC_OVERFLOW|CAST_INVALID_INPUT|CAST_OVERFLOW|DATETIME_OVERFLOW"
+    r"|INTERVAL_ARITHMETIC_OVERFLOW|INVALID_ARRAY_INDEX|USER_RAISED_EXCEPTION|CANNOT_PARSE_TIMESTAMP|NUMERIC_VALUE_OUT_OF_RANGE)"
+)
 
 
 class StepRun:
@@ -91,8 +97,8 @@ class StepRun:
         except TidegateError as fault:
             self._fault(fault)
         except Exception as error:
-            self._broke(error)
-            raise
+            if not self._is_refused(error):
+                raise
         self.result.seconds["total"] = round(time.monotonic() - began, 2)
         log.info(
             "step ended",
@@ -113,8 +119,12 @@ class StepRun:
                 self.result.refused = [(self.result.start, self.result.end)]
             self.desk.blocked(self.call, str(fault))
 
-    def _broke(self, error: Exception) -> None:
-        """An unforeseen error: the ledger and the pipeline's channels hear of it before it ends the process."""
+    def _is_refused(self, error: Exception) -> bool:
+        """Record an unforeseen error; whether a row caused it, so that the hour is refused. Else it must end the process.
+
+        A value that a transform, a measure or a label cannot be computed of is a fault of the data or of that function: no
+        retry helps, and `--leave-out-refused` can skip the hour. A worker that died may be the machine's fault.
+        """
         read = self.work.drops if self.work else {}
         files = [drop.file for found in read.values() for drop in found.values()]
         where = f"; drops: {', '.join(files[:5])}{' …' if len(files) > 5 else ''}" if files else ""
@@ -122,9 +132,16 @@ class StepRun:
             line = blame.line_at_fault(self.work) if self.work else ""
             where = f"; {line}" if line else where
         why = f"{cause(error)}{where}"
+        of_function = isinstance(error, PythonException) and where.startswith("; line ")
+        if of_function or _OF_A_VALUE.search(str(error)):
+            rule = "values_computable: a transform, a measure or a label cannot be computed"
+            self._fault(RefusedError(f"{self.call.pipeline}/{self.call.step}", f"{rule}: {why}", "values that it is defined for",
+                                     "correct the row or the function, or refuse such values by a rule of scope row"))  # fmt: skip
+            return True
         with suppress(Exception):  # whatever is broken, the error itself must come through
             self.ledger.record(self.call, "failed", self.result.pub, why=why)
             self.desk.blocked(self.call, why)
+        return False
 
     def _stage(self, name: str, run: Callable[[], object]) -> None:
         began = time.monotonic()

@@ -9,6 +9,7 @@ from pyspark.sql import functions as F
 
 from spark_jobs.config.agree import feature_columns
 from spark_jobs.config.features import WindowGroup
+from spark_jobs.errors import RefusedError
 from spark_jobs.invocation import HOUR
 from spark_jobs.stages.work import Work
 from spark_jobs.windows.keys import entity_key
@@ -54,6 +55,11 @@ def with_cells(work: Work, rows: DataFrame, first_as_of: datetime, *, as_known: 
     """
     known: list[Column] = []
     for group, settings in work.pipeline.features.groups.items():
+        if not work.lake.is_made(f"features/{group}") and f"features/{group}" not in work.lake.staged:
+            raise RefusedError(
+                f"{work.pipeline.name}/features/{group}", "no hour of this feature group is published", "at least one",
+                f"publish hours with it: tidegate backfill {work.pipeline.name} --from HOUR --to HOUR",
+            )  # fmt: skip
         known_by = F.col("as_of") if as_known else None
         cells = work.lake.current(f"features/{group}", start=first_as_of - HOUR, known_by=known_by)
         cells = cells.persist() if len(settings.entities) > 1 else cells  # read and chosen once, joined for each entity
@@ -61,7 +67,7 @@ def with_cells(work: Work, rows: DataFrame, first_as_of: datetime, *, as_known: 
             prefix = f"{entity}_" if isinstance(settings, WindowGroup) else ""
             rows = _joined(work, rows, cells.where(F.col("entity") == entity), group, entity, prefix)
             known.append(F.col(_known(group, entity)))
-    latest = F.greatest(*known) if len(known) > 1 else known[0]
+    latest = F.greatest(*known) if len(known) > 1 else known[0] if known else F.col("as_of")  # a model without features
     return rows.withColumn("cells_known_at", latest).drop(
         *[name for name in rows.columns if name.startswith("_known_")]
     )

@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 from datetime import timedelta
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from spark_jobs import transforms
@@ -35,6 +35,9 @@ class Counts:
     without_cells: int
     leaks: int
     positives: int
+    not_binary: int  # labels that are neither 0 nor 1
+    to_train: int
+    to_judge: int
 
 
 def run(work: Work) -> dict[str, str]:
@@ -48,7 +51,7 @@ def run(work: Work) -> dict[str, str]:
         table = f"training_sets/{name}/{work.pub}"
         rows = _labelled(work, model).persist()
         counted = _counts(rows)
-        kept = rows.where("label IS NOT NULL AND cells_known_at IS NOT NULL")
+        kept = rows.where("label IS NOT NULL AND cells_known_at IS NOT NULL").drop("_label")
         staged = work.lake.stage(table, kept, work.call.start, work.call.end)
         verdict = _verdict(name, counted, work.lake.staged[table].digest)
         work.ledger.add_verdict(work.call, work.pub, verdict)
@@ -68,14 +71,21 @@ def _labelled(work: Work, model: Model) -> DataFrame:
     known = work.lake.current(f"silver/{model.label.table}")
     columns = {name: F.col(name) for name in known.columns}
     label = transforms.apply(model.label, columns, "model.yaml: label")
-    labels = known.select(*key, label.alias("label"), F.col("known_at").alias("label_known_at"))
+    labels = known.select(*key, label.alias("_label"), F.col("known_at").alias("label_known_at"))
     joined = rows.join(labels, key, "left")
     fold = folds.fold(first, work.call.end, model.evaluate, model.label.maturity)
     return (
-        joined.withColumn("fold", fold)
+        joined.withColumn("label", _binary(F.col("_label")))
+        .withColumn("fold", fold)
         .where(F.col("fold").isNotNull())
         .withColumns({"hour": F.col("as_of") - F.lit(timedelta(hours=1)), "known_at": F.col("as_of")})
     )
+
+
+def _binary(label: Column) -> Column:
+    """0 or 1 as int; null where the label is null, or anything else, which the verdict counts."""
+    number = label.try_cast("double")
+    return F.when(number.isin(0.0, 1.0), number.cast("int"))
 
 
 def _counts(rows: DataFrame) -> Counts:
@@ -85,8 +95,10 @@ def _counts(rows: DataFrame) -> Counts:
     one = rows.agg(
         F.count("*"), F.count_if(has_label), F.count_if(has_label & ~has_cell),
         F.count_if(has_label & has_cell & (late_cell | early_label)), F.count_if(F.col("label") == 1),
+        F.count_if(F.col("_label").isNotNull() & ~has_label),
+        *[F.count_if(has_label & has_cell & (F.col("fold") == fold)) for fold in (folds.TRAIN, folds.EVALUATE)],
     ).first()  # one row  # fmt: skip
-    return Counts(*one) if one else Counts(0, 0, 0, 0, 0)
+    return Counts(*one) if one else Counts(0, 0, 0, 0, 0, 0, 0, 0)
 
 
 def _verdict(model: str, counted: Counts, staged_digest: str) -> Verdict:
@@ -94,16 +106,19 @@ def _verdict(model: str, counted: Counts, staged_digest: str) -> Verdict:
     kept = counted.labelled - counted.without_cells
     share = kept / counted.labelled if counted.labelled else 0.0
 
-    def rule(name: str, bad: bool, observed: str, allowed: str, why: str, rows: int) -> RuleResult:
+    def rule(
+        name: str, bad: bool, observed: str, allowed: str, why: str, rows: int, broken: Outcome = Outcome.FAIL
+    ) -> RuleResult:
         return RuleResult(
             name,
-            Outcome.FAIL if bad else Outcome.PASS,
+            broken if bad else Outcome.PASS,
             "",
             observed,
             allowed,
             rows if bad else 0,
             counted.rows,
             why=why,
+            counts="rows",
         )
 
     results = [
@@ -114,6 +129,11 @@ def _verdict(model: str, counted: Counts, staged_digest: str) -> Verdict:
              "A cell known after as_of, or a label known before it, would leak the outcome.", counted.leaks),
         rule("cells_present", share < MIN_SHARE_WITH_CELLS, f"{share:.1%} of labelled rows",
              f"at least {MIN_SHARE_WITH_CELLS:.0%}", "Missing cells mean unpublished hours.", counted.without_cells),
+        rule("folds", not (counted.to_train and counted.to_judge), f"{counted.to_train} rows to train on, {counted.to_judge} to judge",
+             "some of each", "Hours of the training period or of `evaluate` have no published rows with features.", 0),
+        rule("label_is_0_or_1", counted.not_binary > 0, f"{counted.not_binary} labels are neither 0 nor 1", "0, 1 or null",
+             "The label of model.yaml must be a class: use at_least with a threshold, or correct its column.", counted.not_binary,
+             Outcome.ERROR),
     ]  # fmt: skip
     return Verdict.of(f"training_sets/{model}", "training_set", results, "", staged_digest)
 

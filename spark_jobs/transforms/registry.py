@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pyspark.sql import Column
 
 from spark_jobs.config.section import TransformCall
-from spark_jobs.errors import UsageError, nearest
+from spark_jobs.errors import RefusedError, UsageError, nearest
 
 Transform = Callable[..., Column]
 _REGISTERED: dict[str, Transform] = {}
@@ -47,6 +47,7 @@ def apply(call: TransformCall, columns: dict[str, Column], where: str) -> Column
 
     Raises:
         UsageError: no such transform, or it does not take these columns and options.
+        RefusedError: the transform itself raised.
     """
     function = _REGISTERED.get(call.use)
     if function is None:
@@ -57,4 +58,11 @@ def apply(call: TransformCall, columns: dict[str, Column], where: str) -> Column
     except TypeError as error:
         wanted = f"{call.use}{inspect.signature(function)}"
         raise UsageError(where, f"transform '{call.use}': {error}", wanted) from error
-    return function(*chosen, **call.options)
+    try:
+        return function(*chosen, **call.options)
+    except Exception as error:  # whatever a pipeline's own module raises
+        cause = f"{type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"
+        raise RefusedError(
+            where, f"transform '{call.use}' failed: {cause}", "a Column made of the given columns",
+            f"correct the function registered as '{call.use}', then run the interval again",
+        ) from error  # fmt: skip

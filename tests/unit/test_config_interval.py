@@ -24,7 +24,7 @@ OUTSIDE = [
 @pytest.mark.parametrize(("low", "high", "said", "hint"), OUTSIDE)
 def test_hours_that_the_pipeline_does_not_have_are_refused(project, monkeypatch, tmp_path, low, high, said, hint):
     monkeypatch.setenv("TIDEGATE_PROJECT", str(project))
-    monkeypatch.setenv("TIDEGATE_DATA", str(tmp_path))
+    monkeypatch.setenv("TIDEGATE_DATA", str(tmp_path / "data"))
     span = parse_hour(low), parse_hour(high)
     for command in (
         lambda: step_call(P, "prepare", low, high, "", "local"),
@@ -39,7 +39,7 @@ def test_hours_that_the_pipeline_does_not_have_are_refused(project, monkeypatch,
         assert said in caught.value.found
         assert "[2012-12-31T00:00:00, 2014-01-01T00:00:00)" in caught.value.allowed
         assert hint in caught.value.todo
-    assert not list(tmp_path.iterdir())
+    assert not (tmp_path / "data").exists()
 
 
 def test_the_first_and_the_last_hour_are_hours_of_the_pipeline(project, monkeypatch):
