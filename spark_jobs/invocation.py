@@ -5,6 +5,7 @@ Hours are UTC; an interval is [start, end) in whole hours and is always handed i
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -91,6 +92,17 @@ class Invocation:
     def backfill(self) -> str:
         """The command that a person types to run all steps of these hours."""
         return f"tidegate backfill {self.pipeline} {self._options()}"
+
+    def look(self, hour: datetime | None = None) -> str:
+        """The command that shows runs, verdicts and account of `hour`, by default the first: all rules that broke."""
+        return f"tidegate status {self.pipeline} --hour {format_hour(hour or self.start)} --env {self.env}"
+
+    def look_at_rows(self, *, refused: bool) -> str:
+        """The command that counts the rows that these hours hold back, published or refused."""
+        if not refused:
+            return f"tidegate quarantine list {self.pipeline} --env {self.env}"
+        which = f"--hour {format_hour(self.start)}" if self.hours == 1 else f"--run {shlex.quote(self.dag_run)}"
+        return f"tidegate quarantine list {self.pipeline} --refused {which} --env {self.env}"
 
     def _options(self) -> str:
         return f"--from {format_hour(self.start)} --to {format_hour(self.end)} --env {self.env}"

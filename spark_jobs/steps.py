@@ -28,7 +28,7 @@ from spark_jobs.failpoints import failpoint
 from spark_jobs.invocation import Invocation, format_hour
 from spark_jobs.lake.admission import required_release, seal
 from spark_jobs.ledger import Ledger, Release, folds
-from spark_jobs.quality.message import message
+from spark_jobs.quality.message import messages
 from spark_jobs.result import Result
 from spark_jobs.runtime.places import code_version
 from spark_jobs.sources.drops import drops_digest
@@ -204,16 +204,24 @@ class StepRun:
     def _refuse_if_blocked(self, work: Work) -> None:
         """Raise what the gate decided; the verdicts stand in the ledger already."""
         blocking = [verdict for verdict in work.verdicts if verdict.outcome.blocks]
+        self.result.warn(work.verdicts)
         if blocking:
+            if work.held:
+                self._keep_held(work)
             release = str(work.line[-1].release) if work.line else "none"
-            interval = f"{format_hour(work.call.start)} to {format_hour(work.call.end)}"
-            look = f"tidegate status {work.call.pipeline} --hour {format_hour(work.call.start)} --env {work.call.env}"
-            texts = [message(verdict, work.call.pipeline, interval, release, look) for verdict in blocking]
             at_fault = hours_at_fault(blocking)
             self.result.refused = [(format_hour(a), format_hour(b)) for a, b in folds.spans(at_fault)]
             others = work.call.hours - len(at_fault) if at_fault else 0
-            todo = f"{work.call.backfill()} --leave-out-refused, to publish the other {others} hours" if others else ""
-            raise RefusedError(f"gate of {', '.join(v.table for v in blocking)}", "\n".join(texts), todo=todo)
+            todo = f"to publish the other {others} hours: {work.call.backfill()} --leave-out-refused" if others else ""
+            tables = ", ".join(verdict.table for verdict in blocking)
+            raise RefusedError(f"gate of {tables}", messages(blocking, work.call, release), todo=todo)
+
+    def _keep_held(self, work: Work) -> None:
+        """Stage the rows that a refused publication holds back, so that people can look at them; nobody publishes them."""
+        try:
+            work.lake.stage("quarantine", silver.quarantine(work), work.call.start, work.call.end)
+        except Exception as error:  # the verdicts are recorded: the hour is refused, with or without these rows
+            log.warning("held rows of a refused publication were not kept", why=cause(error), **_names(work.call))
 
     def _publish_and_score(self) -> None:
         self._publish_or_stage_again()
@@ -274,6 +282,7 @@ class StepRun:
     def _training_set(self) -> None:
         work = self.open_work(self.call, self.ledger.line())
         self.result.pub = work.pub
+        self.result.models = work.models  # filled by the stage, also where it ends with a refusal
         self._stage("training_set", lambda: training_set.run(work))
         self._refuse_if_blocked(work)
         self.result.rows = {table: staged.rows for table, staged in work.lake.staged.items()}
@@ -283,8 +292,10 @@ class StepRun:
     def _train(self) -> None:
         work = self.open_work(self.call, self.ledger.line())
         self.result.pub = work.pub
+        self.result.models = work.models
         self._stage("train", lambda: train.run(work))
-        self.ledger.record(self.call, "published", work.pub)
+        self.result.rows = {f"{name}/{fold}": n for name, one in work.models.items() for fold, n in one["rows"].items()}
+        self.ledger.record(self.call, "published", work.pub, rows=self.result.rows)
         self.result.state = "published"
 
 

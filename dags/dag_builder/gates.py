@@ -166,13 +166,11 @@ class Gate(BaseOperator):
 
 def red_lines(call: Invocation, blocking: list[Verdict], release: int | str, todo: str) -> list[str]:
     """A red gate in at most 12 lines: the first blocking verdict in full, the other tables by name, what to do."""
-    from spark_jobs.quality.message import message
+    from spark_jobs.quality.message import message, others_line
 
-    hours = f"{format_hour(call.start)} to {format_hour(call.end)}"
-    look = f"tidegate status {call.pipeline} --hour {format_hour(call.start)}"
-    others = [f"refused too: {', '.join(verdict.table for verdict in blocking[1:])}"] if blocking[1:] else []
-    first = message(blocking[0], call.pipeline, hours, release, look).splitlines()
-    return [*first[: MAX_LINES - 1 - len(others)], *others, f"do: {todo}"]
+    others = [others_line(blocking[1:], call)] if blocking[1:] else []
+    first = message(blocking[0], call, release, MAX_LINES - 1 - len(others)).splitlines()
+    return [*first, *others, f"do: {todo}"]
 
 
 class WeekReady(BaseSensorOperator):
@@ -201,11 +199,14 @@ class WeekReady(BaseSensorOperator):
             return True
         if datetime.now(UTC) < call.end + self.deadline:
             return False
-        shown = ", ".join(format_hour(hour) for hour in missing[:5])
+        shown = ", ".join(format_hour(hour) for hour in missing[:5]) + (
+            f" and {len(missing) - 5} more" if missing[5:] else ""
+        )
         raise AirflowFailException(
             f"{self.pipeline} week {format_hour(call.start)}: {ready} of {call.hours} hours published by the deadline\n"
             f"  allowed: at least {self.min_hours}\n"
-            f"  do: run the missing hours ({shown}, …), then clear this task; tidegate status {self.pipeline}"
+            f"  do: run the {len(missing)} missing hours ({shown}), then clear this task;"
+            f" see why: tidegate status {self.pipeline} --hour {format_hour(missing[0])}"
         )
 
 

@@ -15,7 +15,7 @@ _MAX_BODY = 3_000  # of what broke: Slack cuts a text of more than 4,000
 
 def opened(incident: str, owner: str, call: Invocation, what: str) -> Message:
     """The message of an interval that was blocked; `what` broke, at most 3,000 characters of it; `call` is to be run again."""
-    lines = [_cut(_plain(what)), f"owner: {on_one_line(owner)}", *_commands(call)]
+    lines = [_cut(_plain(what), call), f"owner: {on_one_line(owner)}", *_commands(call)]
     return _message(incident, "opened", owner, f"[{call.pipeline}] blocked: {_hours(call)}", lines)
 
 
@@ -40,7 +40,7 @@ def _message(incident: str, event: str, owner: str, subject: str, lines: list[st
 
 def _commands(call: Invocation) -> list[str]:
     """How to look, and how to run the interval again."""
-    again = [f"run it again when drop or rule is mended: {call.command()}"]
+    again = [f"run it again when the drop or the rule is fixed: {call.command()}"]
     if plan.step(call.step).cadence == "hourly":
         hours = f"--from {format_hour(call.start)} --to {format_hour(call.end)}"
         again.append(f"or all of its steps: tidegate backfill {call.pipeline} {hours} --env {call.env}")
@@ -49,7 +49,7 @@ def _commands(call: Invocation) -> list[str]:
 
 
 def _look(call: Invocation) -> str:
-    return f"see the hour: tidegate status {call.pipeline} --hour {format_hour(call.start)} --env {call.env}"
+    return f"see its runs and verdicts: {call.look()}"
 
 
 def _hours(call: Invocation) -> str:
@@ -62,5 +62,9 @@ def _plain(text: str) -> str:
     return "".join(sign if sign == "\n" or sign.isprintable() else " " for sign in text)
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= _MAX_BODY else text[: _MAX_BODY - 2] + "\n…"
+def _cut(text: str, call: Invocation) -> str:
+    """The first 3,000 characters, then how many are not shown and the command that shows all."""
+    if len(text) <= _MAX_BODY:
+        return text
+    left = len(text) - _MAX_BODY
+    return f"{text[:_MAX_BODY]}\n… {left} more characters are not shown: {call.look()} --json"

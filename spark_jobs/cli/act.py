@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, TextIO
 from spark_jobs import plan
 from spark_jobs.cli.output import note, show_json
 from spark_jobs.cli.planning import checks_line
+from spark_jobs.cli.results import show_result
 from spark_jobs.config import load_environment, load_pipeline, project_folder
 from spark_jobs.config.interval import check_interval
 from spark_jobs.config.load import check_channels
@@ -161,21 +162,6 @@ def explain(last: deque[str], code: int, log: Path, again: str) -> None:
         note(line)
     note(f"exit {code}; the whole log: {log}")
     note(f"to repeat it: {again}")
-
-
-def show_result(result: dict[str, object], *, as_json: bool) -> None:
-    """Print the result line of a step, for people or as JSON."""
-    if as_json:
-        show_json(result)
-    elif result:
-        rows = result.get("rows") or {}
-        total = sum(rows.values()) if isinstance(rows, dict) else 0
-        named = "".join(
-            f", {what} {result[key]}"
-            for what, key in (("release", "release"), ("publication", "pub"))
-            if result.get(key)
-        )
-        print(f"{result['step']}: {result['state']}{named}, {total} rows, {result['seconds']}")
 
 
 def replay_history(

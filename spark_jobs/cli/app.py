@@ -16,6 +16,7 @@ import typer
 
 from spark_jobs.cli.light import keep_pandas_out
 from spark_jobs.errors import EXIT_OK, EXIT_USAGE, TidegateError
+from spark_jobs.invocation import parse_hour
 
 _CLICK_USAGE = 2  # what typer ends with when the words are wrong
 
@@ -72,6 +73,10 @@ _CORRECT_ROWS = "Deliver a share of rows again some hours later, a column 1 high
 Table = Annotated[str, typer.Option("--table", help="Table whose rows are held, such as silver/orders.")]
 Rule = Annotated[str | None, typer.Option("--rule", help="Only rows that broke this rule.")]
 Hour = Annotated[str | None, typer.Option("--hour", help="Only this hour, UTC, such as 2013-11-01T12:00:00.")]
+Refused = Annotated[
+    bool, typer.Option("--refused", help="Rows of hours that a gate refused, instead of published ones.")
+]
+RefusedRun = Annotated[str | None, typer.Option("--run", help="With --refused: only what this run refused.")]
 Number = Annotated[int | None, typer.Option("--release", help="Release to read; the newest when left out.")]
 
 
@@ -205,27 +210,44 @@ def release_diff(
 
 
 @quarantine.command("list")
-def quarantine_list(pipeline: Pipeline, env: Env = "local", json: Json = False) -> None:
+def quarantine_list(
+    pipeline: Pipeline, refused: Refused = False, hour: Hour = None, run: RefusedRun = None, env: Env = "local",
+    json: Json = False,
+) -> None:  # fmt: skip
     """Count the rows that the newest release holds back, by table, rule and hour (by day when there are many).
 
     A row that broke two rules counts under both. Discarded rows are left out. Age: hours back from the newest published
-    hour. Hours that a gate refused as a whole are not in it: tidegate status PIPELINE --hour H.
+    hour. With --refused: the rows of hours that a gate refused and that nobody published, with the rules that broke; they
+    are kept for two days.
     """
     from spark_jobs.cli.quarantine_list import list_held
+    from spark_jobs.cli.quarantine_refused import list_refused, refused_of
 
-    list_held(pipeline, env, as_json=json)
+    if chosen := refused_of(refused, hour, run):
+        list_refused(pipeline, chosen, env, as_json=json)
+    else:
+        list_held(pipeline, parse_hour(hour, "--hour") if hour else None, env, as_json=json)
 
 
 @quarantine.command("show")
 def quarantine_show(
-    pipeline: Pipeline, table: Table, rule: Rule = None, hour: Hour = None,
+    pipeline: Pipeline, table: Table, rule: Rule = None, hour: Hour = None, refused: Refused = False,
+    run: RefusedRun = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="How many, the oldest hours first.")] = 20,
     env: Env = "local", json: Json = False,
 ) -> None:  # fmt: skip
-    """Show held rows one by one: rules, reason, key, file, line and columns as delivered; discarded ones say why."""
+    """Show held rows one by one: rules, reason, key, file, line and columns as delivered; discarded ones say why.
+
+    With --refused: the rows of hours that a gate refused and that nobody published.
+    """
+    from spark_jobs.cli.quarantine_refused import refused_of, show_refused
     from spark_jobs.cli.quarantine_rows import chosen_of, show_held
 
-    show_held(pipeline, chosen_of(table, rule, hour), limit, env, as_json=json)
+    chosen = chosen_of(table, rule, hour)
+    if those := refused_of(refused, hour, run):
+        show_refused(pipeline, chosen, those, limit, env, as_json=json)
+    else:
+        show_held(pipeline, chosen, limit, env, as_json=json)
 
 
 @quarantine.command("discard")

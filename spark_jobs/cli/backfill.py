@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from spark_jobs import plan
-from spark_jobs.cli.act import show_result, step_call, submit
+from spark_jobs.cli.act import step_call, submit
 from spark_jobs.cli.output import note, show_json
 from spark_jobs.cli.planning import checks_line
+from spark_jobs.cli.results import show_result
 from spark_jobs.config import load_environment
 from spark_jobs.errors import EXIT_OK, EXIT_REFUSED
 from spark_jobs.invocation import Invocation, format_hour, parse_hour

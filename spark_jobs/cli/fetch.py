@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spark_jobs.cli.act import show_result, submit
+from spark_jobs.cli.act import submit
 from spark_jobs.cli.output import show_json, show_table
+from spark_jobs.cli.results import show_result
 from spark_jobs.config import load_environment, load_pipeline
 from spark_jobs.config.interval import check_interval
 from spark_jobs.config.sources import SourceConf

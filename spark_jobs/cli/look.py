@@ -7,13 +7,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from spark_jobs.cli.output import note, show_json, show_table
+from spark_jobs.cli.output import first_line, note, one_line, show_json, show_table
 from spark_jobs.config import ConfigError, list_pipelines, load_environment, load_pipeline, project_folder
 from spark_jobs.config.faults import Fault
 from spark_jobs.config.load import check_channels, stray_pipelines
 from spark_jobs.errors import EXIT_OK, EXIT_USAGE, UsageError, nearest
 from spark_jobs.invocation import HOUR, format_hour, parse_hour
 from spark_jobs.values import instant_text
+
+_RUNS, _VERDICTS, _BROKEN, _INCIDENTS = 20, 30, 30, 10  # lines that people get; JSON has all
 
 
 def validate_all(pipeline: str | None, env: str, *, as_json: bool) -> None:
@@ -121,10 +123,13 @@ def _print_pipeline(facts: dict[str, Any]) -> None:
     for name, account in facts["account"].items():
         print(f"  account    {name}: " + ", ".join(f"{value} {word}" for word, value in account.items()))
     print(f"  incidents  {len(facts['open_incidents'])} open")
-    for incident in facts["open_incidents"]:
+    for incident in facts["open_incidents"][-_INCIDENTS:]:
         print(f"             {incident['incident']}, owner {incident['owner']}")
+    if len(facts["open_incidents"]) > _INCIDENTS:
+        left = len(facts["open_incidents"]) - _INCIDENTS
+        print(f"             {left} older ones not shown: tidegate status {facts['pipeline']} --json")
     for failed in facts["failed_channels"]:
-        print(f"  alerts     not sent: {failed['why'].partition(chr(10))[0]} ({instant_text(failed['since'])})")
+        print(f"  alerts     not sent: {one_line(failed['why'])} ({instant_text(failed['since'])})")
 
 
 def _print_hour(facts: dict[str, Any]) -> None:
@@ -134,12 +139,26 @@ def _print_hour(facts: dict[str, Any]) -> None:
     )
     account = ["table", "manifest", "silver", "quarantined", "duplicates", "discarded"]
     show_table("account", account, [[row[name] for name in account] for row in facts["account"]])
-    runs = [
-        [r["seq"], r["step"], r["state"], r["pub"], (r["why"] or "").partition("\n")[0][:100]] for r in facts["runs"]
-    ]
-    show_table("runs", ["seq", "step", "state", "pub", "why"], runs)
-    show_table("verdicts", ["pub", "table", "outcome", "broken rules"],
-               [[v["pub"], v["table"], v["outcome"], "; ".join(v["broken"])] for v in facts["verdicts"]])  # fmt: skip
+    all_of = f"tidegate status {facts['pipeline']} --hour {facts['hour']} --json"
+    runs = [[r["seq"], r["step"], r["state"], r["pub"], first_line(r["why"] or "")] for r in facts["runs"]]
+    _newest("runs", ["seq", "step", "state", "pub", "why"], runs, _RUNS, all_of)
+    verdicts = [[v["pub"], v["table"], v["outcome"], v["rules"], len(v["broken"])] for v in facts["verdicts"]]
+    _newest("verdicts", ["pub", "table", "outcome", "rules", "broken"], verdicts, _VERDICTS, all_of)
+    broken = [
+        [v["pub"], r["outcome"], v["table"], r["rule"], r["observed"], r["allowed"]]
+        for v in facts["verdicts"] for r in v["broken_rules"]
+    ]  # fmt: skip
+    if broken:
+        _newest("broken rules", ["pub", "outcome", "table", "rule", "observed", "allowed"], broken, _BROKEN, all_of)
+    if facts["state"] == "refused":
+        print(f"rows that it held back: tidegate quarantine list {facts['pipeline']} --refused --hour {facts['hour']}")
+
+
+def _newest(title: str, columns: list[str], rows: list[list[Any]], limit: int, all_of: str) -> None:
+    """The last `limit` of `rows`, oldest first, and how many before them are not shown."""
+    show_table(title, columns, rows[-limit:])
+    if len(rows) > limit:
+        print(f"… {len(rows) - limit} older {title} not shown: {all_of}")
 
 
 def read_rows(

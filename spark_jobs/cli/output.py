@@ -34,6 +34,17 @@ def printable(text: str, longest: int | None = None) -> str:
     return shown if longest is None or len(text) <= longest else f"{shown} …"
 
 
+def first_line(text: str, longest: int = LONGEST_CELL) -> str:
+    """The first line of `text`, with a mark where more follows."""
+    line, _, more = text.strip().partition("\n")
+    return printable(line, longest) + (" …" if more and len(line) <= longest else "")
+
+
+def one_line(text: str, longest: int = LONGEST_CELL) -> str:
+    """All lines of `text` as one, with a mark where it is cut."""
+    return printable("; ".join(line.strip() for line in text.strip().splitlines()), longest)
+
+
 def note(text: str) -> None:
     """A line for people, on stderr."""
     print(text, file=sys.stderr, flush=True)

@@ -15,15 +15,15 @@ _LINES = 20  # that people get; above it hours are told by day, and JSON has all
 Row = dict[str, Any]
 
 
-def list_held(pipeline: str, env: str, *, as_json: bool) -> None:
-    """Held rows by table, rule and hour; a row that broke two rules stands under both."""
+def list_held(pipeline: str, hour: datetime | None, env: str, *, as_json: bool) -> None:
+    """Held rows (of `hour`) by table, rule and hour; a row that broke two rules counts under both."""
     from spark_jobs.ledger import Ledger, folds
     from spark_jobs.stages.held import held_rows, masked
 
     whole, root = load_pipeline(pipeline), lake_root(pipeline, env)
     ledger = Ledger.open(root)
-    line = ledger.line()
-    rows = [masked(whole, row) for row in held_rows(whole, root, ledger, line)]
+    line, end = ledger.line(), hour + HOUR if hour else None
+    rows = [masked(whole, row) for row in held_rows(whole, root, ledger, line, hour, end)]
     held = [row for row in rows if row["discarded"] is None]
     newest = max(folds.covered_hours(line), default=None)
     states = folds.hour_states(ledger.intervals("step", "from_hour", "to_hour", "state"), line)
@@ -37,7 +37,7 @@ def list_held(pipeline: str, env: str, *, as_json: bool) -> None:
         show_json(facts)
         return
     by_day = _groups(held, newest, whole.owner, "%Y-%m-%d") if len(facts["held"]) > _LINES else facts["held"]
-    _print_list(facts, by_day)
+    _print_list(facts, by_day, env)
 
 
 def _groups(rows: list[Row], newest: datetime | None, owner: str, format_at: str) -> list[Row]:
@@ -53,7 +53,7 @@ def _groups(rows: list[Row], newest: datetime | None, owner: str, format_at: str
     ]  # fmt: skip
 
 
-def _print_list(facts: Row, groups: list[Row]) -> None:
+def _print_list(facts: Row, groups: list[Row], env: str) -> None:
     name, hours = facts["pipeline"], facts["refused_hours"]
     release = facts["release"] or "none"
     print(f"{name}, release {release}: rows held back {facts['rows']}, discarded {facts['discarded']}")
@@ -62,6 +62,8 @@ def _print_list(facts: Row, groups: list[Row]) -> None:
         words = [column.replace("_", " ") for column in columns]
         show_table("", words, [[group[column] for column in columns] for group in groups[:_LINES]])
     if len(groups) > _LINES:
-        print(f"… {len(groups) - _LINES} more: the same command with --json")
-    look = f"tidegate status {name} --hour {hours[-1] if hours else 'H'}"
-    print(f"hours that a gate refused hold no rows here ({len(hours) or 'none'} now; {look})")
+        print(f"… {len(groups) - _LINES} more: the same command with --json, or --hour H")
+    if hours:
+        print(
+            f"{len(hours)} hours that a gate refused are not counted: tidegate quarantine list {name} --refused --env {env}"
+        )

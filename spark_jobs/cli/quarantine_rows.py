@@ -62,6 +62,11 @@ def show_held(pipeline: str, chosen: Chosen, limit: int, env: str, *, as_json: b
     if as_json:
         show_json({"pipeline": pipeline, "of": len(rows), "rows": rows[:limit]})
         return
+    print_rows(rows, limit)
+
+
+def print_rows(rows: list[Row], limit: int) -> None:
+    """The first `limit` held rows for people; how many there are, on stderr."""
     for row in rows[:limit]:
         place = f"{row['file']} line {row['line']}" if row["file"] else "made by us"
         cols = [f"{name}={value}" for name, value in _delivered(row["cols"]).items() if value is not None]
@@ -69,8 +74,9 @@ def show_held(pipeline: str, chosen: Chosen, limit: int, env: str, *, as_json: b
         print(f"    key   {printable(row['business_key'], _LONG)}")
         print(f"    cols  {printable(', '.join(cols), _LONG)}")
         if row["discarded"] is not None:
-            print(f"    discarded: {row['discarded']}")
-    note(f"{min(limit, len(rows))} of {len(rows)} rows")
+            print(f"    discarded: {printable(row['discarded'], _LONG)}")
+    more = f"; --limit {len(rows)} shows all" if limit < len(rows) else ""
+    note(f"{min(limit, len(rows))} of {len(rows)} rows{more}")
 
 
 def _chosen(whole: Pipeline, root: Path, chosen: Chosen) -> list[Row]:
@@ -107,7 +113,7 @@ def discard_held(pipeline: str, chosen: Chosen, why: str, env: str, *, as_json: 
         raise UsageError("quarantine discard", "no held row is meant", _legal(whole, root, chosen), look)
     if any(row["file"] is None for row in rows):
         raise UsageError("--table", f"rows of {chosen.table} come from no drop", "rows that an upstream delivered",
-                         f"mend feature or rule, then: tidegate quarantine replay {pipeline}")  # fmt: skip
+                         f"fix the feature or the rule, then: tidegate quarantine replay {pipeline}")  # fmt: skip
     fresh = [row for row in rows if row["discarded"] is None]
     add_actions(Ledger.open(root), fresh, DISCARDED, why)
     facts = {"pipeline": pipeline, "discarded": len(fresh), "already": len(rows) - len(fresh)}

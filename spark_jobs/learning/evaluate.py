@@ -124,5 +124,22 @@ def decide(found: Mapping[str, Figures], register: RegisterBars, promote: Promot
     return Decision(fit, not blocked, reasons, blocked)
 
 
+def summary(found: Mapping[str, Figures], decision: Decision, rows: int) -> dict[str, object]:
+    """What a person reads of one training: rows by fold, figures of every model and baseline, bars, decision.
+
+    Args:
+        found: figures by name, all on the same judged rows.
+        decision: made of them.
+        rows: of the training set, both folds.
+    """
+    judged = found[CHALLENGER].rows
+    return {
+        "rows": {"training": rows - judged, "judged": judged},
+        "figures": {name: {"auc": one.auc, "log_loss": one.log_loss} for name, one in found.items()},
+        "bars": list(decision.reasons), "failed_bars": list(decision.blocked), "registered": decision.register,
+        "promoted": False, "version": None, "champion_before": None,
+    }  # fmt: skip
+
+
 def _floats(column: object) -> metrics.Floats:
     return np.asarray(column, dtype=np.float64)

@@ -91,7 +91,11 @@ def hour_facts(root: Path, pipeline: Pipeline, hour: datetime, account: list[Row
         "runs": [{k: r[k] for k in ("seq", "dag_run", "step", "state", "pub", "why", "at")} for r in runs],
         "verdicts": [
             {"pub": pub, "seq": seq, "table": v.table, "outcome": v.outcome.value,
-             "broken": [f"{r.rule}: {r.observed}" for r in v.broken()]}
+             "rules": len(v.rules), "broken": [f"{r.rule}: {r.observed}" for r in v.broken()],
+             "broken_rules": [
+                 {"rule": r.rule, "outcome": r.outcome.value, "column": r.column, "observed": r.observed, "allowed": r.allowed,
+                  "bad": r.bad, "total": r.total, "examples": list(r.examples), "why": r.why} for r in v.broken()
+             ]}
             for pub, seq, v in told
         ],
     }  # fmt: skip

@@ -25,6 +25,7 @@ from spark_jobs.runtime.places import code_version
 from spark_jobs.stages.fits import Fits
 from spark_jobs.stages.work import Work
 from spark_jobs.storage.files import write_whole
+from spark_jobs.values import to_json
 
 
 def run(work: Work) -> dict[str, dict[str, float]]:
@@ -65,12 +66,13 @@ def _one(work: Work, name: str, model: Model, pub: int) -> dict[str, float]:
     found = _figures(work, name, model, trained, fits, judged)
     decision = evaluate.decide(found, model.to_register, model.to_promote)
     _keep_report(work, name, pub, found, decision, manifest)
+    work.models[name] = evaluate.summary(found, decision, int(manifest["rows"]))
     if not decision.register:
         raise RefusedError(
             f"model {name}", "; ".join(decision.blocked), "every bar of model.yaml under register",
             f"look at {work.root / 'models' / name}.json; the champion stays",
         )  # fmt: skip
-    _register(work, name, model, trained, found, decision, manifest)
+    work.models[name] |= _register(work, name, model, trained, found, decision, manifest)
     return {figure: getattr(found[CHALLENGER], figure) for figure in ("auc", "log_loss")}
 
 
@@ -121,7 +123,8 @@ def _figures(
 def _register(
     work: Work, name: str, model: Model, trained: Trained, found: dict[str, Figures], decision: Decision,
     manifest: dict[str, Any],
-) -> None:  # fmt: skip
+) -> dict[str, Any]:  # fmt: skip
+    """Register the model and, where it may, promote it: its version, the champion before it, and whether it was promoted."""
     inputs = sorted({one.column for one in trained.encoder.inputs})
     meant = {column: manifest["definitions"][column] for column in inputs}
     verdicts = tuple(v.staged_digest[:16] for v in work.ledger.verdicts(manifest["pub"]))
@@ -134,13 +137,15 @@ def _register(
     version = tracking.register(tracking_of(work), name, trained, proof, found, decision, params)
     work.ledger.add_model_definitions(name, str(version), json.dumps(meant, sort_keys=True))
     before = work.ledger.champion(name)
-    if not decision.promote or before == str(version):
-        return
+    done = {"version": str(version), "champion_before": before, "promoted": decision.promote and before != str(version)}
+    if not done["promoted"]:
+        return done
     tracking.promote(tracking_of(work), name, version, int(before) if before else None)
     work.ledger.add_promotion(
         {"model": name, "alias": CHAMPION, "from_version": before, "to_version": str(version),
          "why": "; ".join(decision.reasons), "proof_digest": proof.digest}
     )  # fmt: skip
+    return done
 
 
 def _code_version(work: Work, pub: int) -> str:
@@ -158,4 +163,4 @@ def _keep_report(
         "schema_version": 1, "model": name, "pub": pub, "training_set": manifest,
         "figures": {figure: asdict(value) for figure, value in found.items()}, "decision": decision.to_dict(),
     }  # fmt: skip
-    write_whole(path, json.dumps(facts, indent=1))
+    write_whole(path, to_json(facts))

@@ -57,6 +57,10 @@ def run(work: Work) -> dict[str, str]:
         work.ledger.add_verdict(work.call, work.pub, verdict)
         work.verdicts.append(verdict)
         _keep_manifest(work, name, table, counted, staged)
+        work.models[name] = {
+            "rows": {"kept": work.lake.staged[table].rows}, "spine_rows": counted.rows, "positive_labels": counted.positives,
+            "dropped_without_label": counted.rows - counted.labelled, "dropped_without_cells": counted.without_cells,
+        }  # fmt: skip
         rows.unpersist()
         made[name] = table
     return made

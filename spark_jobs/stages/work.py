@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -42,6 +43,7 @@ class Work:
     verdicts: list[Verdict] = field(default_factory=list)
     held: list[DataFrame] = field(default_factory=list)  # quarantined rows of each table
     accounts: dict[str, dict[str, int]] = field(default_factory=dict)  # source -> totals of the interval
+    models: dict[str, Any] = field(default_factory=dict)  # what became of each model: see `Result.models`
     attempt: int | None = None  # where several applications make one publication: see lake/staging.py
 
     @cached_property

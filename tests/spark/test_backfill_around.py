@@ -133,7 +133,7 @@ def test_the_refusal_of_many_hours_says_how_to_publish_the_others(lakes: Lakes) 
     first = lakes.answers[0]
     span = f"--from {format_hour(FIRST)} --to {format_hour(END)} --env local"
     assert first.why.splitlines()[-1] == (
-        f"  do: tidegate backfill harbour {span} --leave-out-refused, to publish the other 7 hours"
+        f"  do: to publish the other 7 hours: tidegate backfill harbour {span} --leave-out-refused"
     )
     for hour, result in lakes.refused_hours.items():
         assert "--leave-out-refused" not in result.why
@@ -165,5 +165,5 @@ def test_the_command_leaves_hours_out_and_says_which(lakes: Lakes, tmp_path: Pat
         "once it is corrected: tidegate backfill harbour"
         f" --from {format_hour(TEXT)} --to {format_hour(CUT + HOUR)} --env local",
     ]
-    assert "--leave-out-refused, to publish the other 2 hours" in done.stderr
+    assert "to publish the other 2 hours: tidegate backfill" in done.stderr
     assert folds.covered_hours(Ledger.open(lake.root).line()) == {TEXT - HOUR, CUT + HOUR}

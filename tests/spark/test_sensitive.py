@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from spark_jobs.cli.quarantine_list import list_held
+from spark_jobs.cli.quarantine_refused import Refused, list_refused, show_refused
 from spark_jobs.cli.quarantine_rows import Chosen, show_held
-from spark_jobs.invocation import HOUR, parse_hour
+from spark_jobs.invocation import HOUR, Invocation, parse_hour
 from spark_jobs.quality.message import message
 
 NAME, NOW = "nycflights13", parse_hour("2013-06-14T09:00:00")  # end of `past`
@@ -63,12 +64,15 @@ def _told(site: Any, project: Path) -> str:
     assert broken == {"wind_speed", "peak"}
     shown = StringIO()
     with site.here(), redirect_stdout(shown):
-        list_held(NAME, "local", as_json=True)
+        list_held(NAME, None, "local", as_json=True)
+        for as_json in (True, False):
+            list_refused(NAME, Refused(NOW + HOUR), "local", as_json=as_json)
+            show_refused(NAME, Chosen("silver/weather"), Refused(NOW + HOUR), 10, "local", as_json=as_json)
         show_held(NAME, Chosen("silver/weather"), 10, "local", as_json=True)
         show_held(NAME, Chosen("silver/weather"), 10, "local", as_json=False)
     texts = [shown.getvalue(), refused.why, *(verdict.to_json() for verdict in verdicts)]
     texts += [
-        message(verdicts[0], NAME, "", 1, "look"),
+        message(verdicts[0], Invocation(NAME, "prepare", NOW, NOW + HOUR, "x"), 1),
         *(path.read_text() for path in site.data.rglob("alerts/**/*.json")),
     ]
     return "\n".join(texts)

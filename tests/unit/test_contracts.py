@@ -99,7 +99,7 @@ def test_the_result_is_one_line_of_json_with_these_keys():
     assert "\n" not in line
     assert list(json.loads(line)) == [
         "pipeline", "step", "start", "end", "dag_run", "state", "pub", "release", "rows", "seconds", "why", "exit_code",
-        "refused", "schema_version",
+        "refused", "warnings", "warnings_total", "models", "schema_version",
     ]  # fmt: skip
     assert line.startswith('{"pipeline"')  # by which the command line and Airflow find it
 

@@ -5,11 +5,13 @@ from datetime import UTC, datetime
 import pytest
 
 from spark_jobs.config.suites import Rule, Suite
+from spark_jobs.invocation import Invocation
 from spark_jobs.quality.decide import Account, HourTally, account_results, decide, hour_results, key_result, row_results
 from spark_jobs.quality.message import message
 from spark_jobs.verdict import Outcome
 
 NOON, ONE = datetime(2013, 11, 1, 12, tzinfo=UTC), datetime(2013, 11, 1, 13, tzinfo=UTC)
+CALL = Invocation("city", "prepare", NOON, ONE, "run")
 WAIT = Rule(
     id="wait", type="expect_column_values_to_be_between", column="wait_min", args={"min_value": 0, "max_value": 90},
     scope="row", budget=0.1, why="a wait is never negative",
@@ -102,23 +104,23 @@ def test_G6_a_declared_rule_without_exactly_one_result_makes_the_verdict_an_erro
 
 def test_a_message_tells_column_rule_numbers_examples_release_and_one_command():
     results = row_results([WAIT], [wait_tally(NOON, 20, 9)], examples={"wait": [-300, -240, -180, -120]})
-    text = message(decide("rides", "silver", SUITE, results), "city", "2013-11-01T12:00:00", 7, "tidegate quarantine")
+    text = message(decide("rides", "silver", SUITE, results), CALL, 7)
     assert text.splitlines() == [
-        "FAIL: city/rides 2013-11-01T12:00:00 refused",
+        "FAIL: city/rides 2013-11-01T12:00:00 to 2013-11-01T13:00:00 refused",
         "FAIL rides.wait_min, rule wait: 45.0% of the rows of 2013-11-01T12:00:00 (bad 9 of 20 rows)",
         "    allowed: column values to be between: min_value 0, max_value 90; at most 10% of an hour's rows broken",
         "    examples: -300, -240, -180",
         "readers still see release 7",
-        "see the rows: tidegate quarantine",
+        "see the rows that were held back: tidegate quarantine list city --refused --hour 2013-11-01T12:00:00 --env local",
     ]
 
 
 def test_a_message_has_at_most_twelve_bounded_lines_however_much_is_broken():
     tally = HourTally(NOON, 10, 0, {f"required:c{i}": 10 for i in range(40)})
     results = row_results([], [tally], list(tally.broken), {name: ["x" * 999] * 9 for name in tally.broken})
-    text = message(decide("rides", "silver", SUITE, results), "city", "2013-11-01T12:00:00", 7, "tidegate quarantine")
+    text = message(decide("rides", "silver", SUITE, results), CALL, 7)
     assert len(text.splitlines()) <= 12
-    assert max(map(len, text.splitlines())) <= 200
+    assert max(map(len, text.splitlines())) <= 320  # names that are not shown, and the command that shows them
     assert text.splitlines()[0].endswith("refused, 41 rules broken")  # and `wait`, not run
 
 
@@ -148,10 +150,8 @@ def test_what_a_verdict_shows_of_a_sensitive_column_is_masked_and_counts_stay():
 
 
 def test_G5_a_message_says_when_the_rule_is_broken_and_not_the_data():
-    told = message(decide("silver/rides", "silver", SUITE, []), "city", "one hour", 3, "look").splitlines()
+    told = message(decide("silver/rides", "silver", SUITE, []), CALL, 3).splitlines()
     assert told[1] == "ERROR silver/rides.wait_min, rule wait: 0 results; exactly 1 is due"
-    assert told[2] == "    the rule is broken, not the data: mend it in expectations/, then run the interval again"
-    good = message(
-        decide("silver/rides", "silver", SUITE, row_results([WAIT], [wait_tally(NOON, 20, 9)])), "", "", 3, ""
-    )
+    assert told[2] == "    the rule is broken, not the data: fix it in expectations/, then run the interval again"
+    good = message(decide("silver/rides", "silver", SUITE, row_results([WAIT], [wait_tally(NOON, 20, 9)])), CALL, 3)
     assert "the rule is broken" not in good

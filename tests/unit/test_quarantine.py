@@ -41,7 +41,7 @@ def _told(capsys: pytest.CaptureFixture[str]) -> Any:
 
 
 def _listed(capsys: pytest.CaptureFixture[str]) -> Any:
-    list_held(NAME, "local", as_json=True)
+    list_held(NAME, None, "local", as_json=True)
     return _told(capsys)
 
 
@@ -73,7 +73,7 @@ def test_held_rows_are_counted_by_table_rule_and_hour_with_the_age_against_the_n
         (WEATHER, "speed", "12", 2, 2, "key 1"), (WEATHER, "speed", "13", 1, 1, "key 1"),
     ]  # fmt: skip
     assert {one["owner"] for one in facts["held"]} == {"data-team"}
-    list_held(NAME, "local", as_json=False)
+    list_held(NAME, None, "local", as_json=False)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "nycflights13, release 1: rows held back 4, discarded 0"
     assert lines[1].split() == ["table", "rule", "hour", "rows", "age", "hours", "owner", "example", "key"]
@@ -84,9 +84,9 @@ def test_many_hours_are_told_by_day_and_as_json_by_hour(root, capsys):
     day = [Held(NOON + n * HOUR, 1, ("speed",)) for n in range(30)]
     publish(root, NOON, NOON + 30 * HOUR, day)
     assert len(_listed(capsys)["held"]) == 30
-    list_held(NAME, "local", as_json=False)
+    list_held(NAME, None, "local", as_json=False)
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[2:5] for line in lines[2:-1]] == [["2013-11-01", "12", "29"], ["2013-11-02", "18", "17"]]
+    assert [line.split()[2:5] for line in lines[2:]] == [["2013-11-01", "12", "29"], ["2013-11-02", "18", "17"]]
 
 
 def test_an_hour_that_a_gate_refused_is_not_in_it_and_is_said_with_the_command_to_look(root, capsys):
@@ -94,9 +94,11 @@ def test_an_hour_that_a_gate_refused_is_not_in_it_and_is_said_with_the_command_t
     call, ledger = Invocation(NAME, "prepare", refused, refused + HOUR, "x"), Ledger.open(root)
     ledger.record(call, "refused", ledger.start(call, "v", "c", 1))
     assert _listed(capsys)["refused_hours"] == ["2013-11-01T15:00:00"]
-    list_held(NAME, "local", as_json=False)
+    list_held(NAME, None, "local", as_json=False)
     last = capsys.readouterr().out.splitlines()[-1]
-    assert last.endswith("(1 now; tidegate status nycflights13 --hour 2013-11-01T15:00:00)")
+    assert last.endswith(
+        "1 hours that a gate refused are not counted: tidegate quarantine list nycflights13 --refused --env local"
+    )
 
 
 def test_a_pipeline_that_never_ran_holds_nothing(project, capsys):
@@ -129,7 +131,7 @@ def test_a_row_is_shown_as_it_was_delivered_with_key_file_line_and_rules(root, c
     assert told.out.splitlines() == [
         f"2013-11-01T12:00:00  {file_of(WEATHER, NOON)} line 1  speed, gust", "    key   key 1", "    cols  speed=1.50",
     ]  # fmt: skip
-    assert told.err == "1 of 3 rows\n"
+    assert told.err == "1 of 3 rows; --limit 3 shows all\n"
     show_held(NAME, Chosen(PLANES), 20, "local", as_json=False)
     cols = capsys.readouterr().out.splitlines()[2]
     assert cols.startswith('    cols  fault=no JSON, raw={"x": \\x1b[2Jyyy')
