@@ -27,6 +27,7 @@ from typing import Any
 
 from spark_jobs.errors import RetryError, TidegateError, UsageError
 from spark_jobs.runtime.parent import die_with_parent
+from spark_jobs.runtime.scheduler import spark_pool
 
 VERSION = "3.3"
 USER = "admin"
@@ -177,6 +178,7 @@ class Airflow:
             if fresh:  # no task waits; otherwise a scheduler fails tasks while the API is away
                 self._spawn_scheduler()
             self._wait_for_api()
+            self._ensure_pools()
             if not fresh:
                 self._spawn_scheduler()
         except BaseException:
@@ -223,6 +225,13 @@ class Airflow:
                 raise UsageError(str(fault["filename"]), str(fault["stack_trace"])[-1500:], "", "tidegate validate")
             time.sleep(POLL_SECONDS)
         raise RetryError(f"Airflow {self.url}", f"no DAG {dag_id} after {timeout:.0f} s", "", f"see {self.home}/logs")
+
+    def _ensure_pools(self) -> None:
+        """The pools of all pipelines of the project exist: a task in one that does not would wait for ever."""
+        environ = self._environment()
+        folder = Path(environ.get("TIDEGATE_PROJECT") or self.checkout) / "conf/pipelines"
+        for name in dict.fromkeys(spark_pool(path.name, environ) for path in sorted(folder.glob("*/"))):
+            self.ensure_pool(name)
 
     def ensure_pool(self, name: str, slots: int = 1) -> None:
         """A pool of that name exists; the Spark tasks of a pipeline share its one slot."""
@@ -337,6 +346,7 @@ class Airflow:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
         paths = [str(self.checkout), str(self.home / "config"), os.environ.get("PYTHONPATH", "")]
         return {
+            "TIDEGATE_POOL": "{pipeline}",  # one Spark application at a time for each pipeline; `start` creates the pools
             "TIDEGATE_CATCHUP": "false",  # unpaused DAGs of a history would make thousands of runs; say true to catch up
             **kept,
             "TIDEGATE_DATA": str(self.home.parent),

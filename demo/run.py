@@ -341,9 +341,8 @@ def airflow_environment() -> dict[str, str]:
 
 
 def start(airflow: Airflow) -> None:
-    """Services, pool, both DAGs unpaused."""
+    """Services, both DAGs unpaused."""
     airflow.start()
-    airflow.ensure_pool(PIPELINE)
     for dag in (f"{PIPELINE}_hourly", f"{PIPELINE}_weekly"):
         airflow.unpause(dag)
     print(f"      {airflow.url}, user admin, password in {shown(airflow.password_file)}")

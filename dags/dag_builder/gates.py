@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from spark_jobs.verdict import Verdict
 
 MAX_LINES = 12  # of a red gate's message
+MAX_WARNINGS = 10  # that a gate logs
 
 
 def open_ledger(pipeline: str, by: str) -> Ledger:
@@ -151,6 +152,7 @@ class Gate(BaseOperator):
         for verdict in mine:
             self.log.info("%s: %s, %s rules, %s not passed", verdict.table, verdict.outcome.value,
                           len(verdict.rules), len(verdict.broken()))  # fmt: skip
+        log_warnings(self.log, mine, call)
         blocking = [verdict for verdict in mine if verdict.outcome.blocks]
         if blocking:
             line = ledger.line()
@@ -162,6 +164,15 @@ class Gate(BaseOperator):
         if row is None:
             raise AirflowFailException(f"{where}: {self.step} left no row in the ledger for this run\n  do: {again}")
         self.log.info("%s: an empty hour, verified by its manifests", where)
+
+
+def log_warnings(log: Any, verdicts: Iterable[Verdict], call: Invocation) -> None:
+    """Log the rules that broke and do not block, at most ten: a green gate is not silent about them."""
+    warnings = [(v.table, rule) for v in verdicts for rule in v.rules if rule.outcome == "WARN"]
+    for table, rule in warnings[:MAX_WARNINGS]:
+        log.warning("WARN %s, rule %s: %s; allowed: %s", table, rule.rule, rule.observed, rule.allowed)
+    if warnings[MAX_WARNINGS:]:
+        log.warning("%s more warnings: %s", len(warnings) - MAX_WARNINGS, call.look())
 
 
 def red_lines(call: Invocation, blocking: list[Verdict], release: int | str, todo: str) -> list[str]:

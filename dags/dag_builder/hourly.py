@@ -23,6 +23,7 @@ from spark_jobs import plan
 from spark_jobs.config.load import load_environment, load_pipeline
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.invocation import HOUR
+from spark_jobs.runtime.scheduler import spark_pool
 
 LOOK_EVERY = timedelta(minutes=1)  # between two looks at the landing folder
 LOOK_AGAIN_EVERY = timedelta(minutes=5)  # between two looks at another file system, each a Spark application
@@ -75,7 +76,7 @@ def hourly_dag(name: str) -> DAG:
         ]
         asked = []
         if pipeline.sources.queried():
-            asked = [SparkStep(task_id="query", pipeline=name, step="query", pool=name, **_looks(pipeline))]
+            asked = [SparkStep(task_id="query", pipeline=name, step="query", pool=spark_pool(name), **_looks(pipeline))]
         drops_ready = DropsReady(
             task_id="drops_ready", pipeline=name, poke_interval=LOOK_EVERY, timeout=hourly.wait, pool="default_pool",
             trigger_rule="all_done",  # a failed fetch may have landed its drop before; what is missing makes the hour late
@@ -103,7 +104,7 @@ def hour_tasks(name: str, steps: Iterable[plan.Step], first: BaseOperator) -> li
     before = [first]
     for step in steps:
         task = SparkStep(
-            task_id=step.name, pipeline=name, step=step.name, gated=bool(step.gates), pool=name,
+            task_id=step.name, pipeline=name, step=step.name, gated=bool(step.gates), pool=spark_pool(name),
             # by default a gate that is skipped first would skip what follows, and end the run well
             trigger_rule="none_failed" if len(before) > 1 else "all_success",
         )  # fmt: skip

@@ -21,6 +21,7 @@ from spark_jobs.errors import EXIT_OK, EXIT_REFUSED, EXIT_RETRY, EXIT_USAGE
 from spark_jobs.invocation import HOUR
 from spark_jobs.runtime.parent import die_with_parent
 from spark_jobs.runtime.places import CHECKOUT
+from spark_jobs.runtime.scheduler import is_master
 
 KILL_AFTER_SECONDS = 8  # TERM first, so that the JVM removes its temporary folders
 BUG_TRIES = 2  # an unforeseen error is tried once more, whatever the retries for transient faults are
@@ -86,6 +87,7 @@ class SparkStep(SparkSubmitOperator):
             return
         command = self.prepare(context)
         self._hook = self._get_hook()
+        self._require_master()
         try:
             self._hook.submit(self.application, process_group=0, preexec_fn=die_with_parent)
         except AirflowException as error:
@@ -93,6 +95,24 @@ class SparkStep(SparkSubmitOperator):
             if code in (None, EXIT_OK):
                 raise
             self._conclude(int(code or 0), command, context["ti"].try_number, str(error))
+
+    def _require_master(self) -> None:
+        """That the connection names a Spark master: Airflow's provider takes a missing one for YARN, silently.
+
+        Raises:
+            AirflowFailException: it is missing, or Spark would not take its host for a master.
+        """
+        from spark_jobs.config.load import load_environment
+
+        environment, _ = load_environment(environment_name())
+        wanted, master = environment.spark.master, str(self._hook._connection["master"])
+        if is_master(master) and (master != "yarn" or wanted == "yarn"):
+            return
+        raise AirflowFailException(
+            f"connection spark_default: it is missing or names no Spark master (resolved to {master})\n"
+            f"  allowed: a connection of type spark; the master of environment {environment_name()} is {wanted}\n"
+            f"  do: airflow connections add spark_default --conn-type spark --conn-host '{wanted}'"
+        )
 
     def _conclude(self, code: int, command: str, try_number: int, text: str) -> None:
         """Nothing when the gates decide, else the exception that Airflow's retries understand."""

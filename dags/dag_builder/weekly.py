@@ -14,6 +14,7 @@ from dag_builder.hourly import hour_asset, task_defaults
 from dag_builder.partition import WEEK, catches_up, hour_param
 from dag_builder.spark_step import SparkStep
 from spark_jobs.config.load import load_pipeline
+from spark_jobs.runtime.scheduler import spark_pool
 
 LOOK_EVERY = timedelta(minutes=10)
 # The week's key is the midnight it begins with, at whatever hour the cron line looks whether the week is ready.
@@ -54,10 +55,10 @@ def weekly_dag(name: str) -> DAG:
             poke_interval=LOOK_EVERY, timeout=weekly.deadline + WEEK, pool="default_pool", inlets=[hour_asset(name)],
         )  # fmt: skip
         training_set = SparkStep(
-            task_id="training_set", pipeline=name, step="training_set", width=WEEK, gated=True, pool=name
+            task_id="training_set", pipeline=name, step="training_set", width=WEEK, gated=True, pool=spark_pool(name)
         )
         gate = Gate(task_id="gate_training_set", pipeline=name, step="training_set", scope="training_set", width=WEEK)
-        train = SparkStep(task_id="train", pipeline=name, step="train", width=WEEK, pool=name)
+        train = SparkStep(task_id="train", pipeline=name, step="train", width=WEEK, pool=spark_pool(name))
         announce = Announce(
             task_id="announce_model", pipeline=name, step="train", width=WEEK, outlets=[model_asset(name)]
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -79,7 +80,7 @@ def submit(call: Invocation, *, again: bool = False) -> tuple[int, dict[str, obj
     log = places.data / "logs" / f"{call.pipeline}-{call.step}-{call.start:%Y%m%dT%H}-{call.end:%Y%m%dT%H}.log"
     code, last, result = submitted(command, log)
     if code != EXIT_OK:
-        explain(last, code, log, f"{call.command()} --dag-run {call.dag_run}")
+        explain(last, code, log, f"{call.command()} --dag-run {shlex.quote(call.dag_run)}")
     return code, result
 
 

@@ -204,9 +204,12 @@ def write_view_file(
 def run_doctor(quick: bool, env: str, *, as_json: bool) -> int:
     """Every check with its fix; 0 when all are well, else 64."""
     from spark_jobs.runtime.checks import run_checks
+    from spark_jobs.runtime.scheduler import check_airflow
 
-    _, places = load_environment(env)
+    environment, places = load_environment(env)
     checks = run_checks(places.data, ports=[], quick=quick)
+    if not quick:
+        checks += check_airflow(list_pipelines(), environment.spark.master)
     if as_json:
         show_json([asdict(check) for check in checks])
     else:

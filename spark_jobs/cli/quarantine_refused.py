@@ -22,7 +22,7 @@ from spark_jobs.stages.refused import Attempt, broken_rules, refused_attempts, r
 Row = dict[str, Any]
 _ATTEMPTS, _LINES = 5, 10  # refused runs, and lines of each table, that people get; JSON has all
 _NO_FILE = (
-    "no file of held rows: the drop could not be read, or tidegate maintain removed the rows (two days after the refusal);"
+    "no file of held rows: the drop could not be read, or `tidegate maintain` removed the rows (two days after the refusal);"
     " run the hour again to see them"
 )
 _NO_ROW = "no row broke a rule on rows: rules on hours or on the drop refused"

@@ -43,7 +43,8 @@ class _RecordedError(Exception):
 class Ledger:
     """The ledger of one pipeline, below {lake}/{pipeline}/ledger."""
 
-    def __init__(self, storage: Storage, by: str = "cli") -> None:
+    def __init__(self, storage: Storage, by: str = "cli", pipeline: str = "PIPELINE") -> None:
+        self.pipeline = pipeline  # for the commands that errors name
         self.storage = storage
         self.store = LedgerStore(storage, by)
         self._releases: list[Release] = []  # those read so far; rows never change, so only later ones are read again
@@ -51,7 +52,7 @@ class Ledger:
     @staticmethod
     def open(root: Path, by: str = "cli") -> Ledger:
         """The ledger of the pipeline whose lake folder is `root`."""
-        return Ledger(DeltaStorage(root), by)
+        return Ledger(DeltaStorage(root), by, root.name)
 
     # intervals
     def intervals(self, *columns: str) -> list[Row]:
@@ -129,7 +130,9 @@ class Ledger:
             return folds.chain(found, release)
         except KeyError as error:
             newest = f"1 to {max(r.release for r in found)}" if found else "none yet"
-            raise UsageError("--release", f"no release {release}", newest, "tidegate release list") from error
+            raise UsageError(
+                "--release", f"no release {release}", newest, f"tidegate release list {self.pipeline}"
+            ) from error
 
     def release(self, draft: Release, unless_since: int | None, touched: Iterable[str]) -> Release:
         """Publish: the one commit that readers follow. Returns the release as written.

@@ -157,5 +157,5 @@ def _land_data(copies: Copies, here: Path, version: _Version, file: RemoteFile |
 
 
 def _refused(version: _Version, found: str, allowed: str) -> RefusedError:
-    todo = "have it delivered again (as a new version), then: tidegate fetch"
+    todo = "have it delivered again (as a new version), then fetch the hour: tidegate fetch --help"
     return RefusedError(version.file.url, found, allowed, todo)

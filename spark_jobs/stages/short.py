@@ -38,5 +38,5 @@ def _landed(asked: Asked) -> Result | None:
         or any(len(find_drops(sources, asked.landing, name, wanted)) < len(wanted) for name in names)
     ):
         return None
-    why = f"nothing to do: the drops of {', '.join(names)} have landed; tidegate fetch asks again"
+    why = f"nothing to do: the drops of {', '.join(names)} have landed; `tidegate fetch` asks again"
     return asked.result("landed", None, {}, why=why)

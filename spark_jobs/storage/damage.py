@@ -132,5 +132,5 @@ def _without_copy(path: Path, *, newest: bool) -> str:
     since = datetime.fromtimestamp(last.stat().st_mtime, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return (
         f"; without one write {NO_COMMIT} into it, look with `tidegate status` and `tidegate release list`, and run "
-        f"again (tidegate backfill) the hours that were under way at {since} or released since"
+        f"again (`tidegate backfill`) the hours that were under way at {since} or released since"
     )

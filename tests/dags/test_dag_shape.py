@@ -133,15 +133,6 @@ def test_owner_tags_retries_and_timeouts_come_from_conf(dags):
         assert all(task.retry_exponential_backoff for task in dag.tasks)
 
 
-def test_only_spark_tasks_take_the_pipelines_one_slot(dags):
-    from dag_builder.spark_step import SparkStep
-
-    for dag in dags.values():
-        pools = {isinstance(task, SparkStep): task.pool for task in dag.tasks}
-        assert pools == {True: "nycflights13", False: "default_pool"}
-        assert {task.pool_slots for task in dag.tasks} == {1}
-
-
 def test_sensors_free_their_slot_between_looks(dags):
     assert dags["nycflights13_hourly"].get_task("drops_ready").mode == "reschedule"
     assert dags["nycflights13_weekly"].get_task("week_ready").mode == "reschedule"
@@ -227,7 +218,7 @@ def test_query_is_a_task_when_it_has_something_to_land_and_looks_for_files_until
     if retries is None:
         return
     task = dag.get_task("query")
-    assert (task.retries, task.downstream_task_ids, task.pool) == (retries, {"drops_ready"}, "nycflights13")
+    assert (task.retries, task.downstream_task_ids, task.pool) == (retries, {"drops_ready"}, "default_pool")
     looks = (timedelta(minutes=5), False) if departures else (timedelta(seconds=20), True)
     assert (task.retry_delay, task.retry_exponential_backoff) == looks
     assert dag.get_task("prepare").retries == 2

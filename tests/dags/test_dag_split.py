@@ -54,7 +54,7 @@ def test_split_spark_tasks_are_the_steps_of_the_plan_and_gates_read_their_scopes
     tasks = hourly_dag("nycflights13").tasks
     steps = {task.step: (task.gated, task.pool) for task in tasks if isinstance(task, SparkStep)}
     planned = [plan.STEPS["query"], *plan.hour_steps("split")]
-    assert steps == {step.name: (bool(step.gates), "nycflights13") for step in planned}
+    assert steps == {step.name: (bool(step.gates), "default_pool") for step in planned}
     gates = {(task.task_id, task.step, task.scope) for task in tasks if isinstance(task, Gate)}
     assert gates == {("gate_silver", "ingest", "silver"), ("gate_features", "build_features", "features")}
 
