@@ -15,8 +15,8 @@ def facts() -> dict[str, Any]:
     """Version, folder of DAGs, pools with their slots, the Spark connection and whether DAGs are paused."""
     from airflow import __version__
     from airflow.configuration import conf
-    from airflow.exceptions import AirflowNotFoundException
     from airflow.models import Connection, DagModel, Pool
+    from airflow.sdk.exceptions import AirflowNotFoundException
     from airflow.utils.session import create_session
 
     with create_session() as session:

@@ -86,17 +86,17 @@ class SparkStep(SparkSubmitOperator):
             self.log.info("%s: %s", self.step, done.why)
             return
         command = self.prepare(context)
-        self._hook = self._get_hook()
-        self._require_master()
+        self._hook = hook = self._get_hook()
+        self._require_master(str(hook._connection["master"]))
         try:
-            self._hook.submit(self.application, process_group=0, preexec_fn=die_with_parent)
+            hook.submit(self.application, process_group=0, preexec_fn=die_with_parent)
         except AirflowException as error:
             code = self._exit_code()
             if code in (None, EXIT_OK):
                 raise
             self._conclude(int(code or 0), command, context["ti"].try_number, str(error))
 
-    def _require_master(self) -> None:
+    def _require_master(self, master: str) -> None:
         """That the connection names a Spark master: Airflow's provider takes a missing one for YARN, silently.
 
         Raises:
@@ -105,7 +105,7 @@ class SparkStep(SparkSubmitOperator):
         from spark_jobs.config.load import load_environment
 
         environment, _ = load_environment(environment_name())
-        wanted, master = environment.spark.master, str(self._hook._connection["master"])
+        wanted = environment.spark.master
         if is_master(master) and (master != "yarn" or wanted == "yarn"):
             return
         raise AirflowFailException(

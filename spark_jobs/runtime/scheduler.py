@@ -110,7 +110,7 @@ def _dag(pipeline: str, facts: Mapping[str, Any]) -> Check:
     }
     allowed = f"{file}, read by Airflow's dag-processor"
     if not file.exists() and not known:
-        fix = f"copy dags/nycflights13.py to dags/{pipeline}.py, and set AIRFLOW__CORE__DAGS_FOLDER={CHECKOUT / 'dags'}"
+        fix = f"write dags/{pipeline}.py like the DAG file of another pipeline, and set AIRFLOW__CORE__DAGS_FOLDER={CHECKOUT / 'dags'}"
         return Check(name, False, f"no file {file}", allowed, fix)
     paused = sorted(dag for dag, stopped in known.items() if stopped)
     told = f"{len(known)} known" + (

@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
@@ -71,12 +70,11 @@ def test_the_pool_is_named_by_a_variable(text, pool):
 def test_a_step_refuses_what_is_no_spark_master_before_it_submits(master, refused, project):
     """A missing connection resolves to yarn."""
     step = SparkStep(task_id="prepare", pipeline=NAME, step="prepare")
-    step._hook = SimpleNamespace(_connection={"master": master})
     if refused:
         with pytest.raises(AirflowFailException, match=r"airflow connections add spark_default .*local\[2\]"):
-            step._require_master()
+            step._require_master(master)
     else:
-        step._require_master()
+        step._require_master(master)
 
 
 def _bad(**changed: object) -> dict[str, str]:
