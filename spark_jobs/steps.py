@@ -27,6 +27,7 @@ from spark_jobs.errors import RefusedError, RetryError, TidegateError
 from spark_jobs.failpoints import failpoint
 from spark_jobs.invocation import Invocation, format_hour
 from spark_jobs.lake.admission import required_release, seal
+from spark_jobs.lake.changes import require_publishable
 from spark_jobs.ledger import Ledger, Release, folds
 from spark_jobs.quality.message import messages
 from spark_jobs.result import Result
@@ -68,6 +69,8 @@ class StepRun:
         plan.step(call.step, self.environment.spark.grouping)
         self.pipeline: Pipeline = load_pipeline(call.pipeline)
         check_interval(self.pipeline, call)
+        if call.step != "query":
+            require_publishable(self.pipeline, self.places.lake / self.pipeline.name, call.env)
         transforms.load_modules(self.pipeline.settings.modules)
         self.ledger = Ledger.open(self.places.lake / self.pipeline.name, by=call.dag_run)
         self.desk = Desk(self.pipeline, self.environment, self.places, self.ledger)

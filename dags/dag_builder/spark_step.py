@@ -17,7 +17,7 @@ from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from dag_builder.partition import environment_name, invocation
-from spark_jobs.errors import EXIT_OK, EXIT_REFUSED, EXIT_RETRY, EXIT_USAGE
+from spark_jobs.errors import EXIT_OK, EXIT_REFUSED, EXIT_RETRY, EXIT_USAGE, UsageError
 from spark_jobs.invocation import HOUR
 from spark_jobs.runtime.parent import die_with_parent
 from spark_jobs.runtime.places import CHECKOUT
@@ -81,7 +81,11 @@ class SparkStep(SparkSubmitOperator):
         """Submit, wait, and say what the exit code means; nothing is submitted where no Spark is needed."""
         from spark_jobs.stages.short import conclude_without_spark
 
-        done = conclude_without_spark(invocation(context, self.pipeline, self.step, self.width))
+        call = invocation(context, self.pipeline, self.step, self.width)
+        try:
+            done = conclude_without_spark(call)
+        except UsageError as fault:  # conf/ has faults, or contradicts published rows: no retry helps
+            raise AirflowFailException(str(fault)) from fault
         if done:
             self.log.info("%s: %s", self.step, done.why)
             return

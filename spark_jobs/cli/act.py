@@ -62,16 +62,19 @@ def submit(call: Invocation, *, again: bool = False) -> tuple[int, dict[str, obj
     The driver's stderr goes to a log file; its stage lines are shown as progress. Ctrl-C and TERM end the whole group.
     `again`: also when what it would do is there already.
     """
+    from spark_jobs.lake.changes import require_publishable
     from spark_jobs.runtime import step_conf, submit_command
     from spark_jobs.stages.short import conclude_without_spark
 
     load_pipeline(call.pipeline)
     check_channels(call.pipeline, call.env)  # all faults of conf/ before any Spark starts
+    environment, places = load_environment(call.env)
+    if call.step != "query":
+        require_publishable(load_pipeline(call.pipeline), places.lake / call.pipeline, call.env)
     done = None if again else conclude_without_spark(call)
     if done:
         note(f"  {done.why}")
         return EXIT_OK, asdict(done)
-    environment, places = load_environment(call.env)
     profile, conf = step_conf(environment, places, call.step, call.hours)
     name = f"{call.pipeline} {call.step} {format_hour(call.start)}"
     command = submit_command(

@@ -402,6 +402,17 @@ def maintain(pipeline: Pipeline, env: Env = "local", json: Json = False) -> None
 
 
 @app.command()
+def migrate(pipeline: Pipeline, env: Env = "local", json: Json = False) -> None:
+    """Rewrite published tables whose columns conf/ renamed, or gave a type that their files must be rewritten for.
+
+    Rows, releases and what was known when stay as they are; readers go on meanwhile. Steps refuse to start until it ran.
+    """
+    from spark_jobs.cli.migrate import migrate_tables
+
+    migrate_tables(pipeline, env, as_json=json)
+
+
+@app.command()
 def doctor(
     quick: Annotated[bool, typer.Option("--quick", help="Start no process: under a second.")] = False,
     env: Env = "local", json: Json = False,

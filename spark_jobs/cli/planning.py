@@ -36,6 +36,7 @@ def show_plan(pipeline: str, step_name: str, start: str, end: str, env: str, *, 
         "reads": plan.tables_read(whole, step.stages), "writes": plan.tables_written(whole, step.stages),
         "rules": {table: len(suite.rules) for table, suite in whole.suites.items()},
         "checks": checks(root, whole), "schema_changes": schema_changes(root, whole),
+        "rewrites": _rewrites(root, whole, env),
         "jvm": jvm, "memory_mb": profile.memory_mb, "cores": profile.cores,
         "missing_drops": _missing_drops(whole, places.landing, low, high) if "bronze" in step.stages else {},
         "command": call.command(),
@@ -117,6 +118,20 @@ def schema_changes(root: Path, pipeline: Pipeline) -> dict[str, list[str]]:
         if words:
             found[table] = sorted(words)
     return found
+
+
+def _rewrites(root: Path, pipeline: Pipeline, env: str) -> dict[str, Any]:
+    """Published tables that `tidegate migrate` must rewrite before a step can run, with their size.
+
+    Raises:
+        UsageError: conf/ contradicts published rows.
+    """
+    from spark_jobs.lake.changes import pending_changes, require_allowed
+
+    changes = pending_changes(pipeline, root)
+    require_allowed(pipeline, changes)
+    sizes = {one.table: str(one) for one in changes.rewrites}
+    return {**sizes, "command": f"tidegate migrate {pipeline.name} --env {env}"} if sizes else {}
 
 
 def _published(root: Path, low: datetime, high: datetime) -> int:

@@ -20,6 +20,11 @@ class Column(Section):
         description="string, int, bigint, double, date (2013-11-01), boolean, or timestamp: a day, or a day with a time, such as"
         " 2013-11-01T12:00:00Z, in UTC unless it says an offset such as +02:00; no names of zones"
     )
+    renamed_from: Name | None = Field(
+        default=None,
+        description="former name of the column: `tidegate migrate` renames it in published rows, which steps wait for; may be"
+        " removed afterwards; example: amount",
+    )
     unit: str = Field(default="", description="unit of the values, for example min, mi, degF")
     required: bool = Field(default=False, description="a row without a value is quarantined")
     meaning: str = Field(min_length=1, description="one sentence on what the value says and what null means")

@@ -11,7 +11,7 @@ import duckdb
 import pyarrow as pa
 
 from spark_jobs.errors import RetryError
-from spark_jobs.identifiers import quoted, text_literal
+from spark_jobs.identifiers import quoted, quoted_list, text_literal
 from spark_jobs.lake.condition import check_condition, not_a_condition
 from spark_jobs.lake.rows import plain_rows
 from spark_jobs.lake.versions import (
@@ -82,8 +82,8 @@ def register_current(
 def rows_of(connection: duckdb.DuckDBPyConnection, root: Path, table: str, pubs: set[int], name: str) -> str | None:
     """SQL of a relation with every row of `pubs` in `table`, and with others; none when there is no such table.
 
-    Reads only files that can hold a row of `pubs`. Columns are those of the table's log and of the files, without
-    `day`; a column that a file lacks is null there. `name` is free for a helper table.
+    Reads only files that can hold a row of `pubs`. Columns are those of the table's log in its order, without `day`; a
+    column that a file lacks is null there, one of a narrower type has the log's. `name` is free for a helper table.
     """
     log = open_log(root / table)
     if log is None:
@@ -95,7 +95,8 @@ def rows_of(connection: duckdb.DuckDBPyConnection, root: Path, table: str, pubs:
         return nothing
     files = ", ".join(text_literal(str(root / table / path)) for path in paths)
     read = f"read_parquet([{files}], union_by_name = true, hive_partitioning = false)"
-    return f"(SELECT * FROM {nothing} UNION ALL BY NAME SELECT * FROM {read})"
+    columns = quoted_list(field.name for field in schema if field.name != "day")
+    return f"(SELECT {columns} FROM (SELECT * FROM {nothing} UNION ALL BY NAME SELECT * FROM {read}))"
 
 
 def columns_of(connection: duckdb.DuckDBPyConnection, rows: str) -> list[str]:

@@ -16,6 +16,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import LongType, StructField, StructType, TimestampType
 
+from spark_jobs.config.schemas import table_schemas
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.identifiers import spark_column
 from spark_jobs.lake import staging
@@ -25,6 +26,7 @@ from spark_jobs.lake.staging import Staged
 from spark_jobs.lake.versions import EVERY, TableKind, covering_rows, current_sql, known_cover_sql, may_hold
 from spark_jobs.ledger import Release, Segment, folds
 from spark_jobs.storage.damage import open_log
+from spark_jobs.storage.evolution import CAST_TO, NO_COLUMNS, READ_AS, planned
 
 _HOUR_PUB = StructType([StructField("hour", TimestampType()), StructField("pub", LongType())])
 _HOUR_PUB_KNOWN = StructType([*_HOUR_PUB, StructField("known_at", TimestampType())])
@@ -55,13 +57,15 @@ class _Log:
     files: tuple[_File, ...]
 
     @staticmethod
-    def of(log: DeltaTable) -> _Log:
-        """What delta-rs read."""
-        schema, actions = StructType.fromJson(json.loads(log.schema().to_json())), log.get_add_actions(flatten=True)
+    def of(log: DeltaTable, expected: str) -> _Log:
+        """What delta-rs read, with the columns and types of `expected` (JSON) that the next publication brings."""
+        text, actions = log.schema().to_json(), log.get_add_actions(flatten=True)
+        schema = StructType.fromJson(json.loads(planned(text, expected)))
         if not actions.num_rows:
             return _Log(schema, ())
-        said = [actions.column(n).to_pylist() for n in ("path", "min.hour", "max.hour", "max.known_at")]
-        return _Log(schema, tuple(_File(*one) for one in zip(*said, strict=True)))
+        names, present = ("path", "min.hour", "max.hour", "max.known_at"), actions.schema.names
+        facts = [actions.column(n).to_pylist() if n in present else [None] * actions.num_rows for n in names]
+        return _Log(schema, tuple(_File(*one) for one in zip(*facts, strict=True)))
 
 
 class Lake:
@@ -78,25 +82,30 @@ class Lake:
         bulk: bool = False,
         known: Mapping[datetime, datetime] | None = None,
         attempt: int | None = None,
+        defined: bool = True,
     ) -> None:
         """`known`: when each hour of this publication is known; read when rows are asked for as they were known.
 
-        `attempt`: as in `staging.staged_files`.
+        `attempt`: as in `staging.staged_files`. `defined`: columns that conf/ defines and that no publication has brought
+        yet are there, null, and types are those that the next publication brings; otherwise all is as published.
         """
         self.spark, self.root, self.line, self.pub, self.bulk = spark, root, line, pub, bulk
         self.attempt = attempt
         self.known: Mapping[datetime, datetime] = {} if known is None else known
-        self.kinds = table_kinds(pipeline)
+        self.kinds, self._schemas = table_kinds(pipeline), table_schemas(pipeline)
+        self._defined = defined
         self._live = folds.live(line)
         self._logs: dict[str, _Log | None] = {}
         self.staged: dict[str, Staged] = {}
         self.covers: dict[str, tuple[datetime, datetime]] = {}
 
     def stage(self, table: str, frame: DataFrame, start: datetime, end: datetime) -> DataFrame:
-        """Stage `frame` as this publication's rows of `table` for [start, end); returns the staged rows, read back."""
-        columns = [name for name in frame.columns if name not in ("day", "pub")]
+        """Stage `frame` as this publication's rows of `table` for [start, end); returns the staged rows, read back.
+
+        Rows have the names, types and metadata of the log's schema, where that is wider than the frame's.
+        """
         stamped = frame.select(
-            *map(spark_column, columns), F.lit(self.pub).cast("bigint").alias("pub"), F.to_date("hour").alias("day")
+            *self._as_logged(table, frame), F.lit(self.pub).cast("bigint").alias("pub"), F.to_date("hour").alias("day")
         )
         self.staged[table] = staging.stage(self.root, table, self.pub, stamped, bulk=self.bulk, attempt=self.attempt)
         self.covers[table] = (start, end)
@@ -165,12 +174,27 @@ class Lake:
         log = self._log(table)
         return max((file.known_to for file in log.files if file.known_to), default=never) if log else never
 
+    def _as_logged(self, table: str, frame: DataFrame) -> list[Column]:
+        """The columns of `frame` but day and pub, as the log of `table` will have them."""
+        expected = self._schemas.get(table)
+        log = open_log(self.root / table) if expected else None  # also one whose rows no release names yet
+        target = planned(log.schema().to_json(), expected) if log and expected else expected or NO_COLUMNS
+        fields = {field["name"].lower(): field for field in json.loads(target)["fields"]}
+        columns = []
+        for name, kind in [(field.name, field.dataType.typeName()) for field in frame.schema]:
+            column, field = spark_column(name), fields.get(name.lower(), {"name": name, "type": kind, "metadata": {}})
+            if name not in ("day", "pub"):
+                narrower = isinstance(field["type"], str) and (kind, field["type"]) in READ_AS | CAST_TO
+                column = column.cast(field["type"]) if narrower else column
+                columns.append(column.alias(field["name"], metadata=field["metadata"]))
+        return columns
+
     def _all(self, table: str, start: datetime | None, end: datetime | None, *, released: bool) -> DataFrame:
         own = None if released else self._own(table, start, end)
         parts = [part for part in (self._released(table, start, end), own) if part is not None]
-        if not parts:  # nothing released yet: no row, but the columns of what is staged
-            return self.staged_rows(table).limit(0)
-        return parts[0] if len(parts) == 1 else parts[0].unionByName(parts[1])
+        if not parts:  # never published: no row, but the columns of conf/
+            return self.spark.createDataFrame([], StructType.fromJson(json.loads(self._schemas[table])))
+        return parts[0] if len(parts) == 1 else parts[0].unionByName(parts[1], allowMissingColumns=True)
 
     def _released(self, table: str, start: datetime | None, end: datetime | None) -> DataFrame | None:
         log = self._log(table)
@@ -187,7 +211,8 @@ class Lake:
         """What the table's log names, as it was when first asked for: a step sees one version of it."""
         if table not in self._logs:
             log = open_log(self.root / table) if self.line else None
-            self._logs[table] = _Log.of(log) if log else None
+            expected = self._schemas.get(table, NO_COLUMNS) if self._defined else NO_COLUMNS
+            self._logs[table] = _Log.of(log, expected) if log else None
         return self._logs[table]
 
     def _own(self, table: str, start: datetime | None, end: datetime | None) -> DataFrame | None:

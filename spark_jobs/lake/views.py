@@ -64,7 +64,7 @@ def register_views(
     environment, places = load_environment(env)
     pipeline = load_pipeline(pipeline_name)
     root = (data.resolve() / environment.lake if data else places.lake) / pipeline_name
-    lake = Lake(spark, root, pipeline, released_line(root, release))
+    lake = Lake(spark, root, pipeline, released_line(root, release), defined=False)
     instant = F.lit(_utc(known_by)) if known_by else None
     names = []
     for table in lake.kinds:

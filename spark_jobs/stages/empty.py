@@ -11,8 +11,11 @@ import json
 from collections.abc import Sequence
 from contextlib import suppress
 
+from deltalake import Schema
+
 from spark_jobs import plan
 from spark_jobs.config.agree import silver_order
+from spark_jobs.config.schemas import table_schemas
 from spark_jobs.config.suites import Suite
 from spark_jobs.errors import TidegateError
 from spark_jobs.failpoints import failpoint
@@ -33,6 +36,7 @@ from spark_jobs.stages.accounts import account_row, account_totals, published_ac
 from spark_jobs.stages.asked import Asked
 from spark_jobs.storage import Row
 from spark_jobs.storage.damage import open_log
+from spark_jobs.storage.evolution import planned
 from spark_jobs.verdict import Outcome, RuleResult, Verdict
 
 MAX_BYTES = 1 << 20  # of a drop that holds a header at most; a larger one is left to Spark's workers
@@ -61,6 +65,7 @@ def _stage(asked: Asked) -> Result | None:
     verdicts, log = _verdicts(asked), open_log(asked.root / "accounts")
     if verdicts is None or log is None:
         return None
+    schema = planned(log.schema().to_json(), table_schemas(asked.pipeline)["accounts"])
     account = decide.Account(call.start, 0, 0)
     known = max(known_at(drop, asked.pipeline.sources.sources[name].grace) for name, drop in drops.items())
     rows: dict[str, list[Row]] = {"accounts": []}
@@ -68,7 +73,7 @@ def _stage(asked: Asked) -> Result | None:
         rows["accounts"].append(account_row(name, drops[asked.pipeline.silver[name].source], account, known))
     pub = asked.start(call, base)
     staged = [
-        stage_rows(asked.root, table, pub, rows.get(table, []), log.schema())
+        stage_rows(asked.root, table, pub, rows.get(table, []), Schema.from_json(schema))
         for table in plan.tables_written(asked.pipeline, ("bronze", "silver", "tiles", "features"))
     ]
     for verdict in verdicts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from spark_jobs import plan
 from spark_jobs.invocation import Invocation, hours_between
+from spark_jobs.lake.changes import require_publishable
 from spark_jobs.result import Result
 from spark_jobs.sources.drops import find_drops
 from spark_jobs.stages.asked import Asked
@@ -15,11 +16,13 @@ def conclude_without_spark(call: Invocation) -> Result | None:
     """The result of a step that needs no Spark, written down as the step itself would; none when it has to be run.
 
     Raises:
-        UsageError: conf/ has faults.
+        UsageError: conf/ has faults, or contradicts published rows.
     """
+    asked = Asked.of(call)
+    if call.step != "query":  # what lands is the same under any definition
+        require_publishable(asked.pipeline, asked.root, call.env)
     if plan.step(call.step).cadence != "hourly":
         return None
-    asked = Asked.of(call)
     if call.step == "query":
         return _landed(asked)
     return (conclude_unchanged(asked) or conclude_empty(asked)) if asked.line else None

@@ -6,9 +6,11 @@ from datetime import datetime, timedelta
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql.types import BooleanType, DataType, IntegralType
 
 from spark_jobs import transforms
 from spark_jobs.config.features import WindowGroup
+from spark_jobs.config.schemas import measure_types
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.identifiers import spark_column
 from spark_jobs.invocation import HOUR
@@ -120,4 +122,11 @@ def _measured(work: Work, group: WindowGroup, rows: DataFrame) -> DataFrame:
         for name, call in group.measures.items()
     }
     named = [column for entity in group.entities for column in work.pipeline.features.spine.entities[entity]]
-    return rows.withColumns({**{_key(column): columns[column] for column in named}, **measures})
+    measured = rows.withColumns({**{_key(column): columns[column] for column in named}, **measures})
+    types = measure_types(work.pipeline, group)  # one without a declared type is a double, whatever its rows are
+    loose = [name for name, kind in types.items() if kind == "double" and _is_whole(measured.schema[name].dataType)]
+    return measured.withColumns({name: F.col(name).cast("double") for name in loose})
+
+
+def _is_whole(kind: DataType) -> bool:
+    return isinstance(kind, (IntegralType, BooleanType))

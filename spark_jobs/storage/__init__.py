@@ -54,6 +54,12 @@ class FileTable(Protocol):
     def commit(self, add: Sequence[StagedFile], remove: Iterable[str], pub: int | None) -> bool:
         """Name `add` and stop naming `remove`, in one commit; False, and nothing changed, when another was first."""
 
+    def schema(self) -> str:
+        """The log's schema, as JSON."""
+
+    def replace(self, files: Sequence[StagedFile], schema: str) -> bool:
+        """Name exactly `files`, under `schema`, in one commit; False, and nothing changed, when another was first."""
+
 
 class Storage(Protocol):
     """One pipeline's part of the lake."""
@@ -74,10 +80,21 @@ class Storage(Protocol):
         """The log of a lake table, none while nobody made it."""
 
     def make_file_table(self, table: str, schema: str) -> FileTable:
-        """The log of a lake table, made where needed with `schema`, a Spark schema as JSON."""
+        """The log of a lake table, created where needed; its schema holds files of `schema` (JSON, as Spark writes it)."""
 
     def merge_files(self, table: str, paths: Sequence[str], target: str) -> StagedFile:
         """Write the rows of `paths`, all of one day, into the one new file `target`; names nothing in the log."""
+
+    def rewrite_file(
+        self, table: str, path: str, target: str, renames: Mapping[str, str], schema: str, since: datetime
+    ) -> StagedFile:
+        """Write the rows of `path` into the new file `target`, columns renamed and cast to `schema`; names nothing in the log.
+
+        A target that was written after `since` stays.
+
+        Raises:
+            ValueError: a value cannot be cast without loss.
+        """
 
     def vacuum(self, table: str, before: datetime) -> int:
         """Delete files that the log does not name and that were written before `before`; how many."""

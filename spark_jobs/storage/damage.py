@@ -26,6 +26,8 @@ def open_log(folder: Path) -> DeltaTable | None:
         UsageError: a file of its log is torn, empty or gone; the error says which, and how to mend the table. Or another tool
             made it a table whose files hold rows that were deleted, or columns of other names.
     """
+    if not (folder / "_delta_log").exists():
+        return None
     try:
         delta = DeltaTable(folder)
     except TableNotFoundError:

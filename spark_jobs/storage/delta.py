@@ -19,15 +19,20 @@ from deltalake import CommitProperties, DeltaTable, Schema, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, RemoveAction
 
+from spark_jobs.errors import RetryError
+from spark_jobs.failpoints import failpoint
 from spark_jobs.storage import Answer, Item, Row, StagedFile, day_of
 from spark_jobs.storage.damage import open_log
-from spark_jobs.storage.parquet import staged_file
+from spark_jobs.storage.evolution import IncompatibleError, evolved, fields_of, schema_of
+from spark_jobs.storage.parquet import merged_rows, rewritten_rows, staged_file
 
 # Compare-and-swap: with delta-rs's own retries plain appends never conflict, and a creation that lost the race is
 # committed again as version 1.
 _ONCE = CommitProperties(max_commit_retries=0)
 LAKE_SCHEMA_VERSION = "1"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NO_DAY = [("day", "=", "0001-01-01")]  # a partition that never exists: an overwrite of it only changes the schema
+_TRIES = 100  # each loses only when another writer of the log won
 
 
 class DeltaRows:
@@ -105,6 +110,24 @@ class DeltaFiles:
             return False
         return True
 
+    def schema(self) -> str:
+        """As JSON."""
+        return str(self._delta.schema().to_json())
+
+    def replace(self, files: Sequence[StagedFile], schema: str) -> bool:
+        """An overwrite of all partitions: delta-rs commits removals, additions and the schema together."""
+        now = int(datetime.now(UTC).timestamp() * 1000)
+        actions: list[AddAction | RemoveAction] = [
+            AddAction(file.path, file.size, {"day": file.day}, now, False, file.stats) for file in files
+        ]
+        try:
+            self._delta.create_write_transaction(
+                actions, "overwrite", Schema.from_json(schema), ["day"], commit_properties=_ONCE
+            )
+        except CommitFailedError:
+            return False
+        return True
+
 
 class DeltaStorage:
     """One pipeline's folder on a disk."""
@@ -139,18 +162,50 @@ class DeltaStorage:
         return DeltaFiles(delta) if delta else None
 
     def make_file_table(self, table: str, schema: str) -> DeltaFiles:
-        """A lake log at its newest version, made where needed."""
-        return DeltaFiles(self._open(table) or self._make(table, Schema.from_json(schema), ["day"]))
+        """A lake log at its newest version, created where needed, under a schema that holds files of `schema`.
+
+        Raises:
+            RetryError: the log's schema changed since the files were staged, and no longer holds them.
+        """
+        for _ in range(_TRIES):
+            delta = self._open(table) or self._make(table, Schema.from_json(schema_of(fields_of(schema))), ["day"])
+            try:
+                grown = evolved(delta.schema().to_json(), schema)
+            except IncompatibleError as error:
+                raise RetryError(table, f"{error}: definitions changed since the files were staged",
+                                 todo="run the step again: it stages under the new schema") from error  # fmt: skip
+            if grown is None:
+                return DeltaFiles(delta)
+            failpoint("storage.schema.before")
+            with suppress(CommitFailedError):  # another writer was first: look at the schema that it left
+                delta.create_write_transaction(
+                    [], "overwrite", Schema.from_json(grown), ["day"], _NO_DAY, commit_properties=_ONCE
+                )
+                failpoint("storage.schema.after")
+        raise RetryError(table, f"{_TRIES} commits lost against other writers")
 
     def merge_files(self, table: str, paths: Sequence[str], target: str) -> StagedFile:
-        """One Parquet file with the rows of `paths` in their order."""
-        folder = self.root / table
+        """One Parquet file with the rows of `paths` in their order, under the log's schema as far as it holds theirs."""
+        folder, delta = self.root / table, self._open(table)
         (folder / target).parent.mkdir(parents=True, exist_ok=True)
-        rows = pa.concat_tables([pq.read_table(folder / path, partitioning=None) for path in paths])
+        rows = merged_rows([folder / path for path in paths], delta.schema().to_json() if delta else None)
         part = (folder / target).with_suffix(".part")
         pq.write_table(rows, part, compression="zstd")
         part.rename(folder / target)
         return staged_file(folder, folder / target)
+
+    def rewrite_file(
+        self, table: str, path: str, target: str, renames: Mapping[str, str], schema: str, since: datetime
+    ) -> StagedFile:
+        """One Parquet file for another."""
+        folder = self.root / table
+        fresh = folder / target
+        if not fresh.is_file() or fresh.stat().st_mtime < since.timestamp():
+            fresh.parent.mkdir(parents=True, exist_ok=True)
+            part = fresh.with_suffix(".part")
+            pq.write_table(rewritten_rows(folder / path, renames, schema), part, compression="zstd")
+            part.rename(fresh)
+        return staged_file(folder, fresh)
 
     def vacuum(self, table: str, before: datetime) -> int:
         """Staged files of dead attempts and files that compaction replaced.

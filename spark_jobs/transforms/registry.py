@@ -5,14 +5,17 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Iterable
+from typing import get_args
 
 from pyspark.sql import Column
 
 from spark_jobs.config.section import TransformCall
+from spark_jobs.config.tables import ColumnType
 from spark_jobs.errors import RefusedError, UsageError, nearest
 
 Transform = Callable[..., Column]
 _REGISTERED: dict[str, Transform] = {}
+_GIVES: dict[str, str] = {}  # type of the result, where the decorator names one
 
 
 def transform(name: str, *, takes: tuple[str, ...] = (), gives: str = "") -> Callable[[Transform], Transform]:
@@ -21,16 +24,21 @@ def transform(name: str, *, takes: tuple[str, ...] = (), gives: str = "") -> Cal
     Args:
         name: what `use:` names.
         takes: type of each column, such as ("timestamp", "number"); `validate` refuses others. None: any.
-        gives: type of the result, or "same" as the first column. None: not known before the rows are read.
+        gives: type of the result, to which it is cast, or "same" as the first column. It decides the types of tiles and
+            features. None: not known before the rows are read; a measure is then a double.
 
     Raises:
-        ValueError: the name is taken.
+        ValueError: the name is taken, or `gives` is not a type of tables.yaml.
     """
+    if gives and gives not in (legal := ["same", *get_args(ColumnType)]):
+        raise ValueError(f"transform '{name}': gives '{gives}'; legal: {', '.join(legal)}")
 
     def register(function: Transform) -> Transform:
         if name in _REGISTERED:
             raise ValueError(f"transform '{name}' is registered twice")
         _REGISTERED[name] = function
+        if gives not in ("", "same"):
+            _GIVES[name] = gives
         return function
 
     return register
@@ -59,7 +67,8 @@ def apply(call: TransformCall, columns: dict[str, Column], where: str) -> Column
         wanted = f"{call.use}{inspect.signature(function)}"
         raise UsageError(where, f"transform '{call.use}': {error}", wanted) from error
     try:
-        return function(*chosen, **call.options)
+        result = function(*chosen, **call.options)
+        return result.cast(_GIVES[call.use]) if call.use in _GIVES else result
     except Exception as error:  # whatever a pipeline's own module raises
         cause = f"{type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"
         raise RefusedError(
