@@ -14,6 +14,8 @@ from spark_jobs.errors import UsageError
 
 HOUR = timedelta(hours=1)
 HOUR_FORMAT = "%Y-%m-%dT%H:%M:%S"  # also the partition key of an hour in Airflow
+FIRST_YEAR, LAST_YEAR = 1900, 2199  # of hours that a lake may have: windows and ends beyond them stay dates
+MAX_HOURS = 50 * 366 * 24  # of one interval: a slip in a year must not list millions of hours
 ASKED_AGAIN = "fetch__"  # how run ids of `tidegate fetch` begin: a person asks again, whatever has landed
 
 
@@ -39,6 +41,8 @@ def parse_hour(text: str, where: str = "hour") -> datetime:
         raise UsageError(where, f"'{text}' is not in UTC", allowed)
     if (at.minute, at.second, at.microsecond) != (0, 0, 0):
         raise UsageError(where, f"'{text}' is not a whole hour", allowed, f"use {at:%Y-%m-%dT%H}:00:00")
+    if not FIRST_YEAR <= at.year <= LAST_YEAR:
+        raise UsageError(where, f"'{text}' is too far away", f"an hour of the years {FIRST_YEAR} to {LAST_YEAR}")
     return at.replace(tzinfo=UTC)
 
 
@@ -66,6 +70,12 @@ class Invocation:
                 f"{self.pipeline}/{self.step}",
                 f"an interval from {format_hour(self.start)} to {format_hour(self.end)} holds no hour",
                 "--from before --to; the interval is [from, to)",
+            )
+        if self.hours > MAX_HOURS:
+            raise UsageError(
+                f"{self.pipeline}/{self.step}",
+                f"an interval of {self.hours} hours",
+                f"at most {MAX_HOURS} hours (50 years)",
             )
 
     @property

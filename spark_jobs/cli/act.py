@@ -42,7 +42,7 @@ def run_step(pipeline: str, step: str, start: str, end: str, dag_run: str, env: 
     if "bronze" in plan.step(step).stages:
         note(checks_line(pipeline, env))
     code, result = submit(call)
-    show_result(result, as_json=as_json)
+    show_result(result, as_json=as_json, env=env)
     return code
 
 

@@ -163,7 +163,7 @@ def status(
 @releases.command("list")
 def release_list(
     pipeline: Pipeline,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="How many, the newest first.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1_000_000_000, help="How many, the newest first.")] = 20,
     env: Env = "local", json: Json = False,
 ) -> None:  # fmt: skip
     """List releases, the newest first."""
@@ -233,7 +233,7 @@ def quarantine_list(
 def quarantine_show(
     pipeline: Pipeline, table: Table, rule: Rule = None, hour: Hour = None, refused: Refused = False,
     run: RefusedRun = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="How many, the oldest hours first.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1_000_000_000, help="How many, the oldest hours first.")] = 20,
     env: Env = "local", json: Json = False,
 ) -> None:  # fmt: skip
     """Show held rows one by one: rules, reason, key, file, line and columns as delivered; discarded ones say why.
@@ -315,7 +315,7 @@ def read(
     release: Number = None,
     as_known: AsKnown = None,
     where: Annotated[str, typer.Option("--where", help="A condition in SQL on the table's columns.")] = "",
-    limit: Annotated[int, typer.Option("--limit", min=1, help="How many rows, those of the latest hours first.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1_000_000_000, help="How many rows, those of the latest hours first.")] = 20,
     env: Env = "local",
     json: Json = True,
 ) -> None:  # fmt: skip

@@ -77,7 +77,7 @@ def _run_steps(pipeline: str, start: str, end: str, dag_run: str, env: str, *, a
         if "bronze" in step.stages:
             note(checks_line(pipeline, env))
         code, result = submit(call)
-        show_result(result, as_json=as_json)
+        show_result(result, as_json=as_json, env=env)
         if code != EXIT_OK:
             return code, _refused(result)
     return EXIT_OK, []

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spark_jobs.cli.act import submit
-from spark_jobs.cli.output import show_json, show_table
+from spark_jobs.cli.output import show_json, show_some
 from spark_jobs.cli.results import show_result
 from spark_jobs.config import load_environment, load_pipeline
 from spark_jobs.config.interval import check_interval
@@ -15,6 +15,8 @@ from spark_jobs.config.sources import SourceConf
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.errors import EXIT_OK, UsageError, nearest
 from spark_jobs.invocation import ASKED_AGAIN, Invocation, format_hour, hours_between, parse_hour
+
+_DROPS = 30  # lines that people get; JSON has all
 
 if TYPE_CHECKING:
     from spark_jobs.sources.http import Fetched
@@ -38,7 +40,7 @@ def fetch_drops(pipeline: str, start: str, end: str, only: list[str], env: str, 
         _show_drops(drops)
     code, result = submit(call, again=True) if heavy else (EXIT_OK, {})
     if result and not as_json:
-        show_result(result, as_json=False)
+        show_result(result, as_json=False, env=env)
     copied = {name: source for name, source in heavy.items() if source.complete.by != "manifest"}
     adopted = _land_all(call, copied) if code == EXIT_OK else []
     if adopted and not as_json:
@@ -60,7 +62,9 @@ def _land_all(call: Invocation, sources: dict[str, SourceConf]) -> list[dict[str
 def _show_drops(drops: list[dict[str, Any]]) -> None:
     columns = ["source", "hour", "version", "rows", "bytes", "pages", "written"]
     told = [one | {"hour": format_hour(one["hour"]), "written": "yes" if one["written"] else "no"} for one in drops]
-    show_table("", columns, [tuple(one[name] for name in columns) for one in told])
+    show_some(
+        "", columns, [tuple(one[name] for name in columns) for one in told], _DROPS, "the same command with --json"
+    )
 
 
 def _land(name: str, source: SourceConf, landing: Path, hour: datetime) -> dict[str, Any]:

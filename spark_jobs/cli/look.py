@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from spark_jobs.cli.output import first_line, note, one_line, show_json, show_table
+from spark_jobs.cli.output import LONGEST_CELL, first_line, note, one_line, printable, show_json, show_table
 from spark_jobs.config import ConfigError, list_pipelines, load_environment, load_pipeline, project_folder
 from spark_jobs.config.faults import Fault
 from spark_jobs.config.load import check_channels, stray_pipelines
@@ -15,7 +15,7 @@ from spark_jobs.errors import EXIT_OK, EXIT_USAGE, UsageError, nearest
 from spark_jobs.invocation import HOUR, format_hour, parse_hour
 from spark_jobs.values import instant_text
 
-_RUNS, _VERDICTS, _BROKEN, _INCIDENTS = 20, 30, 30, 10  # lines that people get; JSON has all
+_RUNS, _VERDICTS, _BROKEN, _INCIDENTS, _WARNINGS = 20, 30, 30, 10, 10  # lines that people get; JSON has all
 
 
 def validate_all(pipeline: str | None, env: str, *, as_json: bool) -> None:
@@ -83,14 +83,16 @@ def show_status(pipeline: str | None, hour: str | None, env: str, *, as_json: bo
         at = parse_hour(hour, "--hour")
         root, whole = lake_root(pipeline, env), load_pipeline(pipeline)
         facts = hour_facts(root, whole, at, _account(root, whole, at))
-        show_json(facts) if as_json else _print_hour(facts)
+        show_json(facts) if as_json else _print_hour(facts, env)
         return
     found = [_facts(lake_root(name, env), name) for name in ([pipeline] if pipeline else list_pipelines())]
     if as_json:
         show_json(found[0] if pipeline else found)
         return
+    if not found:
+        note(f"{project_folder()}: no pipeline in conf/pipelines")
     for facts in found:
-        _print_pipeline(facts)
+        _print_pipeline(facts, env)
 
 
 def _facts(root: Path, pipeline: str) -> dict[str, Any]:
@@ -109,7 +111,7 @@ def _account(root: Path, whole: Any, hour: datetime) -> list[dict[str, Any]]:  #
     return settled_accounts(whole, root, Ledger.open(root), hour, hour + HOUR)
 
 
-def _print_pipeline(facts: dict[str, Any]) -> None:
+def _print_pipeline(facts: dict[str, Any], env: str) -> None:
     states = ", ".join(f"{count} {state}" for state, count in facts["hours"].items()) or "none yet"
     release = facts["release"]
     print(f"{facts['pipeline']} (owner {facts['owner']})")
@@ -122,24 +124,31 @@ def _print_pipeline(facts: dict[str, Any]) -> None:
     print(f"  champion   {champion}")
     for name, account in facts["account"].items():
         print(f"  account    {name}: " + ", ".join(f"{value} {word}" for word, value in account.items()))
+    for warning in facts["warnings"][:_WARNINGS]:
+        print(
+            printable(f"  warning    {warning['table']}, rule {warning['rule']}: {warning['observed']}", LONGEST_CELL)
+        )
+    if len(facts["warnings"]) > _WARNINGS:
+        left = len(facts["warnings"]) - _WARNINGS
+        print(f"             {left} more warnings not shown: tidegate status {facts['pipeline']} --env {env} --json")
     print(f"  incidents  {len(facts['open_incidents'])} open")
     for incident in facts["open_incidents"][-_INCIDENTS:]:
         print(f"             {incident['incident']}, owner {incident['owner']}")
     if len(facts["open_incidents"]) > _INCIDENTS:
         left = len(facts["open_incidents"]) - _INCIDENTS
-        print(f"             {left} older ones not shown: tidegate status {facts['pipeline']} --json")
+        print(f"             {left} older ones not shown: tidegate status {facts['pipeline']} --env {env} --json")
     for failed in facts["failed_channels"]:
         print(f"  alerts     not sent: {one_line(failed['why'])} ({instant_text(failed['since'])})")
 
 
-def _print_hour(facts: dict[str, Any]) -> None:
+def _print_hour(facts: dict[str, Any], env: str) -> None:
     print(
         f"{facts['pipeline']} {facts['hour']}: {facts['state']}"
         + (f", release {facts['release']}" if facts["release"] else "")
     )
     account = ["table", "manifest", "silver", "quarantined", "duplicates", "discarded"]
     show_table("account", account, [[row[name] for name in account] for row in facts["account"]])
-    all_of = f"tidegate status {facts['pipeline']} --hour {facts['hour']} --json"
+    all_of = f"tidegate status {facts['pipeline']} --hour {facts['hour']} --env {env} --json"
     runs = [[r["seq"], r["step"], r["state"], r["pub"], first_line(r["why"] or "")] for r in facts["runs"]]
     _newest("runs", ["seq", "step", "state", "pub", "why"], runs, _RUNS, all_of)
     verdicts = [[v["pub"], v["table"], v["outcome"], v["rules"], len(v["broken"])] for v in facts["verdicts"]]
@@ -151,7 +160,9 @@ def _print_hour(facts: dict[str, Any]) -> None:
     if broken:
         _newest("broken rules", ["pub", "outcome", "table", "rule", "observed", "allowed"], broken, _BROKEN, all_of)
     if facts["state"] == "refused":
-        print(f"rows that it held back: tidegate quarantine list {facts['pipeline']} --refused --hour {facts['hour']}")
+        print(
+            f"rows that it held back: tidegate quarantine list {facts['pipeline']} --refused --hour {facts['hour']} --env {env}"
+        )
 
 
 def _newest(title: str, columns: list[str], rows: list[list[Any]], limit: int, all_of: str) -> None:

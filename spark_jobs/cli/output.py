@@ -28,6 +28,13 @@ def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[objec
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
+def show_some(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], limit: int, more: str) -> None:
+    """The first `limit` rows as a table, then how many are not shown; `more` says what shows them."""
+    show_table(title, columns, rows[:limit])
+    if len(rows) > limit:
+        print(f"… {len(rows) - limit} more not shown: {more}")
+
+
 def printable(text: str, longest: int | None = None) -> str:
     """`text` on one line: what is no printable character, such as an escape code in a drop, is spelled out; cut when long."""
     shown = "".join(one if one.isprintable() else repr(one)[1:-1] for one in text[:longest])

@@ -11,7 +11,7 @@ from typing import Any
 from spark_jobs import plan
 from spark_jobs.cli.act import submit
 from spark_jobs.cli.look import lake_root
-from spark_jobs.cli.output import note, show_json, show_table
+from spark_jobs.cli.output import note, show_json, show_some
 from spark_jobs.cli.quarantine_rows import check_table
 from spark_jobs.config import load_environment, load_pipeline
 from spark_jobs.config.whole import Pipeline
@@ -19,6 +19,7 @@ from spark_jobs.errors import EXIT_OK, EXIT_REFUSED, UsageError
 from spark_jobs.invocation import HOUR, Invocation, format_hour, parse_hour
 
 Row = dict[str, Any]
+_HOURS = 30  # lines that people get; JSON has all
 Run = Callable[[Invocation], tuple[int, dict[str, object]]]  # one step; exit code and result line
 Span = tuple[datetime | None, datetime | None]
 
@@ -65,7 +66,7 @@ def replay_held(pipeline: str, table: str | None, span: Span, env: str, *, as_js
     if as_json:
         show_json({"pipeline": pipeline, "hours": [one.facts() for one in done], "left": [*map(format_hour, left)]})
     else:
-        _print(pipeline, done, left)
+        _print(pipeline, done, left, env)
     refused = any(one.exit_code == EXIT_REFUSED for one in done)
     ended = done[-1].exit_code if done else EXIT_OK
     return EXIT_REFUSED if refused and ended == EXIT_OK else ended
@@ -105,19 +106,23 @@ def _one_hour(whole: Pipeline, root: Path, hour: datetime, env: str, run: Run) -
     return HourDone(hour, counts[0], counts[1], code, released)
 
 
-def _print(pipeline: str, done: list[HourDone], left: list[datetime]) -> None:
+def _print(pipeline: str, done: list[HourDone], left: list[datetime], env: str) -> None:
     if not done:
         print(f"{pipeline}: no hour holds rows; nothing to run again")
         return
     rows = [
         [f["hour"], f["held_before"], f["held_now"], f["release"] or "as it was"] for f in (d.facts() for d in done)
     ]
-    show_table("", ["hour", "held before", "held now", "release"], rows)
-    for one in done:
-        if one.exit_code != EXIT_OK:
-            hour = format_hour(one.hour)
-            what = "refused by a gate, readers see it as before" if one.exit_code == EXIT_REFUSED else "not done"
-            print(f"{hour}: {what} (exit {one.exit_code}): tidegate status {pipeline} --hour {hour}")
+    show_some("", ["hour", "held before", "held now", "release"], rows, _HOURS, "the same command with --json")
+    failed = [one for one in done if one.exit_code != EXIT_OK]
+    for one in failed[:_HOURS]:
+        hour = format_hour(one.hour)
+        what = "refused by a gate, readers see it as before" if one.exit_code == EXIT_REFUSED else "not done"
+        print(f"{hour}: {what} (exit {one.exit_code}): tidegate status {pipeline} --hour {hour} --env {env}")
+    if len(failed) > _HOURS:
+        print(
+            f"… {len(failed) - _HOURS} more hours refused or not done: tidegate quarantine list {pipeline} --refused --env {env}"
+        )
     if left:
         print(f"not tried: {len(left)} hours from {format_hour(left[0])} on")
 

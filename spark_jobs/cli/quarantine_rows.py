@@ -63,6 +63,8 @@ def show_held(pipeline: str, chosen: Chosen, limit: int, env: str, *, as_json: b
         show_json({"pipeline": pipeline, "of": len(rows), "rows": rows[:limit]})
         return
     print_rows(rows, limit)
+    if not rows and (chosen.rule or chosen.hour):
+        note(f"no held row matches; what is held: tidegate quarantine list {pipeline} --env {env}")
 
 
 def print_rows(rows: list[Row], limit: int) -> None:
@@ -106,14 +108,14 @@ def discard_held(pipeline: str, chosen: Chosen, why: str, env: str, *, as_json: 
     from spark_jobs.stages.held import DISCARDED, add_actions
 
     whole, root = load_pipeline(pipeline), lake_root(pipeline, env)
-    _require_words(pipeline, chosen, why)
+    _require_words(pipeline, chosen, why, env)
     rows = _chosen(whole, root, chosen)
-    look = f"tidegate quarantine show {pipeline} --table {chosen.table}"
+    look = f"tidegate quarantine show {pipeline} --table {chosen.table} --env {env}"
     if not rows:
         raise UsageError("quarantine discard", "no held row is meant", _legal(whole, root, chosen), look)
     if any(row["file"] is None for row in rows):
         raise UsageError("--table", f"rows of {chosen.table} come from no drop", "rows that an upstream delivered",
-                         f"fix the feature or the rule, then: tidegate quarantine replay {pipeline}")  # fmt: skip
+                         f"fix the feature or the rule, then: tidegate quarantine replay {pipeline} --env {env}")  # fmt: skip
     fresh = [row for row in rows if row["discarded"] is None]
     add_actions(Ledger.open(root), fresh, DISCARDED, why)
     facts = {"pipeline": pipeline, "discarded": len(fresh), "already": len(rows) - len(fresh)}
@@ -128,8 +130,8 @@ def _legal(whole: Pipeline, root: Path, chosen: Chosen) -> str:
     return f"rows that the newest release holds back; their rules: {nearest(chosen.rule or '', list(rules))}"
 
 
-def _require_words(pipeline: str, chosen: Chosen, why: str) -> None:
-    look = f"tidegate quarantine show {pipeline} --table {chosen.table}"
+def _require_words(pipeline: str, chosen: Chosen, why: str, env: str) -> None:
+    look = f"tidegate quarantine show {pipeline} --table {chosen.table} --env {env}"
     if not why.strip():
         raise UsageError("--why", "no reason", "a sentence that the ledger keeps", look)
     if (chosen.file is None) != (chosen.line is None):

@@ -6,26 +6,29 @@ from collections import defaultdict
 from typing import Any
 
 from spark_jobs.cli.look import lake_root
-from spark_jobs.cli.output import show_json, show_table
+from spark_jobs.cli.output import printable, show_json, show_some, show_table
 from spark_jobs.config import load_pipeline
 from spark_jobs.errors import UsageError
 from spark_jobs.invocation import format_hour
 from spark_jobs.values import instant_text
 
 _TABLES, _RANGES, _NAMED = 12, 6, 4  # lines, lines and columns a line that people get; JSON has all
+_DEAD, _LONGEST = 20, 1_000  # numbers, characters
 
 
 def list_releases(pipeline: str, limit: int, env: str, *, as_json: bool) -> None:
     """The newest releases."""
     from spark_jobs.ledger import Ledger
 
-    found = Ledger.open(lake_root(pipeline, env)).releases()[::-1][:limit]
-    facts = [_release(release) for release in found]
+    releases = Ledger.open(lake_root(pipeline, env)).releases()
+    facts = [_release(release) for release in releases[::-1][:limit]]
     if as_json:
         show_json(facts)
         return
     show_table("", ["release", "kind", "from", "to", "pub", "rows", "at"],
                [[f["release"], f["kind"], f["from"], f["to"], f["pub"], sum(f["rows"].values()), f["at"]] for f in facts])  # fmt: skip
+    if (left := len(releases) - len(facts)) > 0:
+        print(f"… {left} older releases not shown: --limit {len(releases)} shows all")
 
 
 def show_release(pipeline: str, number: int, env: str, *, as_json: bool) -> None:
@@ -38,8 +41,26 @@ def show_release(pipeline: str, number: int, env: str, *, as_json: bool) -> None
     if as_json:
         show_json(facts)
         return
-    for name, value in facts.items():
-        print(f"{name:>8}  {value}")
+    spans: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for table, start, end in facts["covers"]:
+        spans[start, end].append(table)
+    dead = ", ".join(map(str, facts["dead"][-_DEAD:])) or "none"
+    told = {
+        **{name: facts[name] for name in ("release", "kind", "from", "to", "pub", "at", "parent", "why")},
+        "rows": ", ".join(f"{table} {count}" for table, count in facts["rows"].items()) or "none",
+        "dead": f"{len(facts['dead'])} publications: {dead}" if facts["dead"] else "none",
+    }  # fmt: skip
+    for name, value in told.items():
+        print(f"{name:>8}  {'none' if value is None else printable(str(value), _LONGEST)}".rstrip())
+    covers = [[start, end, _tables(tables)] for (start, end), tables in sorted(spans.items())]
+    if covers:
+        show_some(
+            "",
+            ["covers from", "to", "of"],
+            covers,
+            _RANGES,
+            f"tidegate release show {pipeline} {number} --env {env} --json",
+        )
 
 
 def _release(release: Any) -> dict[str, Any]:  # a ledger Release; its module is imported late
@@ -63,12 +84,15 @@ def roll_back(pipeline: str, to: int, why: str, env: str, *, as_json: bool) -> N
 
     if not why.strip():
         raise UsageError(
-            "--why", "no reason", "a sentence that the ledger keeps", f"tidegate release show {pipeline} {to}"
+            "--why",
+            "no reason",
+            "a sentence that the ledger keeps",
+            f"tidegate release show {pipeline} {to} --env {env}",
         )
     ledger = Ledger.open(lake_root(pipeline, env))
     before = ledger.line()
     done = ledger.rollback(pipeline, to, why)
-    undo = f"tidegate release rollback {pipeline} {before[-1].release} --why 'undo'"
+    undo = f"tidegate release rollback {pipeline} {before[-1].release} --why 'undo' --env {env}"
     spans = {
         state: [[format_hour(start), format_hour(end)] for start, end in found]
         for state, found in (("withdrawn", done.withdrawn), ("published", done.published))
@@ -81,8 +105,10 @@ def roll_back(pipeline: str, to: int, why: str, env: str, *, as_json: bool) -> N
     print(f"release {done.release.release}: readers see the rows of release {to} again, and every score given since")
     for state, found in spans.items():
         shown = "; ".join(f"[{start}, {end})" for start, end in found[:_RANGES]) or "none"
-        more = f" and {len(found) - _RANGES} more" if len(found) > _RANGES else ""
-        print(f"  {state:<9}  {shown}{more}")
+        print(f"  {state:<9}  {shown}")
+        if len(found) > _RANGES:
+            compare = f"tidegate release diff {pipeline} {before[-1].release} {done.release.release} --env {env} --json"
+            print(f"             {len(found) - _RANGES} more not shown: {compare}")
     print(f"  to undo    {undo}")
 
 

@@ -10,7 +10,7 @@ _WARNINGS, _FIGURES, _BARS = 10, 12, 12  # lines that people get; JSON and the l
 _LONGEST = 200  # characters of one line
 
 
-def show_result(result: dict[str, Any], *, as_json: bool) -> None:
+def show_result(result: dict[str, Any], *, as_json: bool, env: str = "local") -> None:
     """Print the result line of a step, for people or as JSON."""
     if as_json:
         show_json(result)
@@ -22,12 +22,12 @@ def show_result(result: dict[str, Any], *, as_json: bool) -> None:
             if result.get(key)
         )
         print(f"{result['step']}: {result['state']}{named}, {sum(rows.values())} rows, {result['seconds']}")
-        _show_warnings(result)
+        _show_warnings(result, env)
         for name, facts in (result.get("models") or {}).items():
             _show_training(name, facts) if "figures" in facts else _show_training_set(name, facts)
 
 
-def _show_warnings(result: dict[str, Any]) -> None:
+def _show_warnings(result: dict[str, Any], env: str) -> None:
     """Rules that broke and do not block: a green run is not silent about them."""
     warnings = result.get("warnings") or []
     for one in warnings[:_WARNINGS]:
@@ -38,7 +38,7 @@ def _show_warnings(result: dict[str, Any]) -> None:
         )
     left = result.get("warnings_total", 0) - len(warnings[:_WARNINGS])
     if left > 0:
-        look = f"tidegate status {result['pipeline']} --hour {result['start']}"
+        look = f"tidegate status {result['pipeline']} --hour {result['start']} --env {env}"
         print(f"  … {left} more warnings: {look}")
 
 

@@ -11,9 +11,9 @@ from typing import Any
 from spark_jobs.alerts.incidents import failed_channels, open_incidents
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.invocation import HOUR, format_hour, hours_between
-from spark_jobs.ledger import Ledger, Row, folds
+from spark_jobs.ledger import Ledger, Release, Row, folds
 from spark_jobs.plan import JUDGED, SEALS
-from spark_jobs.verdict import Verdict
+from spark_jobs.verdict import Outcome, Verdict
 
 FIELDS = ("manifest", "silver", "quarantined", "duplicates", "discarded")
 
@@ -42,6 +42,7 @@ def pipeline_facts(root: Path, pipeline: Pipeline, account: Sums | None = None) 
         "account": _account(intervals) if account is None else account,
         "release": {"release": newest.release, "kind": newest.kind, "to": seen_to} if newest else None,
         "champions": {name: ledger.champion(name) for name in models},
+        "warnings": _warnings(ledger, folds.chain(releases)),
         "open_incidents": [
             {"incident": key, "owner": row["owner"], "since": row["at"]} for key, row in open_incidents(incidents).items()
         ],
@@ -49,6 +50,17 @@ def pipeline_facts(root: Path, pipeline: Pipeline, account: Sums | None = None) 
             {"channel": name, "since": row["at"], "why": row["body"]} for name, row in failed_channels(incidents).items()
         ],
     }  # fmt: skip
+
+
+def _warnings(ledger: Ledger, line: list[Release]) -> list[dict[str, Any]]:
+    """Rules that broke and did not block, of the newest publication of hours that readers see."""
+    alive = folds.live(line)
+    newest = next((r for r in reversed(line) if r.kind in ("hour", "backfill") and r.pub in alive), None)
+    return [
+        {"table": verdict.table, "rule": rule.rule, "observed": rule.observed, "release": newest.release}
+        for verdict in (ledger.verdicts(newest.pub) if newest else [])
+        for rule in verdict.rules if newest and rule.outcome is Outcome.WARN
+    ]  # fmt: skip
 
 
 def blocked_hours(intervals: list[Row]) -> set[datetime]:

@@ -82,7 +82,7 @@ def test_warnings_of_a_green_run_are_bounded_and_counted(capsys):
     show_result(line, as_json=False)
     lines = capsys.readouterr().out.splitlines()
     assert lines[1] == "  WARN silver/rides, rule rule_0: 0 of 99 rows; allowed: none"
-    assert lines[-1] == "  … 50 more warnings: tidegate status taxi --hour 2013-11-01T12:00:00"
+    assert lines[-1] == "  … 50 more warnings: tidegate status taxi --hour 2013-11-01T12:00:00 --env local"
     assert len(lines) == 12
 
 
