@@ -130,7 +130,9 @@ class StepRun:
         """
         read = self.work.drops if self.work else {}
         files = [drop.file for found in read.values() for drop in found.values()]
-        where = f"; drops: {', '.join(files[:5])}{' …' if len(files) > 5 else ''}" if files else ""
+        where = (
+            f"; drops: {', '.join(files[:5])}{f' and {len(files) - 5} more' if len(files) > 5 else ''}" if files else ""
+        )
         with suppress(Exception):  # the session may be gone, and a line is not always at fault
             line = blame.line_at_fault(self.work) if self.work else ""
             where = f"; {line}" if line else where

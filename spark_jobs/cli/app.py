@@ -315,7 +315,7 @@ def read(
     release: Number = None,
     as_known: AsKnown = None,
     where: Annotated[str, typer.Option("--where", help="A condition in SQL on the table's columns.")] = "",
-    limit: Annotated[int, typer.Option("--limit", min=1, max=1_000_000_000, help="How many rows, those of the latest hours first.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1_000_000_000, help="How many rows, latest hours first.")] = 20,
     env: Env = "local",
     json: Json = True,
 ) -> None:  # fmt: skip

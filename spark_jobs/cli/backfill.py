@@ -98,6 +98,6 @@ def _tell_refused(pipeline: str, refused: list[Span], env: str, *, as_json: bool
     for low, high in spans[:SHOWN]:
         print(f"  [{low}, {high})")
     if len(spans) > SHOWN:
-        print(f"  and {len(spans) - SHOWN} more")
+        print(f"  and {len(spans) - SHOWN} more: tidegate quarantine list {pipeline} --refused --env {env} --json")
     print(f"why: tidegate status {pipeline} --hour {spans[0][0]} --env {env}")
     print(f"once it is corrected: {calls[0].backfill()}")

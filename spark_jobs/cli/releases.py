@@ -168,7 +168,9 @@ def _listed(publications: list[dict[str, Any]]) -> str:
 
 def _most_changed(columns: dict[str, int]) -> str:
     most = sorted(columns.items(), key=lambda one: (-one[1], one[0]))
-    return ", ".join(f"{name} {count}" for name, count in most[:_NAMED]) + (", …" if len(most) > _NAMED else "")
+    return ", ".join(f"{name} {count}" for name, count in most[:_NAMED]) + (
+        f", {len(most) - _NAMED} more" if len(most) > _NAMED else ""
+    )
 
 
 def _tables(names: list[str]) -> str:

@@ -82,6 +82,7 @@ def drops_of(conf: SourcesConf, landing: Path, source: str, hours: Iterable[date
             found[hour] = sorted(drops, key=lambda drop: (drop.arrived_at, drop.version))
     if len(faults) > 1:
         listed = "\n".join(f"  {fault.where}: {fault.found}" for fault in faults[:5])
+        listed += f"\n  and {len(faults) - 5} more" if len(faults) > 5 else ""
         raise RefusedError(
             f"{landing}/{source}", f"{len(faults)} broken drops\n{listed}", faults[0].allowed, faults[0].todo
         )
@@ -154,7 +155,9 @@ def require_drops(
         return
     due = missing[0] + HOUR + conf.grace
     state = "late" if now >= due else "waiting"
-    names = ", ".join(format_hour(hour) for hour in missing[:5]) + (" …" if len(missing) > 5 else "")
+    names = ", ".join(format_hour(hour) for hour in missing[:5]) + (
+        f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+    )
     raise RetryError(
         f"{source} {format_hour(missing[0])}",
         f"{state}: no drop of {len(missing)} hour(s): {names}",

@@ -52,7 +52,7 @@ def run(spark: SparkSession, pipeline: Pipeline, places: Places, call: Invocatio
             log.info("landed", source=name, rows=done.rows, drops=done.drops, written=done.written)
             rows[name] = done.rows
     if waiting:
-        shown = "\n".join(waiting[:5]) + ("\n…" if len(waiting) > 5 else "")
+        shown = "\n".join(waiting[:5]) + (f"\nand {len(waiting) - 5} more" if len(waiting) > 5 else "")
         raise RetryError(
             f"{pipeline.name} {format_hour(call.start)}", f"waiting: {len(waiting)} hour(s) without whole files\n{shown}",
             "whole files before the grace of their hour ends", "the same command goes on when they are there",

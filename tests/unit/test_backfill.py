@@ -96,4 +96,4 @@ def test_the_last_line_for_machines_is_the_refused_hours(capsys):
     told, *lines = capsys.readouterr().out.splitlines()
     assert json.loads(told)["refused"] == [[format_hour(low), format_hour(high)] for low, high in spans]
     assert lines[0] == "left out: 15 hours that a gate refused"
-    assert lines[11] == "  and 5 more"
+    assert lines[11].startswith("  and 5 more: tidegate quarantine list ")
