@@ -406,7 +406,7 @@ def test_a_rollback_says_which_hours_are_withdrawn_and_how_to_undo_it(lake: Path
             "release 3: readers see the rows of release 1 again, and every score given since",
             "  withdrawn  [2013-11-01T13:00:00, 2013-11-01T14:00:00)",
             "  published  none",
-            "  to undo    tidegate release rollback nycflights13 2 --why 'undo'",
+            "  to undo    tidegate release rollback nycflights13 2 --why 'undo' --env local",
         ],
     )
     assert json.loads(_run("status", "nycflights13", "--json").stdout)["hours"] == {"published": 1, "withdrawn": 1}
