@@ -191,9 +191,13 @@ def replay_history(
         faults=faults, databases=tables, progress=_progress() if sys.stderr.isatty() else None,
     )  # fmt: skip
     if as_json:
-        show_json({"hours": report.hours, "drops": report.drops, "rows": report.rows, "written": report.written})
+        show_json(asdict(report))
     else:
         print(f"{report.drops} drops of {report.hours} hours, {report.rows} rows, {report.written} written new")
+        if report.outside:
+            counts = ", ".join(f"{count} of {name}" for name, count in report.outside.items())
+            span = f"{format_hour(history.start)} to {format_hour(history.end)}"
+            print(f"never delivered: rows of the history outside of {span} (from and to of replay.yaml): {counts}")
 
 
 def _replayed(whole: Pipeline, names: list[str], tables: Collection[str], *, asked: bool) -> list[str]:

@@ -22,6 +22,9 @@ def suite_clashes(pipeline: Pipeline, name: str) -> Iterator[Clash]:
         yield from unknown_name(table, ("table",), table, published, "published table")
         if table in published:
             types = judged_types(pipeline, table)
+            for rule_name in suite.built_in.rules:
+                if column := rule_name.partition(":")[2]:
+                    yield from unknown_name(table, ("built_in", "rules", rule_name), column, list(types), "column")
             for index, rule in enumerate(suite.rules):
                 yield from _rule(pipeline, table, ("rules", index), rule, types)
     for table in published:

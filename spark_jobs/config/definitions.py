@@ -26,7 +26,7 @@ Kind = Literal["source", "table", "column", "rule", "entity", "tiles", "measure"
 _PROSE: Final = frozenset({"meaning", "grain", "why", "sensitive"})
 _READERS: Final = frozenset({"renamed_from", "default"})  # how older rows are read; no run computes another row by them
 # How drops are landed: the same drop has the same rows wherever it came from.
-_LANDING: Final = frozenset({"kind", "http", "jdbc", "hadoop", "manifests", "complete"})
+_LANDING: Final = frozenset({"kind", "http", "jdbc", "hadoop", "manifests", "complete", "clock_skew"})
 # Types whose values read the same; the order is that of widening.
 WIDENING: Final[tuple[tuple[str, ...], ...]] = (("int", "bigint", "double"), ("date", "timestamp"))
 
@@ -109,6 +109,8 @@ def define(pipeline: Pipeline) -> Definitions:
         )
     for table, suite in pipeline.suites.items():
         table = table if table.startswith("features/") else f"silver/{table}"
+        if allowances := _stated(suite.built_in):
+            builder.add(f"{table}:built_in", "rule", {**allowances, "scope": "hour"})
         for rule in suite.rules:
             named = [*([rule.column] if rule.column else []), *rule.columns]
             facts = {**_stated(rule, frozenset({"id"})), "scope": rule.scope}

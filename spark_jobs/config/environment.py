@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from spark_jobs.config.channels import Channel
 from spark_jobs.config.section import Name, Section, not_yet
+from spark_jobs.errors import UsageError
 
 Grouping = Literal["fused", "split"]
 StepName = Literal[
@@ -82,7 +83,11 @@ class SparkSection(Section):
 class Environment(Section):
     """One place to run in. Paths are relative to `data` unless absolute."""
 
-    data: str = Field(default="var", description="folder of all that runs write; TIDEGATE_DATA overrides it")
+    data: str = Field(
+        default="var",
+        description="folder of all that runs write; TIDEGATE_DATA overrides it; its path holds none of [ ] { } % ^ ? * and no"
+        " vertical bar or backslash",
+    )
     lake: str = Field(default="lake", description="folder of Delta tables and ledger")
     landing: str = Field(default="landing", description="folder where upstreams put drops")
     spark: SparkSection
@@ -99,6 +104,21 @@ class Environment(Section):
         return ("bulk", self.spark.bulk) if bulk else ("hourly", self.spark.hourly)
 
 
+# Read as a pattern, an escape or a separator by delta-rs ([ ] % ^ | \), Spark ([ ] { } ? * \), DuckDB ([ ] ? *) or SQLite (% ?).
+_NOT_IN_PATHS = frozenset("[]{}%^|\\?*")
+
+
+def _check_path(data: Path) -> None:
+    wrong = sorted({char for char in str(data) if char in _NOT_IN_PATHS or not char.isprintable()})
+    if wrong:
+        shown = " ".join(char if char.isprintable() else repr(char)[1:-1] for char in wrong)
+        raise UsageError(
+            "data folder", f"the path {str(data)!r} holds {shown}",
+            f"a path without {' '.join(sorted(_NOT_IN_PATHS))} and control characters",
+            "name another folder with TIDEGATE_DATA, or `data` in conf/environments, or rename the folder",
+        )  # fmt: skip
+
+
 class Places(Section):
     """The folders of one environment, resolved."""
 
@@ -110,8 +130,13 @@ class Places(Section):
 
     @staticmethod
     def of(project: Path, environment: Environment) -> Places:
-        """Folders of `environment` for the project at `project`; TIDEGATE_DATA moves the data folder."""
+        """Folders of `environment` for the project at `project`; TIDEGATE_DATA moves the data folder.
+
+        Raises:
+            UsageError: the path of the data folder has a character that the engines read as a pattern or an escape.
+        """
         data = (project / (os.environ.get("TIDEGATE_DATA") or environment.data)).resolve()
+        _check_path(data)
         return Places(
             project=project,
             data=data,

@@ -15,7 +15,7 @@ from spark_jobs.config.drop_files import CompleteConf, DropFormat, HourPath
 from spark_jobs.config.hadoop_source import HadoopConf
 from spark_jobs.config.http_source import HttpConf
 from spark_jobs.config.jdbc_source import JdbcConf
-from spark_jobs.config.section import Duration, Name, Section
+from spark_jobs.config.section import Duration, Name, Section, UtcHour
 
 RESERVED = frozenset(
     {
@@ -68,6 +68,17 @@ class SourceConf(Section):
     grace: Duration = Field(
         default=timedelta(minutes=15),
         description="time after the end of the hour in which a drop is still on time; unit: m, h or d; example: 15m",
+    )
+    clock_skew: Duration = Field(
+        default=timedelta(minutes=5),
+        description="how far the arrival of a drop may lie ahead of this machine's clock; a later one refuses the drop, whose"
+        " rows would be known in the future; unit: m, h or d; example: 5m",
+    )
+    history_until: UtcHour | None = Field(
+        default=None,
+        description="drops of hours before this one are history that was delivered in bulk: the first version of each counts"
+        " as known at the end of its own hour, whenever it arrived, and corrections since they arrived; left out: every drop is"
+        " known since it arrived, so features of hours before that do not see its rows; example: 2026-01-01T00:00:00Z",
     )
     nulls: list[str] = Field(
         default=["", "NA"], description='texts that mean "no value", compared with the whole field; example: ["", "NA"]'

@@ -24,10 +24,16 @@ RESERVED = (
     "key_null",
     "event_within",
     "parse",
+    "contradiction",
     "drop_readable",
     "type_drift",
     "volume",
+    "arrival",
 )
+# Those of them that judge rows, with the columns that they are about: none, or one each.
+ROW_RULES = ("parse", "key_null", "event_within", "contradiction")
+ROW_RULES_OF_COLUMNS = ("type", "required", "finite")
+BUILT_IN_BUDGET = 0.02  # largest share of an hour's rows that one built-in rule may quarantine
 _TABLE = re.compile(r"(features/)?[a-z][a-z0-9_]{0,62}")
 _COLUMNS = {"column": "column: one name", "pair": "columns: [a, b]", "columns": "columns: two names or more"}
 
@@ -39,6 +45,53 @@ def _table(value: str) -> str:
     if not _TABLE.fullmatch(value):
         raise ValueError(f"'{value}' is not a table; write a silver table's name, or features/<name>")
     return value
+
+
+class Allowance(Section):
+    """How many rows of an hour one built-in rule may quarantine."""
+
+    budget: float | None = Field(
+        default=None, ge=0, le=1, description="largest share (0 to 1) of an hour's rows; left out: that of `built_in`"
+    )
+    allow_rows: int | None = Field(
+        default=None, ge=0, description="number of rows that is allowed in any hour; left out: that of `built_in`"
+    )
+
+
+class BuiltIn(Section):
+    """How many rows of an hour each of the rules on rows that every table has may quarantine before the hour is refused."""
+
+    budget: float = Field(
+        default=BUILT_IN_BUDGET, ge=0, le=1,
+        description="largest share (0 to 1) of an hour's rows that one built-in rule may quarantine; example: 0.05",
+    )  # fmt: skip
+    allow_rows: int = Field(
+        default=0, ge=0,
+        description="number of rows that one built-in rule may quarantine in any hour, even where the budget allows fewer;"
+        " unit: rows; example: 1",
+    )  # fmt: skip
+    rules: dict[str, Allowance] = Field(
+        default={},
+        description="allowances by rule: parse, key_null, event_within, contradiction, and type, required or finite for all"
+        " columns, or for one, such as type:amount; example: {event_within: {budget: 0.1}, type:amount: {allow_rows: 2}}",
+    )
+
+    @field_validator("rules")
+    @classmethod
+    def _known_rules(cls, rules: dict[str, Allowance]) -> dict[str, Allowance]:
+        for name in rules:
+            kind, colon, column = name.partition(":")
+            known = kind in (ROW_RULES_OF_COLUMNS if colon else (*ROW_RULES, *ROW_RULES_OF_COLUMNS))
+            if not known or (colon and not column):
+                legal = [*ROW_RULES, *ROW_RULES_OF_COLUMNS, *(f"{one}:<column>" for one in ROW_RULES_OF_COLUMNS)]
+                raise ValueError(f"'{name}' is not a built-in rule on rows; {nearest(name, legal)}")
+        return rules
+
+    def allowance(self, rule: str) -> tuple[float, int]:
+        """Share and number of an hour's rows that the built-in rule `rule`, such as type:amount, may quarantine."""
+        own = self.rules.get(rule) or self.rules.get(rule.partition(":")[0]) or Allowance()
+        budget = self.budget if own.budget is None else own.budget
+        return budget, self.allow_rows if own.allow_rows is None else own.allow_rows
 
 
 class Rule(Section):
@@ -62,8 +115,13 @@ class Rule(Section):
     )
     budget: float | None = Field(
         default=None, ge=0, le=1,
-        description="scope row: largest share (0 to 1) of an hour's rows that this rule may quarantine; an hour of few"
-        " rows has no allowance of its own, one bad row of ten is 0.1",
+        description="scope row: largest share (0 to 1) of an hour's rows that this rule may quarantine; one bad row of ten"
+        " is 0.1, so hours of few rows may need allow_rows",
+    )  # fmt: skip
+    allow_rows: int = Field(
+        default=0, ge=0,
+        description="scope row: number of rows that this rule may quarantine in any hour, even where the budget allows"
+        " fewer; unit: rows; example: 1",
     )  # fmt: skip
     min_rows: int = Field(
         default=0, ge=0,
@@ -95,6 +153,8 @@ class Rule(Section):
             faults.append("scope 'row' needs a budget, such as budget: 0.02")
         if self.scope != "row" and self.budget is not None:
             faults.append(f"budget belongs to scope 'row'; for scope '{self.scope}' write mostly in args, or bounds")
+        if self.scope != "row" and self.allow_rows:
+            faults.append("allow_rows belongs to scope 'row'")
         if self.min_rows and (self.scope == "row" or known.shape == "table"):
             faults.append("min_rows belongs to rules on columns of scope hour or batch")
         if self.scope == "row" and known.kind == "hour":
@@ -143,6 +203,7 @@ class Suite(Section):
     """Every rule of one published table; a file here is a gate."""
 
     table: Annotated[str, AfterValidator(_table)] = Field(description="a silver table, or features/<name>")
+    built_in: BuiltIn = Field(default=BuiltIn(), description="allowances of the rules that every table has")
     rules: list[Rule] = Field(min_length=1, description="the rules, judged together")
 
     @field_validator("rules")
@@ -172,4 +233,4 @@ class Suite(Section):
     @property
     def digest(self) -> str:
         """16 hex digits that change with any rule; the `suite_hash` of a verdict."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+        return hashlib.sha256(self.model_dump_json(exclude_defaults=True).encode()).hexdigest()[:16]

@@ -17,8 +17,11 @@ class Column(Section):
 
     source: str = Field(default="", alias="from", description="column of the source; the same name when left out")
     type: ColumnType = Field(
-        description="string, int, bigint, double, date (2013-11-01), boolean, or timestamp: a day, or a day with a time, such as"
-        " 2013-11-01T12:00:00Z, in UTC unless it says an offset such as +02:00; no names of zones"
+        description="string, int, bigint, double, date (2013-11-01), boolean (true, t, yes, y, 1 and their opposites), or"
+        " timestamp: a day, or a day with a time, such as 2013-11-01T12:00:00Z, in UTC unless it says an offset such as +02:00;"
+        " no names of zones; a value that the type cannot hold exactly is a type fault: fractions finer than a microsecond,"
+        " years outside 1 to 9999 (UTC), 1.0 as int, whole numbers that are not a double (9007199254740993); fractions"
+        " become the nearest double"
     )
     renamed_from: Name | None = Field(
         default=None,

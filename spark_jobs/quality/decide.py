@@ -1,6 +1,6 @@
 """From counts to a verdict: row budgets, hour rules, the account of rows, the key. Pure: no Spark, no GX, no clock.
 
-Budgets are shares of one hour's rows, judged hour by hour; an hour of few rows has no allowance of its own.
+Budgets are shares of one hour's rows, judged hour by hour, or a number of rows (`allow_rows`), whichever allows more.
 """
 
 from __future__ import annotations
@@ -13,15 +13,20 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from spark_jobs.config.suites import Rule, Suite
+from spark_jobs.config.suites import BuiltIn, Rule, Suite
 from spark_jobs.config.tables import Volume
 from spark_jobs.config.typed_values import instant_text, micros
 from spark_jobs.invocation import format_hour
 from spark_jobs.quality.words import allowed_text, bounded, budget_text, examples_text, failing, measured_text, too_few
 from spark_jobs.verdict import MASKED, Outcome, RuleResult, Verdict
 
-BUILT_IN_BUDGET = 0.02  # largest share of an hour's rows that one built-in rule may quarantine
+CONTRADICTION = "contradiction"  # several lines of one drop have the same key and different values
+_LATE = timedelta(days=1)  # between the start of an hour and the time since which its drop is known
+_NEARLY_ALL = 0.9  # share of the drops of an interval
 _EVERY = "a rule that every table has"
+_WHY = {
+    CONTRADICTION: f"{_EVERY}: lines with the same key and different values in one drop; which is right is not known"
+}
 
 
 @dataclass(frozen=True)
@@ -57,23 +62,25 @@ def row_results(
     tallies: Sequence[HourTally],
     built_ins: Sequence[str] = (),
     examples: Mapping[str, Sequence[object]] | None = None,
-    built_in_budget: float = BUILT_IN_BUDGET,
+    allowances: BuiltIn | None = None,
 ) -> list[RuleResult]:
-    """One result for each row rule and built-in rule: FAIL or WARN when its share of any hour's rows is over budget.
+    """One result for each row rule and built-in rule: FAIL or WARN when it breaks more rows of any hour than allowed.
 
     A rule that no tally counted was not run: ERROR. `examples`: rule id -> values, put into failed results.
     """
     shown = examples or {}
     results = [
         _budget_result(RuleResult(rule.id, failing(rule.severity), rule.named, "", allowed_text(rule), why=rule.why, counts="rows"),
-                       rule.budget or 0.0, tallies, shown.get(rule.id, ()))
+                       (rule.budget or 0.0, rule.allow_rows), tallies, shown.get(rule.id, ()))
         for rule in rules
     ]  # fmt: skip
     for name in built_ins:
+        allowed = (allowances or BuiltIn()).allowance(name)
+        why = _WHY.get(name, _EVERY)
         blank = RuleResult(
-            name, Outcome.FAIL, name.partition(":")[2], "", budget_text(built_in_budget), why=_EVERY, counts="rows"
+            name, Outcome.FAIL, name.partition(":")[2], "", budget_text(*allowed), why=why, counts="rows"
         )
-        results.append(_budget_result(blank, built_in_budget, tallies, shown.get(name, ())))
+        results.append(_budget_result(blank, allowed, tallies, shown.get(name, ())))
     return results
 
 
@@ -83,13 +90,17 @@ def over_budget(results: Sequence[RuleResult]) -> list[str]:
 
 
 def _budget_result(
-    blank: RuleResult, budget: float, tallies: Sequence[HourTally], examples: Sequence[object]
+    blank: RuleResult, allowed: tuple[float, int], tallies: Sequence[HourTally], examples: Sequence[object]
 ) -> RuleResult:
+    """`allowed`: share of an hour's rows, and number of rows; the larger allowance counts."""
+    budget, floor = allowed
     if any(blank.rule not in tally.broken for tally in tallies if tally.rows):
         return _with(blank, Outcome.ERROR, "the rule was not run")
     counted = [(tally, tally.broken.get(blank.rule, 0)) for tally in tallies if tally.rows]
     bad, total = sum(count for _, count in counted), sum(tally.rows for tally, _ in counted)
-    over = [(count / tally.rows, tally.hour) for tally, count in counted if count > budget * tally.rows + 1e-9]
+    over = [
+        (count / tally.rows, tally.hour) for tally, count in counted if count > max(budget * tally.rows + 1e-9, floor)
+    ]
     if not over:
         return _with(blank, Outcome.PASS, f"{bad} of {total} rows", bad, total)
     share, hour = max(over, key=lambda pair: pair[0])
@@ -212,6 +223,26 @@ def readable_result(broken: Sequence[tuple[datetime, str, str]], hours: int) -> 
         "whole files with the declared columns; have a broken one delivered again, then re-run the hour",
         len(broken), hours, tuple(f"{file}: {fault}"[:120] for _, file, fault in broken[:5]), _EVERY, "drops",
         tuple(hour for hour, _, _ in broken),
+    )  # fmt: skip
+
+
+def arrival_result(known: Mapping[datetime, datetime]) -> RuleResult:
+    """`arrival`: a warning when nearly all first versions of the interval's drops are known long after their hours.
+
+    `known`: hour -> since when the rows of its drop are known; features and training of the time between do not see them.
+    """
+    late = sorted(hour for hour, at in known.items() if at - hour > _LATE)
+    observed, outcome = f"{len(late)} of {len(known)} drops arrived more than {_LATE.days} day late", Outcome.PASS
+    if late and len(late) >= _NEARLY_ALL * len(known):
+        outcome = Outcome.WARN
+        observed += f"; rows of {format_hour(late[0])} are known since {format_hour(known[late[0]])}"
+    allowed = (
+        "drops that arrive with their hours: features as of an hour before their arrival do not see these rows; if they are"
+        " history delivered in bulk, declare history_until in sources.yaml, and run the hours again"
+    )
+    examples = tuple(format_hour(hour) for hour in late[:5])
+    return RuleResult(
+        "arrival", outcome, "", observed, allowed, len(late), len(known), examples, _EVERY, counts="drops"
     )  # fmt: skip
 
 

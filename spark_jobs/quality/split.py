@@ -78,10 +78,16 @@ def broken_rows(split: DataFrame) -> DataFrame:
 def examples(split: DataFrame, wanted: Mapping[str, Sequence[str]], limit: int = 5) -> dict[str, list[object]]:
     """For each rule id of `wanted` up to `limit` values of its columns in rows that break it (a tuple for several).
 
-    Called for rules over their budget only; at most `limit` rows a rule reach the driver.
+    Called for rules over their budget only; at most `limit` rows per rule reach the driver, dates and instants as text,
+    because Python has not all of them.
     """
     found: dict[str, list[object]] = {}
+    kinds = dict(split.dtypes)
     for rule, columns in wanted.items():
-        rows = split.where(F.array_contains(BROKEN, rule)).select(*columns).limit(limit).collect()
+        shown = [
+            F.col(name).cast("string") if kinds[name] in ("timestamp", "timestamp_ntz", "date") else F.col(name)
+            for name in columns
+        ]
+        rows = split.where(F.array_contains(BROKEN, rule)).select(*shown).limit(limit).collect()
         found[rule] = [row[0] if len(columns) == 1 else tuple(row) for row in rows]
     return found

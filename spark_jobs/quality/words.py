@@ -48,7 +48,7 @@ def allowed_text(rule: Rule) -> str:
     """What the rule allows: its type without 'expect_', its arguments, its budget."""
     args = ", ".join(f"{name} {bounded(value, 60)}" for name, value in rule.args.items())
     words = bounded(rule.type.removeprefix("expect_").replace("_", " ") + (f": {args}" if args else ""), 200)
-    told = [words, budget_text(rule.budget) if rule.budget is not None else ""]
+    told = [words, budget_text(rule.budget, rule.allow_rows) if rule.budget is not None else ""]
     told += ["judged on the whole interval" if rule.scope == "batch" else ""]
     told += [f"judged from {rule.min_rows} rows on" if rule.min_rows else ""]
     return "; ".join(filter(None, told))
@@ -64,9 +64,10 @@ def too_few(rule: Rule, rows: int) -> str:
     return "" if rows or CATALOGUE[rule.type].shape == "table" else "no rows"
 
 
-def budget_text(budget: float) -> str:
+def budget_text(budget: float, rows: int = 0) -> str:
     """The allowance of a row rule in words."""
-    return f"at most {100 * budget:.3g}% of an hour's rows broken"
+    floor = f", or {rows} row{'s' if rows > 1 else ''}" if rows else ""
+    return f"at most {100 * budget:.3g}% of an hour's rows broken{floor}"
 
 
 def failing(severity: str) -> Outcome:

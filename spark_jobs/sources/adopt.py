@@ -39,8 +39,8 @@ def adopt_drop(
 
     Raises:
         RetryError: the file is not there or not whole at `now`; its text says why.
-        RefusedError: it is a link, leads out of `landing`, cannot be unpacked, is too large, or has no rows, which only a
-            manifest can confirm; or a manifest of the hour is malformed.
+        RefusedError: it or its marker was changed in the future, it is a link, leads out of `landing`, cannot be unpacked, is
+            too large, or has no rows, which only a manifest can confirm; or a manifest of the hour is malformed.
     """
     root, complete = Path(os.path.realpath(landing)), source.complete
     where = f"{name} {format_hour(hour)}"
@@ -53,7 +53,7 @@ def adopt_drop(
             return Landed.of(following.newest, written=False)
         if seen is None:
             raise _not_yet(where, f"no file {path.name}")
-        arrived = _arrival(where, complete, root, hour, seen, now)
+        arrived = _arrival(where, complete, root, hour, seen, now, source.clock_skew)
         data = _read(path)
         if complete.by == "stable" and now - arrived < _LONG_AGO:
             sleep(wait_seconds)
@@ -103,14 +103,15 @@ def _read(path: Path) -> bytes:
 
 
 def _arrival(
-    where: str, complete: CompleteConf, root: Path, hour: datetime, data: os.stat_result, now: datetime
+    where: str, complete: CompleteConf, root: Path, hour: datetime, data: os.stat_result, now: datetime, skew: timedelta
 ) -> datetime:
     """When the drop arrived, if its file may be whole at `now`.
 
     Raises:
         RetryError: it may not.
+        RefusedError: the file or its marker was changed more than `skew` after `now`.
     """
-    changed = _instant(data)
+    changed = _must_not_be_ahead(root / hour_path(str(complete.data), hour), data, now + skew)
     if complete.marker is not None:
         path = root / hour_path(complete.marker, hour)
         marker = _look(path, root)
@@ -118,7 +119,7 @@ def _arrival(
             raise _not_yet(where, f"no marker {path.name}")
         if marker.st_mtime_ns < data.st_mtime_ns:
             raise _not_yet(where, f"the marker {path.name} is older than the file, and speaks of a former one")
-        if _instant(marker) > now:
+        if _must_not_be_ahead(path, marker, now + skew) > now:
             raise _not_yet(where, f"the marker {path.name} is of {format_hour(_instant(marker))}Z, which is not yet")
         return _instant(marker)
     due = max(changed, hour + HOUR) + (complete.quiet or HOUR)
@@ -127,6 +128,17 @@ def _arrival(
             where, f"the file was last changed at {format_hour(changed)}Z, and is whole from {format_hour(due)}Z on"
         )
     return changed
+
+
+def _must_not_be_ahead(path: Path, seen: os.stat_result, latest: datetime) -> datetime:
+    changed = _instant(seen)
+    if changed <= latest:
+        return changed
+    raise RefusedError(
+        str(path), f"was last changed at {format_hour(changed)}Z, which lies in the future",
+        f"at most {format_hour(latest)}Z, which is this machine's clock and clock_skew of sources.yaml",
+        f"touch {path}, or set the clock of the machine that wrote it",
+    )  # fmt: skip
 
 
 def _instant(seen: os.stat_result) -> datetime:

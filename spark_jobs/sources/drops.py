@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime
 from itertools import takewhile
 from pathlib import Path
 
@@ -59,7 +59,8 @@ def drops_of(conf: SourcesConf, landing: Path, source: str, hours: Iterable[date
 
     Raises:
         UsageError: no such source is declared.
-        RefusedError: a manifest is malformed or a path leads out of `landing` (up to five of them in one report).
+        RefusedError: a manifest is malformed, arrives in the future, or a path leads out of `landing` (up to five of them in
+            one report).
     """
     if source not in conf.sources:
         raise UsageError("sources.yaml", f"no source '{source}'", nearest(source, list(conf.sources)))
@@ -67,13 +68,14 @@ def drops_of(conf: SourcesConf, landing: Path, source: str, hours: Iterable[date
     days: dict[str, dict[tuple[str, str], list[tuple[int, str]]]] = {}
     found: dict[datetime, list[Drop]] = {}
     faults: list[RefusedError] = []
+    latest = latest_arrival(conf.sources[source])
     for hour in hours:
         day = f"{hour:%Y-%m-%d}"
         try:
             if day not in days:
                 days[day] = _manifests_of_day(root, template, day)
             key = (day, f"{hour:%H}")
-            drops = [_drop(root, path, source, hour, version) for version, path in days[day].get(key, [])]
+            drops = [_drop(root, path, source, hour, version, latest) for version, path in days[day].get(key, [])]
         except RefusedError as fault:
             faults.append(fault)
             days.setdefault(day, {})
@@ -106,10 +108,22 @@ def _manifests_of_day(root: Path, template: str, day: str) -> dict[tuple[str, st
     return manifests
 
 
-def _drop(root: Path, manifest_path: str, source: str, hour: datetime, version: int) -> Drop:
+def latest_arrival(conf: SourceConf) -> datetime:
+    """The latest instant at which a drop can have arrived, by the clock of this machine and the skew that is allowed."""
+    return datetime.now(UTC) + conf.clock_skew
+
+
+def _drop(root: Path, manifest_path: str, source: str, hour: datetime, version: int, latest: datetime) -> Drop:
     if os.path.islink(manifest_path):
         must_lie_below(Path(manifest_path), root)
     facts = read_manifest(manifest_path, source, hour)
+    if facts.arrived_at > latest:
+        raise RefusedError(
+            manifest_path,
+            f"arrived_at {format_hour(facts.arrived_at)}Z lies in the future",
+            f"at most {format_hour(latest)}Z, which is this machine's clock and clock_skew of sources.yaml",
+            "have the manifest delivered again with the time at which the file arrived, or set this machine's clock",
+        )
     path = os.path.join(os.path.dirname(manifest_path), facts.file)
     if os.path.islink(path):
         must_lie_below(Path(path), root)
@@ -132,11 +146,15 @@ def must_lie_below(path: Path, root: Path) -> None:
         )
 
 
-def known_at(drop: Drop, grace: timedelta) -> datetime:
-    """The hour boundary at which readers could first use the drop: the end of its hour when it arrived before that plus
-    `grace`, otherwise the end of the hour in which it arrived. Source: data-model.md, known_at."""
+def known_at(drop: Drop, conf: SourceConf) -> datetime:
+    """The hour boundary at which readers could first use the drop.
+
+    The end of its hour when it arrived before that plus `grace`, or is the first version of an hour before `history_until`;
+    otherwise the end of the hour in which it arrived. Source: data-model.md, known_at.
+    """
     end = drop.hour + HOUR
-    if drop.arrived_at < end + grace:
+    is_history = conf.history_until is not None and drop.hour < conf.history_until and drop.version == 1
+    if is_history or drop.arrived_at < end + conf.grace:
         return end
     return drop.arrived_at.replace(minute=0, second=0, microsecond=0) + HOUR
 

@@ -132,6 +132,24 @@ class FaultyText:
         header, lines, count = self._drop(hour)
         return (stamped(header, lines, self._stamp, hour) if self._stamp else header + lines), count
 
+    def rows_outside(self, start: datetime, end: datetime) -> int:
+        """Rows of the history that no drop of the hours [start, end) holds: those of other hours, and late ones due after."""
+        clean, late = self._text(None, False), self._faults.late_rows
+        outside = len(clean.hours) - clean.rows_in(start, end)
+        if late is None:
+            return outside
+        first, last = _number(start), _number(end)
+        return (
+            outside + self._late_rows(last - late.hours, last, late) - self._late_rows(first - late.hours, first, late)
+        )
+
+    def _late_rows(self, start: int, end: int, late: Held) -> int:
+        return sum(
+            self._chosen("late", origin, row, late.share)
+            for origin in range(start, end)
+            for row in range(len(self._lines(origin, None, False)))
+        )
+
     def _drop(self, hour: datetime) -> tuple[bytes, bytes, int]:
         """Header, lines and number of lines of the hour's drop."""
         backwards = (self._source, hour) in self._faults.reorder

@@ -44,6 +44,12 @@ class HourlyText:
         first, last = (int(at) for at in np.searchsorted(self.hours, [hour, hour + 1]))
         return bytes(self.data[int(self.ends[first]) : int(self.ends[last])]), last - first
 
+    def rows_in(self, start: datetime, end: datetime) -> int:
+        """Number of rows of the hours [start, end)."""
+        bounds = [int(at.timestamp()) // HOUR_SECONDS for at in (start, end)]
+        first, last = (int(at) for at in np.searchsorted(self.hours, bounds))
+        return last - first
+
     def lines_of_hour(self, hour: int) -> list[bytes]:
         """The same rows one by one, without the header, each with its line end."""
         first, last = (int(at) for at in np.searchsorted(self.hours, [hour, hour + 1]))

@@ -10,6 +10,7 @@ import io
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import repeat
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -55,7 +56,7 @@ def parquet_rows(data: bytes, rows: int, conf: SourceConf, max_unpacked: int) ->
             io.BytesIO(data), page_checksum_verification=True, coerce_int96_timestamp_unit="us",
             read_dictionary=[field.name for field in schema if _is_text(field.type)],  # so that lengths are known first
         )  # fmt: skip
-        parts = list(_parts(file, conf, max_unpacked))
+        parts = list(_parts(file, _nanoseconds(data, metadata), conf, max_unpacked))
         check_rows(sum(part.num_rows for part in parts), rows)
         return pa.concat_tables(parts).combine_chunks() if parts else drop_table([], [], conf)
 
@@ -83,15 +84,39 @@ def _is_text(kind: pa.DataType) -> bool:
     return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
 
 
-def _parts(file: pq.ParquetFile, conf: SourceConf, max_unpacked: int) -> Iterator[pa.Table]:
+def _nanoseconds(data: bytes, metadata: pq.FileMetaData) -> Iterator[pa.RecordBatch | None]:
+    """Batches as of `_parts` of the columns of type INT96 with all their nanoseconds; nones when there is no such column."""
+    columns = [metadata.schema.column(at) for at in range(metadata.num_columns)]
+    if not (names := [column.name for column in columns if column.physical_type == "INT96"]):
+        return repeat(None)
+    file = pq.ParquetFile(io.BytesIO(data), coerce_int96_timestamp_unit="ns")
+    return iter(file.iter_batches(BATCH_ROWS, columns=names, use_threads=False))
+
+
+def _exact(column: pa.Array, nanoseconds: pa.Array) -> pa.Array:
+    """Instants of INT96 as text: microseconds reach all years, nanoseconds those around ours; which do are told by division."""
+    micros, nanos = column.cast(pa.int64()), nanoseconds.cast(pa.int64())
+    reached = pc.and_(pc.greater(micros, -(2**63) // 1000), pc.less(micros, 2**63 // 1000))
+    return pc.if_else(
+        pc.and_(reached, pc.not_equal(pc.multiply(micros, 1000), nanos)), _text(nanoseconds), _text(column)
+    )
+
+
+def _parts(
+    file: pq.ParquetFile, nanoseconds: Iterator[pa.RecordBatch | None], conf: SourceConf, max_unpacked: int
+) -> Iterator[pa.Table]:
     """The rows of the file, some at a time."""
     line, left = 1, max_unpacked
-    for batch in file.iter_batches(BATCH_ROWS, use_threads=False):
+    for batch, finer in zip(file.iter_batches(BATCH_ROWS, use_threads=False), nanoseconds, strict=False):
         columns = [batch.column(name) for name in conf.columns]
         left -= sum(_size(column) for column in columns)
         if left < 0:
             raise FileFault(f"size: more than {max_unpacked} bytes when unpacked")
-        yield _text_rows([_text(column) for column in columns], line, conf)
+        texts = [
+            _exact(column, finer.column(name)) if finer is not None and name in finer.schema.names else _text(column)
+            for name, column in zip(conf.columns, columns, strict=True)
+        ]
+        yield _text_rows(texts, line, conf)
         line += batch.num_rows
 
 

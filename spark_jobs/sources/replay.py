@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -32,12 +32,17 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class ReplayReport:
-    """Hours, drops and rows that now lie in the landing folder for the call; `written` of the drops were new."""
+    """Hours, drops and rows that now lie in the landing folder for the call; `written` of the drops were new.
+
+    `outside`: by source, rows of the history that no call delivers, because their hours (late rows: the hours in which they
+    are due) lie outside of `from` and `to` of replay.yaml; sources without such rows are absent.
+    """
 
     hours: int
     drops: int
     rows: int
     written: int
+    outside: Mapping[str, int] = field(default_factory=dict)
 
 
 def replay(
@@ -80,7 +85,8 @@ def replay(
             drops, rows = drops + copies, rows + count * copies
         if progress:
             progress(done, len(hours) * len(names))
-    return ReplayReport(len(hours), drops, rows, written)
+    outside = {name: count for name in texts if (count := texts[name].rows_outside(conf.start, conf.end))}
+    return ReplayReport(len(hours), drops, rows, written, outside)
 
 
 def deliver(landing: Path, source: str, form: str, hour: datetime, text: bytes, rows: int) -> None:

@@ -22,7 +22,7 @@ def run(work: Work) -> None:
         drops.require_drops(found, settings, source, wanted, now=max(wanted))
         work.drops[source] = found
         for hour, drop in found.items():
-            known = drops.known_at(drop, settings.grace)
+            known = drops.known_at(drop, settings)
             work.known[hour] = max(known, work.known.get(hour, known))
     work.together(lambda source: _stage(work, source), conf.sources, holding=False)
 

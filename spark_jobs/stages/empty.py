@@ -8,7 +8,7 @@ is not plainly such an hour takes the ordinary way, which also says what is wron
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from deltalake import Schema
@@ -62,12 +62,12 @@ def _stage(asked: Asked) -> Result | None:
     drops = _empty_drops(asked)
     if drops is None or _readers_see_rows(asked) or _is_predicted_for(asked):
         return None
-    verdicts, log = _verdicts(asked), open_log(asked.root / "accounts")
+    verdicts, log = _verdicts(asked, drops), open_log(asked.root / "accounts")
     if verdicts is None or log is None:
         return None
     schema = planned(log.schema().to_json(), table_schemas(asked.pipeline)["accounts"])
     account = decide.Account(call.start, 0, 0)
-    known = max(known_at(drop, asked.pipeline.sources.sources[name].grace) for name, drop in drops.items())
+    known = max(known_at(drop, asked.pipeline.sources.sources[name]) for name, drop in drops.items())
     rows: dict[str, list[Row]] = {"accounts": []}
     for name in silver_order(asked.pipeline.silver):
         rows["accounts"].append(account_row(name, drops[asked.pipeline.silver[name].source], account, known))
@@ -118,7 +118,7 @@ def _is_predicted_for(asked: Asked) -> bool:
     return bool(read_current(asked.root, f"silver/{spine.table}", EVERY, asked.line, where=asks, limit=1))
 
 
-def _verdicts(asked: Asked) -> list[Verdict] | None:
+def _verdicts(asked: Asked, drops: Mapping[str, Drop]) -> list[Verdict] | None:
     """A verdict on no row of every gated table; none when a rule asks for rows, or is not known to work.
 
     Rules are known to work when the newest published hours were judged by them, under this code and configuration. Which
@@ -136,7 +136,7 @@ def _verdicts(asked: Asked) -> list[Verdict] | None:
     past = rows_before(asked.pipeline, asked.root, asked.line, hour, asked.call.end)
     gated = [
         (f"silver/{name}", "silver", suites[name], silver[name].version_key,
-         [*whole, decide.volume_result(silver[name].volume, {hour: 0}, past[name])])
+         [*whole, decide.volume_result(silver[name].volume, {hour: 0}, past[name]), _arrival(asked, drops, name)])
         for name in silver_order(silver)
     ]  # fmt: skip
     gated += [
@@ -151,6 +151,13 @@ def _verdicts(asked: Asked) -> list[Verdict] | None:
     return verdicts if all(verdict.outcome is Outcome.PASS for verdict in verdicts) else None
 
 
+def _arrival(asked: Asked, drops: Mapping[str, Drop], table: str) -> RuleResult:
+    source = asked.pipeline.silver[table].source
+    drop = drops[source]
+    known = {drop.hour: known_at(drop, asked.pipeline.sources.sources[source])} if drop.version == 1 else {}
+    return decide.arrival_result(known)
+
+
 def _verdict(
     before: Verdict, scope: str, suite: Suite, asked: Asked, key: RuleResult, more: Sequence[RuleResult]
 ) -> Verdict:
@@ -158,7 +165,7 @@ def _verdict(
     own = {rule.id for rule in suite.rules} | {result.rule for result in (key, *more)}
     built = [result.rule for result in before.rules if result.rule not in own]
     results = [
-        *decide.row_results(suite.row_rules, [], built),
+        *decide.row_results(suite.row_rules, [], built, allowances=suite.built_in),
         *decide.hour_results(suite.hour_rules, [], [asked.call.start]),
     ]
     return decide.decide(before.table, scope, suite, [*results, key, *more], Staged(before.table, 0, "", ()).digest)

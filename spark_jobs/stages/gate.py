@@ -19,7 +19,7 @@ from spark_jobs.failpoints import failpoint
 from spark_jobs.identifiers import quoted_list
 from spark_jobs.invocation import hours_between
 from spark_jobs.quality import decide, measures, suites
-from spark_jobs.quality.decide import HourTally
+from spark_jobs.quality.decide import CONTRADICTION, HourTally
 from spark_jobs.quality.fits import named_columns
 from spark_jobs.quality.split import BROKEN, built_ins, examples, good_rows, split_rows
 from spark_jobs.stages.work import Work
@@ -28,14 +28,17 @@ from spark_jobs.windows.kernel import OVERFLOWED
 from spark_jobs.windows.keys import business_key
 
 VALUES_FIT = "values_fit"
-DUPLICATE = "duplicate"  # not a fault: the same key again in one drop, of which the last line counts
+DUPLICATE = "duplicate"  # not a fault: the same row again in one drop, of which the last line counts
 _REPEAT = "repeat number"  # no column of a table can have a blank in its name
 _ORIGIN = frozenset({"file", "line", "drop_sha256", "arrived_at", "known_at", "raw", "fault"})
 
 
 @dataclass(frozen=True)
 class Judged:
-    """The rows of one table after the split, cached, with their counts an hour."""
+    """The rows of one table after the split, cached, with their counts an hour.
+
+    `delivered`: columns that stay in bronze, among them the text `_<column>` of each typed column as it was delivered.
+    """
 
     table: str
     suite: Suite
@@ -44,6 +47,7 @@ class Judged:
     built: list[str]
     errors: list[RuleResult]
     key: list[str]
+    delivered: tuple[str, ...] = ()
 
 
 def split(
@@ -54,30 +58,50 @@ def split(
     faults: Mapping[str, Column],
     built: Mapping[str, Column],
 ) -> Judged:
-    """`frame` with column broken, cached and counted in one pass; the last line of a repeated key is kept.
+    """`frame` with column broken, cached and counted in one pass; of lines that repeat the same row the last is kept.
 
-    Rules on uniqueness look at one of the lines that say the same: a repeated line is no contradiction.
+    Rows come from lines where the frame has a column line. Lines of one drop with the same key and different values
+    contradict each other: all of them break the rule `contradiction`. Rules on uniqueness see one of the lines that repeat
+    the same row.
     """
     suite = work.pipeline.suites[table.removeprefix("silver/")]
     frame = _with_repeats(frame, suite)
     tests, errors = suites.row_tests(frame, suite.row_rules, ["hour", _REPEAT])
     own = {**faults, **built}
     rows = split_rows(frame, {**own, **{rule: test.broken for rule, test in tests.items()}})
-    doubled = (F.size(BROKEN) == 0) & ((F.col("_copy") > 1) | (F.col(_REPEAT) > 1))
-    rows = rows.withColumn("_copy", F.row_number().over(_latest(rows, "hour", *key, F.size(BROKEN) == 0)))
-    rows = rows.withColumn(BROKEN, F.when(doubled, F.array(F.lit(DUPLICATE))).otherwise(F.col(BROKEN)))
-    rows = rows.drop("_copy", _REPEAT).persist()
-    ids = [*own, *tests, DUPLICATE]
+    from_lines = "line" in frame.columns
+    good = F.size(BROKEN) == 0
+    by_key: list[str | Column] = ["hour", *key, good]
+    rows = rows.withColumns(
+        {
+            "_copy": F.row_number().over(_latest(rows, *by_key)),
+            "_differs": _differs(rows, by_key) if from_lines else F.lit(False),
+        }
+    )
+    contradicts, doubled = good & F.col("_differs"), good & ((F.col("_copy") > 1) | (F.col(_REPEAT) > 1))
+    repeated = F.when(contradicts, F.array(F.lit(CONTRADICTION))).when(doubled, F.array(F.lit(DUPLICATE)))
+    rows = rows.withColumn(BROKEN, repeated.otherwise(F.col(BROKEN))).drop("_copy", "_differs", _REPEAT).persist()
+    built_in = [*own, CONTRADICTION] if from_lines else [*own]
+    ids = [*built_in, *tests, DUPLICATE]
     tallies = measures.read_tallies(measures.hour_measures(rows, ids, []), ids, [])
-    return Judged(table, suite, rows, tallies, list(own), errors, list(key))
+    return Judged(table, suite, rows, tallies, built_in, errors, list(key))
+
+
+def _differs(rows: DataFrame, alike: Sequence[str | Column]) -> Column:
+    """Whether rows that are `alike` differ in a value; typed values are compared, 1.0 and 1.00 are the same."""
+    facts, window = F.struct(*_facts(rows)), Window.partitionBy(*alike)
+    return ~F.min(facts).over(window).eqNullSafe(F.max(facts).over(window))
+
+
+def _facts(rows: DataFrame) -> list[str]:
+    return [name for name in rows.columns if name not in {*_ORIGIN, BROKEN, _REPEAT} and not name.startswith("_")]
 
 
 def _with_repeats(rows: DataFrame, suite: Suite) -> DataFrame:
     """Rows with the number of each among those of its hour that say the same, from the last; 1 where no rule asks."""
     if not any(CATALOGUE[rule.type].windowed for rule in suite.row_rules):
         return rows.withColumn(_REPEAT, F.lit(1))
-    said = [name for name in rows.columns if name not in _ORIGIN and not name.startswith("_")]
-    return rows.withColumn(_REPEAT, F.row_number().over(_latest(rows, *said)))
+    return rows.withColumn(_REPEAT, F.row_number().over(_latest(rows, *_facts(rows))))
 
 
 def _latest(rows: DataFrame, *alike: str | Column) -> WindowSpec:
@@ -95,20 +119,33 @@ def judge(
     readers see afterwards.
     """
     table, suite, call = judged.table, judged.suite, work.call
-    good = good_rows(judged.split)
+    good = good_rows(judged.split).drop(*judged.delivered)
     staged = work.lake.stage(table, kept(good) if kept else good, call.start, call.end)
     results = row_results(judged, judged.tallies)
     if over := decide.over_budget(results):
-        named = {rule.id: named_columns(rule) for rule in suite.row_rules}
-        shown = {rule: named.get(rule) or [rule.partition(":")[2] or judged.key[0]] for rule in over}
-        hidden = work.pipeline.sensitive(table)
-        seen = examples(judged.split, {rule: names for rule, names in shown.items() if not {*names} & hidden})
-        seen |= {rule: [MASKED] for rule, names in shown.items() if {*names} & hidden}
-        results = row_results(judged, judged.tallies, seen)
+        results = row_results(judged, judged.tallies, _examples(judged, over, work.pipeline.sensitive(table)))
     results += _hour_results(work, judged, good if kept else staged)
     results.append(_key_unique(work, judged))
     return decide.decide(table, scope, suite, [*results, *extra], work.lake.staged[table].digest,
                          work.pipeline.sensitive(table))  # fmt: skip
+
+
+def _examples(judged: Judged, rules: Sequence[str], sensitive: frozenset[str]) -> dict[str, list[object]]:
+    """For each of `rules` some values of rows that break it, as they were delivered where it is about their type."""
+    named = {rule.id: named_columns(rule) for rule in judged.suite.row_rules}
+    shown = {rule: named.get(rule) or _shown_columns(judged, rule) for rule in rules}
+    hidden = {*sensitive, *(f"_{name}" for name in sensitive), *(["raw", "event_at"] if sensitive else [])}
+    seen: dict[str, list[object]] = {rule: [MASKED] for rule, names in shown.items() if {*names} & hidden}
+    return seen | examples(judged.split, {rule: names for rule, names in shown.items() if rule not in seen})
+
+
+def _shown_columns(judged: Judged, rule: str) -> list[str]:
+    """The columns whose values show what a built-in rule found."""
+    kind, _, column = rule.partition(":")
+    if kind in ("type", "finite") and f"_{column}" in judged.split.columns:
+        return [f"_{column}"]
+    special = {"parse": ["raw"], "event_within": ["event_at"]}
+    return [column] if column else special.get(kind, judged.key)
 
 
 def record(work: Work, verdict: Verdict) -> None:
@@ -124,7 +161,7 @@ def row_results(
 ) -> list[RuleResult]:
     """Row rules and built-in rules over `tallies`, all hours or one; ERROR for a rule that cannot work on the rows."""
     broken = {error.rule for error in judged.errors}
-    results = decide.row_results(judged.suite.row_rules, tallies, judged.built, seen)
+    results = decide.row_results(judged.suite.row_rules, tallies, judged.built, seen, judged.suite.built_in)
     return [result for result in results if result.rule not in broken] + judged.errors
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import reduce
@@ -12,12 +12,21 @@ from pyspark.sql import functions as F
 
 from spark_jobs import transforms
 from spark_jobs.config.columns import silver_waves
+from spark_jobs.config.sources import SourceConf
 from spark_jobs.config.tables import SilverTable
 from spark_jobs.identifiers import spark_column
 from spark_jobs.invocation import hours_between
-from spark_jobs.quality.decide import Account, HourTally, account_results, readable_result, volume_result
+from spark_jobs.quality.decide import (
+    Account,
+    HourTally,
+    account_results,
+    arrival_result,
+    readable_result,
+    volume_result,
+)
 from spark_jobs.quality.split import built_ins, examples
 from spark_jobs.quality.words import examples_text
+from spark_jobs.sources.drops import Drop, known_at
 from spark_jobs.stages import gate
 from spark_jobs.stages.accounts import ACCOUNT_COLUMNS, account_row, account_totals, rows_before
 from spark_jobs.stages.work import Work
@@ -63,13 +72,18 @@ def _table(work: Work, name: str, table: SilverTable, before: dict[datetime, int
     drops = work.drops[table.source]
     hours = hours_between(work.call.start, work.call.end)
     accounts = [account(hour, drops[hour].rows, counted.get(hour)) for hour in hours]
-    slim = replace(judged, split=without_bronze(judged.split, table))
     drifted = type_drift(judged) if work.pipeline.sources.sources[table.source].drift == "refuse" else []
     rows_of = {one.hour: one.manifest for one in accounts}
     volume = volume_result(table.volume, rows_of, {**before, **rows_of})
-    whole = [_drop_readable(bronze, len(accounts)), *account_results(accounts), volume]
-    verdict = gate.judge(work, slim, "silver", [*whole, *drifted])
+    arrival = arrival_result(known_first(drops, work.pipeline.sources.sources[table.source]))
+    whole = [_drop_readable(bronze, len(accounts)), *account_results(accounts), volume, arrival]
+    verdict = gate.judge(work, replace(judged, delivered=delivered_columns(table)), "silver", [*whole, *drifted])
     return _Made(verdict, gate.held_rows(judged.split, f"silver/{name}", table.version_key), accounts)
+
+
+def known_first(drops: Mapping[datetime, Drop], source: SourceConf) -> dict[datetime, datetime]:
+    """Since when the drops are known that are the first version of their hour; a correction is late by nature."""
+    return {hour: known_at(drop, source) for hour, drop in drops.items() if drop.version == 1}
 
 
 def keys_of(work: Work, name: str, bronze: DataFrame) -> DataFrame:
@@ -128,8 +142,13 @@ def _typed(lines: DataFrame, table: SilverTable, nulls: list[str]) -> tuple[Data
 
 
 def without_bronze(rows: DataFrame, table: SilverTable) -> DataFrame:
-    """Rows without the text as delivered and without origin that stays in bronze."""
-    return rows.drop(*(f"_{name}" for name in table.columns), "drop_sha256", "arrived_at", "raw", "fault")
+    """Rows without the columns that stay in bronze."""
+    return rows.drop(*delivered_columns(table))
+
+
+def delivered_columns(table: SilverTable) -> tuple[str, ...]:
+    """Columns of `judged_rows` that stay in bronze: text as it was delivered, and origin."""
+    return (*(f"_{name}" for name in table.columns), "drop_sha256", "arrived_at", "raw", "fault")
 
 
 def _looked_up(work: Work, rows: DataFrame, table: SilverTable) -> DataFrame:

@@ -32,7 +32,7 @@ def lines_of(
     source = work.pipeline.silver[name].source
     conf = work.pipeline.sources.sources[source]
     found = find_drops(work.pipeline.sources, landing, source, sorted(hours))
-    work.known.update({hour: known_at(drop, conf.grace) for hour, drop in found.items()})
+    work.known.update({hour: known_at(drop, conf) for hour, drop in found.items()})
     return found, read_drops(work.spark, list(found.values()), conf)
 
 

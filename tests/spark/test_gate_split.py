@@ -23,7 +23,7 @@ BOUNDS = Rule(
 
 
 def _broken(
-    spark: SparkSession, folder: Path, rules: list[Rule], rows: list[tuple[int, str, int]]
+    spark: SparkSession, folder: Path, rules: list[Rule], rows: list[tuple[int, str, int | None]]
 ) -> dict[int, list[str]]:
     """Line -> what the row breaks; rows are (line, ride, wait) of one hour, and the same again of the next one."""
     pipeline = load_pipeline("nycflights13")
@@ -56,7 +56,14 @@ def test_a_line_that_repeats_another_is_dropped_and_one_that_contradicts_it_is_h
     }  # fmt: skip
 
 
-def test_without_a_rule_on_uniqueness_the_last_line_of_a_key_counts(spark: SparkSession, tmp_path: Path) -> None:
-    """Also when an earlier one says something else; a row that breaks a rule takes no other's place."""
-    rows = [(1, "a", 5), (2, "a", 6), (3, "b", 5), (4, "b", -6)]
-    assert _broken(spark, tmp_path, [BOUNDS], rows) == {1: ["duplicate"], 2: [], 3: [], 4: ["bounds"]}
+def test_lines_with_the_same_key_and_different_values_are_all_quarantined(spark: SparkSession, tmp_path: Path) -> None:
+    """Null is a value of its own; equal lines stay duplicates; a row that breaks a rule contradicts no other."""
+    rows = [
+        (1, "a", 5), (2, "a", 6), (3, "b", 5), (4, "b", -6), (5, "c", 5), (6, "c", 5), (7, "d", 5), (8, "d", None),
+        (9, "e", 5), (10, "e", 5), (11, "e", 7), (12, "f", None), (13, "f", None),
+    ]  # fmt: skip
+    contradiction = ["contradiction"]
+    assert _broken(spark, tmp_path, [BOUNDS], rows) == {
+        1: contradiction, 2: contradiction, 3: [], 4: ["bounds"], 5: ["duplicate"], 6: [], 7: contradiction, 8: contradiction,
+        9: contradiction, 10: contradiction, 11: contradiction, 12: ["duplicate"], 13: [],
+    }  # fmt: skip

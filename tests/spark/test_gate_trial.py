@@ -105,9 +105,9 @@ def test_control_a_gate_without_its_rules_misses_many_faults(tried: Try) -> None
     facts = tried("schedules", 1, 0, _with(pipeline, idle, Volume()))
     outcomes = _outcomes(facts)
     assert facts["total"] - facts["caught"] >= 12
-    missed = {1, 2, 4, 5, 10, 11, 12, 21, 22, 23, 24, 25, 38, 42, 43, 44}
+    missed = {1, 2, 4, 10, 11, 12, 21, 22, 23, 24, 25, 38, 42, 43, 44}
     assert {outcomes[number] for number in missed} == {"missed"}
-    assert {outcomes[number] for number in (7, 17, 18, 28, 33)} == {"blocked"}
+    assert {outcomes[number] for number in (5, 7, 17, 18, 28, 33)} == {"blocked"}  # 5: contradictions
     assert [one["number"] for one in facts["mutants"] if "volume" in one["warnings"]] != []
     assert {"tail_number", "dest"} <= {*facts["unguarded_columns"]}
     assert facts["false_alarms"] == 0

@@ -232,7 +232,7 @@ def run_hourly(upstream: Upstream, lake: Harbour) -> list[Window]:
             continue
         if (run := f"{format_hour(hour)} at {at:%FT%T}") not in done:
             lake.publish(hour, dag_run=run)
-        known = max(known_at(drop, sources.sources[source].grace) for source, drop in zip(SOURCES, found, strict=True))
+        known = max(known_at(drop, sources.sources[source]) for source, drop in zip(SOURCES, found, strict=True))
         hashes = [drop.sha256 for drop in found]
         if hour in before and before[hour][1] != hashes:
             windows.append(Window(before[hour][0], known))

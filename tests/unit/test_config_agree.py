@@ -100,6 +100,20 @@ def test_a_rule_on_a_column_that_the_table_does_not_have_is_refused_in_its_suite
     assert "did you mean 'origin'" in faults[0].allowed
 
 
+def test_an_allowance_of_a_column_that_the_table_does_not_have_is_refused(project: Path) -> None:
+    """In the suite's own file, with the nearest name; one of a column that is there is legal."""
+    file = project / RULES / "departures.yaml"
+    text = file.read_text()
+    file.write_text(text + "built_in: {allow_rows: 1, rules: {type:origin: {budget: 0.1}}}\n")
+    assert load.load_pipeline("nycflights13", project).suites["departures"].built_in.allowance("type:origin") == (
+        0.1,
+        1,
+    )
+    file.write_text(text + "built_in: {rules: {type:orign: {budget: 0.1}}}\n")
+    with pytest.raises(ConfigError, match=r"built_in\.rules\.type:orign.*no column 'orign'"):
+        load.load_pipeline("nycflights13", project)
+
+
 def test_a_rule_may_name_the_hour_of_a_silver_row_and_not_that_of_features(project: Path) -> None:
     """Rows of features are of an instant, as_of."""
     assert "[event_at, hour]" in (project / RULES / "departures.yaml").read_text()

@@ -1,12 +1,22 @@
 """Counts in, verdict out, by hand: budgets, hour rules, the account, the key, and what a person reads."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from pydantic import ValidationError
 
-from spark_jobs.config.suites import Rule, Suite
+from spark_jobs.config.suites import BuiltIn, Rule, Suite
 from spark_jobs.invocation import Invocation
-from spark_jobs.quality.decide import Account, HourTally, account_results, decide, hour_results, key_result, row_results
+from spark_jobs.quality.decide import (
+    Account,
+    HourTally,
+    account_results,
+    arrival_result,
+    decide,
+    hour_results,
+    key_result,
+    row_results,
+)
 from spark_jobs.quality.message import message
 from spark_jobs.verdict import Outcome
 
@@ -49,6 +59,43 @@ def test_a_warning_rule_over_budget_warns_and_a_built_in_rule_blocks():
     warning = WAIT.model_copy(update={"severity": "warning"})
     results = row_results([warning], [tally], ["required:wait_min"])
     assert [(r.outcome, r.column) for r in results] == [(Outcome.WARN, "wait_min"), (Outcome.FAIL, "wait_min")]
+
+
+@pytest.mark.parametrize(
+    ("built_in", "rule", "broken", "outcome"),
+    [
+        ({}, "parse", 1, Outcome.FAIL),
+        ({"allow_rows": 1}, "parse", 1, Outcome.PASS),
+        ({"allow_rows": 1}, "parse", 2, Outcome.FAIL),
+        ({"budget": 0.2}, "type:wait_min", 2, Outcome.PASS),
+        ({"budget": 0.2}, "type:wait_min", 3, Outcome.FAIL),
+        ({"budget": 0.2, "rules": {"type": {"budget": 0}}}, "type:wait_min", 1, Outcome.FAIL),
+        ({"budget": 0.2, "rules": {"type": {"budget": 0}}}, "parse", 1, Outcome.PASS),
+        ({"rules": {"type:wait_min": {"allow_rows": 3}, "type": {"budget": 0}}}, "type:wait_min", 3, Outcome.PASS),
+        ({"rules": {"type:wait_min": {"allow_rows": 3}, "type": {"budget": 0}}}, "type:other", 1, Outcome.FAIL),
+        ({"rules": {"contradiction": {"budget": 1}}}, "contradiction", 14, Outcome.PASS),
+    ],
+)
+def test_allowances_of_built_in_rules_are_declared_by_share_and_by_number_of_rows(built_in, rule, broken, outcome):
+    """For all rules, for a kind of rule and for one column; the larger of share and number counts."""
+    allowances = BuiltIn.model_validate(built_in)
+    result = row_results([], [HourTally(NOON, 14, 14 - broken, {rule: broken})], [rule], allowances=allowances)[0]
+    assert result.outcome is outcome
+
+
+def test_a_row_rule_may_allow_a_number_of_rows_beside_its_budget():
+    rule = WAIT.model_copy(update={"allow_rows": 2})
+    assert [row_results([rule], [wait_tally(NOON, 10, broken)])[0].outcome for broken in (2, 3)] == [
+        Outcome.PASS,
+        Outcome.FAIL,
+    ]
+    assert row_results([rule], [wait_tally(NOON, 10, 3)])[0].allowed.endswith("10% of an hour's rows broken, or 2 rows")
+
+
+@pytest.mark.parametrize("name", ["typo", "parse:wait_min", "volume", "type:"])
+def test_an_allowance_of_an_unknown_rule_is_refused(name):
+    with pytest.raises(ValidationError, match="is not a built-in rule on rows"):
+        BuiltIn.model_validate({"rules": {name: {"allow_rows": 1}}})
 
 
 def test_G6_a_row_rule_that_was_not_counted_is_an_error_and_not_a_pass():
@@ -155,3 +202,17 @@ def test_G5_a_message_says_when_the_rule_is_broken_and_not_the_data():
     assert told[2] == "    the rule is broken, not the data: fix it in expectations/, then run the interval again"
     good = message(decide("silver/rides", "silver", SUITE, row_results([WAIT], [wait_tally(NOON, 20, 9)])), CALL, 3)
     assert "the rule is broken" not in good
+
+
+def test_a_backfill_whose_drops_arrived_long_after_their_hours_warns():
+    """Nearly all of them, or a single hour; some late drops among many are ordinary."""
+    hours = [NOON + number * timedelta(hours=1) for number in range(20)]
+    late = datetime(2026, 1, 1, tzinfo=UTC)
+    warned = arrival_result(dict.fromkeys(hours, late))
+    assert (warned.outcome, warned.bad, warned.total) == (Outcome.WARN, 20, 20)
+    assert "2026-01-01T00:00:00" in warned.observed
+    assert "history_until" in warned.allowed
+    on_time = {hour: hour + timedelta(hours=1) for hour in hours}
+    assert arrival_result({**on_time, NOON: late}).outcome is Outcome.PASS
+    assert arrival_result({NOON: late}).outcome is Outcome.WARN
+    assert arrival_result({}).outcome is Outcome.PASS

@@ -20,6 +20,7 @@ from spark_jobs.config.replay import ReplayConf
 from spark_jobs.config.sources import SourcesConf
 from spark_jobs.errors import UsageError
 from spark_jobs.sources.drops import Drop, check_drop, find_drops, known_at
+from spark_jobs.sources.faults import Faults, Held
 from spark_jobs.sources.history import HOUR_SECONDS, data_folder, hourly_text, read_history, source_columns
 from spark_jobs.sources.replay import replay
 
@@ -193,7 +194,7 @@ def test_each_hour_gets_a_checked_drop_of_each_source_also_an_empty_one(tmp_path
     for drop in drops:
         check_drop(drop, sleep=lambda _: None)
         assert drop.rows == len(rows_of(drop))
-        assert known_at(drop, SOURCES.sources[drop.source].grace) == drop.hour + HOUR
+        assert known_at(drop, SOURCES.sources[drop.source]) == drop.hour + HOUR
     assert any(drop.rows == 0 and drop.source == "departures" for drop in drops)
 
 
@@ -241,7 +242,7 @@ def test_a_change_of_unit_and_its_correction_are_two_versions_of_the_drop(tmp_pa
     (right,) = drops_of(tmp_path, "departures", H12, 1)
     assert (wrong.version, right.version, right.file) == (1, 2, "departures/2013-11-01/12.2.csv.gz")
     assert right.arrived_at - wrong.arrived_at == timedelta(minutes=9)
-    assert known_at(right, SOURCES.sources["departures"].grace) == H12 + HOUR
+    assert known_at(right, SOURCES.sources["departures"]) == H12 + HOUR
     values = [(row["dep_delay"], bad["dep_delay"]) for row, bad in zip(rows_of(right), rows_of(wrong), strict=True)]
     assert len(values) > 20
     assert all(bad == (str(int(good) * 60) if good else "") for good, bad in values)
@@ -260,7 +261,7 @@ def test_a_late_arrival_is_declared_in_minutes_after_the_hour(tmp_path: Path, sm
     """90 minutes after 13:00 is 14:30: known at 15:00."""
     replay(small, tmp_path, H12, H12 + HOUR, only=["weather"], arrived_minutes=90)
     (drop,) = drops_of(tmp_path, "weather", H12, 1)
-    assert known_at(drop, timedelta(minutes=15)) == H12 + 3 * HOUR
+    assert known_at(drop, SOURCES.sources[drop.source]) == H12 + 3 * HOUR
 
 
 def test_progress_counts_every_drop(tmp_path: Path, small: ReplayConf) -> None:
@@ -268,6 +269,19 @@ def test_progress_counts_every_drop(tmp_path: Path, small: ReplayConf) -> None:
     seen: list[tuple[int, int]] = []
     replay(small, tmp_path, H12, H12 + 2 * HOUR, progress=lambda done, of: seen.append((done, of)))
     assert seen == [(at, 8) for at in range(1, 9)]
+
+
+def test_rows_outside_of_the_declared_hours_are_counted_by_source(
+    tmp_path: Path, small: ReplayConf, history: list[dict[str, str]]
+) -> None:
+    """No call delivers them: rows of other hours, and late ones that are due after the last hour."""
+    narrow = small.model_copy(update={"start": H12, "end": H12 + 3 * HOUR})
+    report = replay(narrow, tmp_path / "a", H12, H12 + 3 * HOUR, only=["departures"])
+    assert report.rows + report.outside["departures"] == len(history)
+    assert replay(small, tmp_path / "b", H12, H12 + HOUR, only=["departures"]).outside == {}
+    late = Faults(late_rows=Held(0.5, 1))
+    held_back = replay(narrow, tmp_path / "c", H12, H12 + 3 * HOUR, only=["departures"], faults=late)
+    assert held_back.rows + held_back.outside["departures"] == len(history)
 
 
 def test_what_the_history_does_not_have_is_a_usage_error(tmp_path: Path, small: ReplayConf) -> None:

@@ -78,7 +78,7 @@ def test_a_file_with_its_marker_is_a_drop_like_one_with_a_manifest(tmp_path: Pat
     check_drop(drop, wait_seconds=0)
     assert (drop.path, drop.file) == (str(path), f"{FOLDER}/12.csv")
     assert drop.arrived_at == H13 + timedelta(seconds=90)
-    assert known_at(drop, MARKER.grace) == H13
+    assert known_at(drop, MARKER) == H13
     rows = parse_drop(path.read_bytes(), drop.file, drop.rows, drop.bytes, drop.sha256, MARKER)
     assert rows["id"].to_pylist() == ["1", "3"]
     before = {entry.name: entry.read_bytes() for entry in path.parent.iterdir()}
@@ -114,12 +114,19 @@ def test_N12_a_marker_older_than_the_file_speaks_of_a_former_file(tmp_path: Path
     assert versions(tmp_path) == [1]
 
 
-def test_a_marker_of_tomorrow_waits(tmp_path: Path) -> None:
-    """A clock that is ahead would make the rows known in the future."""
+def test_a_marker_or_a_file_of_tomorrow_is_refused_and_one_of_a_minute_ahead_waits(tmp_path: Path) -> None:
+    """A clock that is ahead would make the rows known in the future; a small skew passes by itself."""
     put(tmp_path, "12.csv", TEXT, H13)
     put(tmp_path, "12.done", b"", H13 + timedelta(days=1))
-    with pytest.raises(RetryError, match="which is not yet"):
+    with pytest.raises(RefusedError, match="lies in the future"):
         adopt(tmp_path, MARKER)
+    put(tmp_path, "12.csv", TEXT, H13 + timedelta(days=1))
+    with pytest.raises(RefusedError, match="lies in the future"):
+        adopt(tmp_path, STABLE)
+    put(tmp_path, "12.csv", TEXT, H13)
+    put(tmp_path, "12.done", b"", H13 + 120 * MINUTE)
+    with pytest.raises(RetryError, match="which is not yet"):
+        adopt(tmp_path, MARKER, H13 + 119 * MINUTE)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +137,6 @@ def test_a_marker_of_tomorrow_waits(tmp_path: Path) -> None:
         (H12 + 20 * MINUTE, H12 + 50 * MINUTE, False),  # the hour goes on, and so may the file
         (H12 + 20 * MINUTE, H13 + 9 * MINUTE, False),
         (H12 + 20 * MINUTE, H13 + 10 * MINUTE, True),
-        (H13 + timedelta(days=400), H13 + timedelta(days=1), False),
     ],
 )
 def test_N12_a_file_is_stable_when_nobody_wrote_to_it_for_that_long(

@@ -18,7 +18,6 @@ from spark_jobs.sources.drops import Drop, check_drop, find_drops, known_at, req
 
 H12 = datetime(2013, 11, 1, 12, tzinfo=UTC)
 H13 = H12 + timedelta(hours=1)
-GRACE = timedelta(minutes=15)
 CONF = SourcesConf.model_validate(
     {
         "sources": {
@@ -31,6 +30,8 @@ CONF = SourcesConf.model_validate(
         }
     }
 )
+
+ORDERS = CONF.sources["orders"]
 
 
 def land(landing: Path, at: datetime = H12, version: int = 1, arrived: str = "13:00:30", **other: Any) -> Path:
@@ -102,7 +103,7 @@ def test_N11_a_drop_that_comes_again_with_the_same_bytes_stays_the_first(tmp_pat
         file = land(tmp_path, version=version, arrived=arrived, **same(first)).with_name(f"12.{version}.csv.gz")
         file.write_bytes(first)
     assert only_drop(tmp_path).version == 1
-    assert known_at(only_drop(tmp_path), GRACE) == H13
+    assert known_at(only_drop(tmp_path), ORDERS) == H13
     land(tmp_path, version=2, arrived="16:00:00")
     assert only_drop(tmp_path).version == 3
 
@@ -121,7 +122,7 @@ def test_N16_a_missing_hour_waits_until_its_grace_ends_and_is_late_then(tmp_path
     land(tmp_path)
     found, conf = find_drops(CONF, tmp_path, "orders", [H12, H13]), CONF.sources["orders"]
     require_drops(found, conf, "orders", [H12], H13)
-    due = H13 + timedelta(hours=1) + GRACE
+    due = H13 + timedelta(hours=1) + ORDERS.grace
     with pytest.raises(RetryError, match=r"waiting: no drop of 1 hour.*2013-11-01T13:00:00"):
         require_drops(found, conf, "orders", [H12, H13], due - timedelta(seconds=1))
     with pytest.raises(RetryError, match="late: no drop"):
@@ -256,12 +257,38 @@ def test_rows_are_known_at_the_end_of_their_hour_or_of_the_hour_of_a_late_arriva
 ) -> None:
     """Half-open like every interval: at the end of the grace a drop is late."""
     land(tmp_path, arrived=arrived)
-    assert known_at(only_drop(tmp_path), GRACE) == datetime(2013, 11, 1, known, tzinfo=UTC)
+    assert known_at(only_drop(tmp_path), ORDERS) == datetime(2013, 11, 1, known, tzinfo=UTC)
 
 
 def test_known_at_follows_the_grace_of_the_source(tmp_path: Path) -> None:
     """A source with a longer grace is on time for longer."""
     land(tmp_path)
     late = replace(only_drop(tmp_path), arrived_at=datetime(2013, 11, 1, 13, 40, tzinfo=UTC))
-    assert known_at(late, timedelta(hours=1)) == H13
-    assert known_at(late, GRACE) == H13 + timedelta(hours=1)
+    assert known_at(late, ORDERS.model_copy(update={"grace": timedelta(hours=1)})) == H13
+    assert known_at(late, ORDERS) == H13 + timedelta(hours=1)
+
+
+def test_an_arrival_ahead_of_the_clock_refuses_the_drop(tmp_path: Path) -> None:
+    """Its rows would be known in the future, and no correction would ever be newer; a small skew is allowed."""
+    now = datetime.now(UTC)
+    soon, later = (f"{now + ahead:%FT%TZ}" for ahead in (timedelta(minutes=2), timedelta(minutes=20)))
+    manifest = land(tmp_path, arrived_at=soon)
+    assert only_drop(tmp_path).version == 1
+    land(tmp_path, arrived_at=later)
+    with pytest.raises(RefusedError, match="lies in the future") as fault:
+        only_drop(tmp_path)
+    assert (fault.value.where, fault.value.exit_code) == (str(manifest), 65)
+    patient = SourcesConf(sources={"orders": ORDERS.model_copy(update={"clock_skew": timedelta(hours=1)})})
+    assert find_drops(patient, tmp_path, "orders", [H12])[H12].version == 1
+
+
+def test_history_is_known_at_its_own_hour_and_its_corrections_since_they_arrived(tmp_path: Path) -> None:
+    """Only hours before `history_until`; without it every drop is known since it arrived."""
+    land(tmp_path, arrived_at="2025-01-01T07:10:00Z")
+    first = only_drop(tmp_path)
+    late = datetime(2025, 1, 1, 8, tzinfo=UTC)
+    history = ORDERS.model_copy(update={"history_until": H13})
+    assert known_at(first, ORDERS) == late
+    assert known_at(first, history) == H13
+    assert known_at(replace(first, version=2), history) == late
+    assert known_at(first, ORDERS.model_copy(update={"history_until": H12})) == late

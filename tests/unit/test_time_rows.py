@@ -72,7 +72,7 @@ def delivered(landing: Path) -> dict[str, Any]:
     conf = ReplayConf.model_validate(yaml.safe_load((PIPELINE / "replay.yaml").read_text()))
     replay(conf, landing, TWICE, TWICE + 2 * HOUR, arrived_minutes=70)
     known = {
-        f"{name} {format_hour(hour)}": str(known_at(drop, one.grace))
+        f"{name} {format_hour(hour)}": str(known_at(drop, one))
         for name, one in sources.sources.items()
         for hour, drop in find_drops(sources, landing, name, hours_between(TWICE, TWICE + 2 * HOUR)).items()
     }
