@@ -23,11 +23,13 @@ from spark_jobs.config.environment import Environment, Places
 from spark_jobs.config.interval import check_interval
 from spark_jobs.config.load import load_environment, load_pipeline
 from spark_jobs.config.whole import Pipeline
-from spark_jobs.errors import RefusedError, RetryError, TidegateError
+from spark_jobs.errors import RefusedError, RetryError, TidegateError, UsageError
 from spark_jobs.failpoints import failpoint
 from spark_jobs.invocation import Invocation, format_hour
 from spark_jobs.lake.admission import required_release, seal
 from spark_jobs.lake.changes import require_publishable
+from spark_jobs.learning.drift import Drift, find_drift
+from spark_jobs.learning.tracking import Tracking
 from spark_jobs.ledger import Ledger, Release, folds
 from spark_jobs.quality.message import messages
 from spark_jobs.result import Result
@@ -259,7 +261,39 @@ class StepRun:
         work = Work(
             self.pipeline, self.environment, self.places, self.ledger, self.call, 0, self.ledger.line(), self._open_session
         )  # fmt: skip
+        self.result.why = "\n".join(drift.text() for drift in self._registry_drifts())
         self._stage("score", lambda: score.run(work, self.open_work))
+
+    def _registry_drifts(self) -> list[Drift]:
+        """Models on whose champion registry and ledger disagree; each has an incident, which closes when they agree.
+
+        A registry that does not answer is no drift: scoring goes on from local copies, and training reports it.
+        """
+        found = []
+        for model in self.pipeline.models.models if self.pipeline.models else {}:
+            try:
+                drift = find_drift(Tracking.of(self.places), self.ledger, self.pipeline.name, self.call.env, model)
+            except TidegateError as fault:
+                log.warning("registry not compared with the ledger", model=model, why=fault.found, **_names(self.call))
+                continue
+            self.desk.registry(model, drift.text() if drift else "", self.call.env)
+            if drift:
+                log.warning("registry and ledger disagree", model=model, why=drift.found, **_names(self.call))
+                found.append(drift)
+        return found
+
+    def _require_promotable(self) -> None:
+        """That a version can be promoted after it is trained.
+
+        Raises:
+            UsageError: registry and ledger name different champions.
+        """
+        drifts = self._registry_drifts()
+        if blocking := [drift for drift in drifts if drift.blocks_promotion(self.call.dag_run)]:
+            where = f"{self.pipeline.name}/train {', '.join(drift.model for drift in blocking)}"
+            ways = "\n".join(drift.text() for drift in blocking)
+            raise UsageError(where, ways, "one champion in registry and ledger", next(iter(blocking[0].ways.values())))
+        self.result.why = "\n".join(drift.text() for drift in drifts)
 
     def _publish(self) -> None:
         release = publish.run(self.pipeline, self.ledger, self.call)
@@ -295,6 +329,7 @@ class StepRun:
         self.result.state = "staged"
 
     def _train(self) -> None:
+        self._require_promotable()
         work = self.open_work(self.call, self.ledger.line())
         self.result.pub = work.pub
         self.result.models = work.models

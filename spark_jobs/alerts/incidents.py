@@ -55,6 +55,8 @@ class Desk:
         """
         before = [step.name for step in plan.steps_before(call.step)] if call.step in plan.STEPS else []
         for incident in open_incidents(self.ledger.incidents()):
+            if incident.count("/") != incident_key(call).count("/"):
+                continue  # of a model, not of an interval
             pipeline, step, start, end = incident.split("/")
             blocked = Invocation(pipeline, step, parse_hour(start), parse_hour(end), call.dag_run, call.env)
             if step in (*before, call.step) and self._is_over(blocked, call):
@@ -62,6 +64,15 @@ class Desk:
                 self._note(incident, "recovered", "", body)
                 over = replace(blocked, step=call.step)
                 self._tell(message.recovered(incident, self.pipeline.owner, over, body))
+
+    def registry(self, model: str, problem: str, env: str) -> None:
+        """Open the incident of a model whose registry and ledger disagree, or close it when `problem` is empty."""
+        incident = f"{self.pipeline.name}/registry/{model}"
+        is_open = incident in open_incidents(self.ledger.incidents())
+        if is_open == bool(problem):
+            return
+        self._note(incident, "opened" if problem else "recovered", "", problem or "registry and ledger agree again")
+        self._tell(message.of_registry(incident, self.pipeline.owner, problem, env))
 
     def _is_over(self, blocked: Invocation, call: Invocation) -> bool:
         if (blocked.start, blocked.end) == (call.start, call.end):

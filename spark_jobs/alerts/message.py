@@ -25,6 +25,18 @@ def recovered(incident: str, owner: str, call: Invocation, what: str) -> Message
     return _message(incident, "recovered", owner, f"[{call.pipeline}] recovered: {_hours(call)}", lines)
 
 
+def of_registry(incident: str, owner: str, problem: str, env: str) -> Message:
+    """The message of a model whose registry and ledger disagree; of one on which they agree again without a `problem`."""
+    pipeline, _, model = incident.split("/")
+    look = f"see the champions: tidegate status {pipeline} --env {env}"
+    if not problem:
+        subject, text = f"recovered: registry and ledger agree on model {model}", "registry and ledger agree again"
+    else:
+        subject, text = f"registry and ledger disagree on model {model}", _plain(problem)
+    lines = [text, f"owner: {on_one_line(owner)}", look]
+    return _message(incident, "opened" if problem else "recovered", owner, f"[{pipeline}] {subject}", lines)
+
+
 def on_one_line(text: str, limit: int = _MAX_SUBJECT) -> str:
     """`text` without line ends and signs that no one sees, fit for a header."""
     line = " ".join(_plain(text).split())

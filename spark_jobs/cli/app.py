@@ -48,6 +48,12 @@ app.add_typer(quarantine, name="quarantine")
 gates = typer.Typer(no_args_is_help=True, help="What decides whether data become readable.", rich_markup_mode=None)
 app.add_typer(gates, name="gate")
 
+models = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None,
+    help="Which version of a model scores, when the registry (MLflow) and the ledger disagree: tidegate status.",
+)  # fmt: skip
+app.add_typer(models, name="model")
+
 Pipeline = Annotated[str, typer.Argument(help="Name of a folder in conf/pipelines.", metavar="PIPELINE")]
 AnyPipeline = Annotated[
     str | None, typer.Argument(help="Name of a folder in conf/pipelines; all when left out.", metavar="[PIPELINE]")
@@ -308,6 +314,37 @@ def gate_test(
     raise typer.Exit(try_gate(pipeline, table, seed, clean, env, as_json=json))
 
 
+ModelName = Annotated[str, typer.Argument(help="Name of a model in model.yaml.", metavar="MODEL")]
+Why = Annotated[str, typer.Option("--why", help="The reason; the ledger keeps it.")]
+
+
+@models.command("restore")
+def model_restore(pipeline: Pipeline, model: ModelName, env: Env = "local", json: Json = False) -> None:
+    """Give the ledger's champion back to the registry: its alias, its run, or the whole version from the local copy.
+
+    A version that the registry lost is registered again under a new number, which scores from then on.
+    """
+    from spark_jobs.cli.model import restore_champion
+
+    restore_champion(pipeline, model, env, as_json=json)
+
+
+@models.command("adopt")
+def model_adopt(pipeline: Pipeline, model: ModelName, why: Why = "", env: Env = "local", json: Json = False) -> None:
+    """Score with the version that carries the alias champion in the registry, after checking its files."""
+    from spark_jobs.cli.model import adopt_champion
+
+    adopt_champion(pipeline, model, why, env, as_json=json)
+
+
+@models.command("demote")
+def model_demote(pipeline: Pipeline, model: ModelName, why: Why = "", env: Env = "local", json: Json = False) -> None:
+    """Leave the model without a champion, in ledger and registry: hours are published without scores."""
+    from spark_jobs.cli.model import demote_champion
+
+    demote_champion(pipeline, model, why, env, as_json=json)
+
+
 @app.command()
 def read(
     pipeline: Pipeline,
@@ -443,7 +480,22 @@ def main(words: list[str] | None = None) -> None:
 
 
 def _help_of(words: list[str]) -> str:
-    ours = {"release", "quarantine", "gate", "test", "list", "show", "diff", "rollback", "discard", *_command_names()}
+    ours = {
+        "release",
+        "quarantine",
+        "gate",
+        "model",
+        "restore",
+        "adopt",
+        "demote",
+        "test",
+        "list",
+        "show",
+        "diff",
+        "rollback",
+        "discard",
+        *_command_names(),
+    }
     commands = [word for word in words[:2] if word in ours]
     return " ".join(["tidegate", *commands, "--help"])
 

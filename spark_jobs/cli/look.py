@@ -85,7 +85,7 @@ def show_status(pipeline: str | None, hour: str | None, env: str, *, as_json: bo
         facts = hour_facts(root, whole, at, _account(root, whole, at))
         show_json(facts) if as_json else _print_hour(facts, env)
         return
-    found = [_facts(lake_root(name, env), name) for name in ([pipeline] if pipeline else list_pipelines())]
+    found = [_facts(lake_root(name, env), name, env) for name in ([pipeline] if pipeline else list_pipelines())]
     if as_json:
         show_json(found[0] if pipeline else found)
         return
@@ -95,13 +95,26 @@ def show_status(pipeline: str | None, hour: str | None, env: str, *, as_json: bo
         _print_pipeline(facts, env)
 
 
-def _facts(root: Path, pipeline: str) -> dict[str, Any]:
+def _facts(root: Path, pipeline: str, env: str) -> dict[str, Any]:
     from spark_jobs.ledger import Ledger
     from spark_jobs.report.facts import pipeline_facts
     from spark_jobs.stages.accounts import settled_totals
 
-    whole = load_pipeline(pipeline)
-    return pipeline_facts(root, whole, settled_totals(whole, root, Ledger.open(root)))
+    whole, ledger = load_pipeline(pipeline), Ledger.open(root)
+    facts = pipeline_facts(root, whole, settled_totals(whole, root, ledger))
+    return {**facts, "registry": _registry(whole, ledger, env)}
+
+
+def _registry(whole: Any, ledger: Any, env: str) -> list[dict[str, Any]]:  # a Pipeline, a Ledger
+    """Models on which registry and ledger disagree; the registry's client is imported only if there can be any."""
+    _, places = load_environment(env)
+    models, kept_here = whole.models.models if whole.models else {}, places.tracking_uri.startswith("sqlite:///")
+    may_differ = not kept_here or Path(places.tracking_uri.removeprefix("sqlite:///")).exists()
+    if not any(may_differ or ledger.champion(model) for model in models):
+        return []
+    from spark_jobs.cli.model import registry_facts
+
+    return registry_facts(whole, places, ledger, env)
 
 
 def _account(root: Path, whole: Any, hour: datetime) -> list[dict[str, Any]]:  # a Pipeline
@@ -122,6 +135,13 @@ def _print_pipeline(facts: dict[str, Any], env: str) -> None:
     )
     champion = ", ".join(f"{m} version {v}" for m, v in facts["champions"].items() if v) or "none"
     print(f"  champion   {champion}")
+    for one in facts["registry"]:
+        if one["problem"] is None:
+            print(f"  registry   not compared for model {one['model']}: {one['unreachable'].partition(chr(10))[0]}")
+            continue
+        print(f"  registry   {one['problem']}")
+        for way, command in one["ways"].items():
+            print(f"             to {way}: {command}")
     for name, account in facts["account"].items():
         print(f"  account    {name}: " + ", ".join(f"{value} {word}" for word, value in account.items()))
     for warning in facts["warnings"][:_WARNINGS]:

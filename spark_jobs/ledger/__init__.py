@@ -232,9 +232,14 @@ class Ledger:
         return self.store.append("promotions", lambda seq, _: row)
 
     def champion(self, model: str) -> str | None:
-        """Version of `model` that the alias champion points to, if any."""
+        """Version of `model` that scores: the last that was promoted, if it was not demoted since."""
+        row = self.last_promotion(model)
+        return str(row["to_version"]) if row and row["to_version"] else None
+
+    def last_promotion(self, model: str) -> Row | None:
+        """The newest row of `promotions` on the champion of `model`; without to_version it was demoted."""
         rows = [r for r in self.promotions() if (r["model"], r["alias"]) == (model, "champion")]
-        return str(rows[-1]["to_version"]) if rows else None
+        return rows[-1] if rows else None
 
 
 def _interval(call: Invocation, state: str) -> Row:

@@ -49,7 +49,7 @@ def run(work: Work) -> dict[str, dict[str, float]]:
 
 def tracking_of(work: Work) -> Tracking:
     """The registry of this environment."""
-    return Tracking(work.places.tracking_uri, work.places.data / "mlflow" / "artifacts")
+    return Tracking.of(work.places)
 
 
 def _one(work: Work, name: str, model: Model, pub: int) -> dict[str, float]:
