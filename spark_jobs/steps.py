@@ -312,7 +312,7 @@ class StepRun:
         self.result.rows = {table: staged.rows for table, staged in work.lake.staged.items()}
         release = heal.publish(work)
         self.result.state = "published" if release else "empty"
-        self.result.release, self.result.why = (release.release, release.why) if release else (None, heal.told(work))
+        self.result.release, self.result.why = (release.release, release.why) if release else (None, heal.outcome(work))
         self.ledger.record(
             self.call, self.result.state, work.pub, why=self.result.why, rows=self.result.rows, base=base
         )

@@ -1,43 +1,58 @@
-"""The command `heal`: which cells can differ is known without Spark; only then an application makes them anew."""
+"""The command `heal`: finds the stale hours without Spark and starts an application only if there are any."""
 
 from __future__ import annotations
+
+from datetime import datetime
 
 from spark_jobs.cli.act import run_step
 from spark_jobs.cli.output import note, show_json
 from spark_jobs.config import load_environment, load_pipeline
 from spark_jobs.errors import EXIT_OK, UsageError
-from spark_jobs.invocation import format_hour
-from spark_jobs.lake.healing import hours_to_heal
+from spark_jobs.invocation import Invocation, format_hour
+from spark_jobs.lake.healing import HealPlan, plan_heal
 from spark_jobs.ledger import Ledger
 
 
 def heal_cells(pipeline: str, start: str | None, end: str | None, dag_run: str, env: str, *, as_json: bool) -> int:
-    """Heal the cells of [start, end), or of the hours that changed since the last heal; the exit code of the step.
+    """Heal the cells of [start, end), or of all stale hours; returns the exit code of the step.
 
     Raises:
-        UsageError: nothing is published, or one end of the interval without the other.
+        UsageError: nothing is published, or only one of `start` and `end` is given.
     """
     whole = load_pipeline(pipeline)
     _, places = load_environment(env)
-    ledger = Ledger.open(places.lake / pipeline)
-    line = ledger.line()
-    if not line:
+    ledger = Ledger.open(places.lake / pipeline, by=dag_run or "cli")
+    if not ledger.line():
         raise UsageError(
             f"{pipeline}/heal", "nothing is published yet", "hours that were published", f"tidegate status {pipeline}"
         )
     if (start is None) != (end is None):
-        raise UsageError("--from and --to", "one of them", "both, or none: the hours that can differ")
+        raise UsageError("--from and --to", "only one of them is given", "both, or none to heal all stale hours")
     if start is None or end is None:
-        span = hours_to_heal(whole, places.lake / pipeline, ledger)
-        if span is None:
-            why = f"nothing to heal: up to release {line[-1].release} no row came that an older cell could be made of"
-            if as_json:
-                show_json(
-                    {"pipeline": pipeline, "step": "heal", "state": "empty", "release": line[-1].release, "why": why}
-                )
-            else:
-                print(why)
+        plan = plan_heal(whole, places.lake / pipeline, ledger)
+        _record_sound_hours(ledger, pipeline, dag_run, env, plan)
+        if plan.stale is None:
+            _show_nothing_to_heal(pipeline, plan.base, as_json=as_json)
             return EXIT_OK
-        start, end = map(format_hour, span)
+        start, end = map(format_hour, plan.stale)
     note(f"heal: cells of the hours from {start} to {end}")
     return run_step(pipeline, "heal", start, end, dag_run, env, as_json=as_json)
+
+
+def _record_sound_hours(ledger: Ledger, pipeline: str, dag_run: str, env: str, plan: HealPlan) -> None:
+    """Record the hours that need no heal like a heal that found nothing, so that the next one does not examine them."""
+    for first, end in plan.sound:
+        call = Invocation(pipeline, "heal", first, end, dag_run or f"heal__release-{plan.base}", env)
+        ledger.record(call, "empty", None, why=_why(plan.base, first, end), base=plan.base)
+
+
+def _why(base: int, first: datetime, end: datetime) -> str:
+    return f"no change up to release {base} can affect a cell of {format_hour(first)} to {format_hour(end)}"
+
+
+def _show_nothing_to_heal(pipeline: str, base: int, *, as_json: bool) -> None:
+    why = f"nothing to heal: every cell takes into account all rows known up to release {base}"
+    if as_json:
+        show_json({"pipeline": pipeline, "step": "heal", "state": "empty", "release": base, "why": why})
+    else:
+        print(why)

@@ -1,100 +1,139 @@
-"""Which cells may be made of rows that came late or were corrected since: known from ledger, logs and files, without a JVM."""
+"""What a heal must look at, gathered from ledger, logs and files without a JVM; `stale_hours.py` decides."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from spark_jobs.config.features import LookUpGroup
+from spark_jobs.config.features import AsOfGroup, Group, WindowGroup
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.identifiers import quoted
-from spark_jobs.invocation import HOUR, hours_between
-from spark_jobs.lake.reading import connect
+from spark_jobs.invocation import HOUR
+from spark_jobs.lake.reading import connect, rows_of, with_fresh_log
+from spark_jobs.lake.stale_hours import NEVER, Heal, Reach, Span, history, is_state_of, micros, stale_hours
 from spark_jobs.ledger import Ledger, Release, folds
-from spark_jobs.storage import day_of
-from spark_jobs.storage.damage import open_log
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_ROWS = "rows_of_table"
 
 
-def hours_to_heal(pipeline: Pipeline, root: Path, ledger: Ledger) -> tuple[datetime, datetime] | None:
-    """The hours [from, to) whose cells may differ from what is known now; none when no cell can.
+@dataclass(frozen=True)
+class HealPlan:
+    """The hours that a heal must look at, and those that need no heal, as of release `base`."""
 
-    A cell reads rows before its as_of, so it can differ from the earliest row on that changed since the release that the
-    last heal looked at: rows of hours published since (those that they replaced among them), and of hours that a
-    rollback took away or brought back. Cells of the newest published hour know all that there is.
-    """
+    base: int
+    stale: Span | None  # from the first stale hour to the last; hours between them may be sound
+    sound: tuple[Span, ...]  # to be recorded as looked at, so that the next heal does not read the times of rows again
+
+
+def plan_heal(pipeline: Pipeline, root: Path, ledger: Ledger) -> HealPlan:
+    """Which published hours have cells that can differ from what is known now; see `stale_hours` for the rules."""
     line = ledger.line()
-    covered = folds.covered_hours(line)
-    firsts = [
-        _first_as_of(pipeline, root, name, hours) for name, hours in _changed(line, _looked_at(ledger, line)).items()
+    covered = folds.spans(folds.covered_hours(line))
+    if not covered:
+        return HealPlan(line[-1].release if line else 0, None, ())
+    pubs = {release.pub for release in history(line)}
+    tables = {f"silver/{group.table}" for group in pipeline.features.groups.values()}
+    hours, asked = stale_hours(
+        line, _bases(ledger, pubs), _heals(ledger, line), _known(root, pubs), sorted(tables),
+        lambda table, wanted: _reaches(pipeline, root, table, pubs, wanted),
+    )  # fmt: skip
+    first, end = covered[0][0], covered[-1][1]
+    if not hours:
+        return HealPlan(line[-1].release, None, ((first, end),) if asked else ())
+    stale = (hours[0], hours[-1] + HOUR)
+    around = ((first, stale[0]), (stale[1], end))
+    return HealPlan(line[-1].release, stale, tuple((a, b) for a, b in around if a < b))
+
+
+def _bases(ledger: Ledger, pubs: set[int]) -> dict[int, int | None]:
+    """The release that each publication read: the oldest, if it was staged in several steps; none: there was none."""
+    found: dict[int, int | None] = {}
+    for row in ledger.intervals("pub", "state", "base"):
+        if row["pub"] in pubs and row["state"] in ("started", "staged"):
+            older = found.get(row["pub"], row["base"])
+            found[row["pub"]] = None if None in (older, row["base"]) else min(older, row["base"])
+    return found
+
+
+def _heals(ledger: Ledger, line: list[Release]) -> list[Heal]:
+    """The heals whose result readers see, with their intervals; those that found nothing among them."""
+    alive, columns = folds.live(line), ["state", "pub", "base", "from_hour", "to_hour"]
+    rows = [r for r in ledger.store.rows("intervals", columns, {"step": "heal"}) if r["base"] is not None]
+    empty = {base: is_state_of(line, base) for base in {r["base"] for r in rows if r["state"] == "empty"}}
+    return [
+        Heal(r["from_hour"], r["to_hour"], r["base"])
+        for r in rows
+        if (r["state"] == "published" and r["pub"] in alive) or (r["state"] == "empty" and empty[r["base"]])
     ]
-    known = [first for first in firsts if first]
-    if not covered or not known:
-        return None
-    start, end = max(min(known) - HOUR, min(covered)), max(covered)
-    return (start, end) if start < end else None
 
 
-def _looked_at(ledger: Ledger, line: list[Release]) -> int:
-    """The newest release that a heal has looked at whose cells readers see; 0 where none has."""
-    alive = folds.live(line)
-    rows = ledger.store.rows("intervals", ["state", "pub", "base"], {"step": "heal"})
-    done = [r["base"] for r in rows if r["state"] == "empty" or (r["state"] == "published" and r["pub"] in alive)]
-    return max(done, default=0)
+def _known(root: Path, pubs: set[int]) -> dict[tuple[datetime, int], datetime]:
+    """(hour, publication) -> when its drops were known, all sources, as `accounts` has it."""
+
+    def ask() -> dict[tuple[datetime, int], datetime]:
+        with connect() as connection:
+            relation = rows_of(connection, root, "accounts", pubs, "accounts columns")
+            if relation is None:
+                return {}
+            query = f"SELECT epoch_us(hour), pub, max(epoch_us(known_at)) FROM {relation} GROUP BY ALL"
+            return {(_instant(hour), pub): _instant(at) for hour, pub, at in connection.execute(query).fetchall()}
+
+    return with_fresh_log(f"{root.name}/accounts", ask)
 
 
-def _changed(line: list[Release], since: int) -> dict[str, set[datetime]]:
-    """Hours by table of which readers of the last of `line` may see other rows than those of release `since` did."""
-    changed: dict[str, set[datetime]] = {}
-    for number, release in enumerate(line):
-        if release.release <= since or release.kind in ("heal", "score"):
-            continue
-        for other in _moved(line, number) if release.kind == "rollback" else [release]:
-            for table, start, end in other.covers:
-                if other.kind == "heal" or table.startswith("silver/"):
-                    changed.setdefault(table, set()).update(hours_between(start, end))
-    return changed
-
-
-def _moved(line: list[Release], number: int) -> Iterator[Release]:
-    """The releases that rollback `line[number]` took away or brought back."""
-    before = line[number - 1].dead if number else frozenset()
-    return (release for release in line if release.pub in line[number].dead ^ before)
-
-
-def _first_as_of(pipeline: Pipeline, root: Path, table: str, hours: Iterable[datetime]) -> datetime | None:
-    """The earliest as_of of a cell that a row of these hours of `table` can be part of, in any of its versions; none: of none.
-
-    A window and an as-of join read what lies before as_of, a look-up also what holds from as_of on. Cells that a rollback
-    moved may differ themselves.
-    """
-    if table in pipeline.feature_tables:
-        return min(hours) + HOUR
+def _reaches(
+    pipeline: Pipeline, root: Path, table: str, pubs: set[int], hours: Iterable[datetime]
+) -> Mapping[datetime, Reach]:
+    """For each hour the as_of between which cells can read rows of its keys, in any version and wherever they lie."""
+    settings = pipeline.silver[table.removeprefix("silver/")]
     groups = [group for group in pipeline.features.groups.values() if table == f"silver/{group.table}"]
-    firsts = []
-    for held in {isinstance(group, LookUpGroup) for group in groups}:
-        column = str(pipeline.silver[table.removeprefix("silver/")].valid_from) if held else "event_at"
-        if seen := _earliest(root, table, column, hours):
-            before = seen - timedelta(microseconds=1) if held else seen
-            firsts.append(before.replace(minute=0, second=0, microsecond=0) + HOUR)
-    return min(firsts, default=None)
+    found: dict[datetime, Reach] = {}
+    for group in groups:
+        column = "event_at" if isinstance(group, (WindowGroup, AsOfGroup)) else str(settings.valid_from)
+        for hour, (first, last) in _times(root, table, settings.version_key, column, pubs, hours).items():
+            reach = _reach(group, first, last)
+            before = found.get(hour, reach)
+            found[hour] = min(reach[0], before[0]), max(reach[1], before[1])
+    return found
 
 
-def _earliest(root: Path, table: str, column: str, hours: Iterable[datetime]) -> datetime | None:
-    """The least value of `column` in rows of `hours`, whichever publication wrote them."""
-    log, wanted = open_log(root / table), sorted(hours)
-    if log is None or not wanted:
-        return None
-    days = {f"{hour:%F}" for hour in wanted}
-    paths = log.get_add_actions().column("path").to_pylist()
-    files = [str(root / table / path) for path in paths if day_of(path) in days]
-    if not files:
-        return None
-    asked = f"SELECT min(epoch_us({quoted(column)})) FROM read_parquet($files) WHERE epoch_us(hour) IN (SELECT unnest($hours))"
-    with connect() as connection:
-        row = connection.execute(
-            asked, {"files": files, "hours": [int(h.timestamp()) * 10**6 for h in wanted]}
-        ).fetchone()
-    return _EPOCH + timedelta(microseconds=row[0]) if row and row[0] is not None else None
+def _reach(group: Group, first: int, last: int) -> Reach:
+    """A window and an as-of join read rows before as_of, a look-up also a row that holds from as_of on."""
+    if isinstance(group, WindowGroup):
+        return first, last + max(group.windows) // timedelta(microseconds=1)
+    if isinstance(group, AsOfGroup):
+        return first, last + group.staleness // timedelta(microseconds=1)
+    return first - 1, NEVER
+
+
+def _times(
+    root: Path, table: str, key: Iterable[str], column: str, pubs: set[int], hours: Iterable[datetime]
+) -> dict[datetime, tuple[int, int]]:
+    """Least and greatest `column` in live versions, of all hours, of the keys in each of `hours`; in microseconds."""
+    columns = [quoted(name) for name in key]
+    names, same = ", ".join(columns), " AND ".join(f"r.{name} IS NOT DISTINCT FROM t.{name}" for name in columns)
+    query = f"""
+        WITH live AS (SELECT hour, {names}, epoch_us({quoted(column)}) AS _at FROM {_ROWS}
+                      WHERE pub IN (SELECT unnest($pubs))),
+             touched AS (SELECT DISTINCT hour, {names} FROM live WHERE epoch_us(hour) IN (SELECT unnest($hours)))
+        SELECT epoch_us(t.hour), min(r._at), max(r._at) FROM touched t JOIN live r ON {same}
+        GROUP BY t.hour HAVING min(r._at) IS NOT NULL"""
+    values = {"pubs": sorted(pubs), "hours": [micros(hour) for hour in hours]}
+
+    def ask() -> dict[datetime, tuple[int, int]]:
+        with connect() as connection:
+            relation = rows_of(connection, root, table, pubs, "rows columns")
+            if relation is None:
+                return {}
+            connection.execute(f"CREATE VIEW {_ROWS} AS FROM {relation}")
+            rows = connection.execute(query, values).fetchall()
+            return {_instant(hour): (first, last) for hour, first, last in rows}
+
+    return with_fresh_log(f"{root.name}/{table}", ask)
+
+
+def _instant(us: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=us)

@@ -11,6 +11,7 @@ from spark_jobs.config.features import AsOfGroup, Group, LookUpGroup, WindowGrou
 from spark_jobs.invocation import HOUR
 from spark_jobs.lake.tables import hours_that_may_hold
 from spark_jobs.stages import gate, spine
+from spark_jobs.stages.tiles import first_hour_of_tiles
 from spark_jobs.stages.work import Work, hours
 from spark_jobs.verdict import Verdict
 from spark_jobs.windows.aggregations import Aggregation
@@ -54,7 +55,7 @@ def _window_cells(work: Work, group: WindowGroup, asked: DataFrame, *, latest: b
     longest = max(group.windows)
     within = work.pipeline.silver[group.table].event_within
     first_event = work.call.start + HOUR - longest
-    start, _ = hours_that_may_hold(first_event, work.call.end, within.lateness, within.ahead)
+    start = first_hour_of_tiles(first_event, within)
     if latest:
         tiles = work.lake.current(f"tiles/{group.table}", start=start)
         tiles = tiles.withColumn("known_at", F.col("event_hour") + F.lit(HOUR))

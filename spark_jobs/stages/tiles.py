@@ -11,6 +11,7 @@ from pyspark.sql.types import BooleanType, DataType, IntegralType
 from spark_jobs import transforms
 from spark_jobs.config.features import WindowGroup
 from spark_jobs.config.schemas import measure_types
+from spark_jobs.config.tables import EventWithin
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.identifiers import spark_column
 from spark_jobs.invocation import HOUR
@@ -112,6 +113,15 @@ def _hours(work: Work, group: WindowGroup) -> tuple[datetime, datetime]:
     within = work.pipeline.silver[group.table].event_within
     low, high = work.call.start - within.lateness, work.call.end + within.ahead
     return hours_that_may_hold(low, high, within.lateness, within.ahead)
+
+
+def first_hour_of_tiles(event_from: datetime, within: EventWithin) -> datetime:
+    """The earliest hour under which a version of a tile of `event_from` or later is stored.
+
+    A tile lies in the hour whose run restated it. A drop of an older hour that comes again can take over a key from a later
+    one: then that run empties the later tile, as far ahead as the rows reach that `_hours` compares.
+    """
+    return event_from - 2 * within.ahead - within.lateness - 3 * HOUR
 
 
 def _measured(work: Work, group: WindowGroup, rows: DataFrame) -> DataFrame:

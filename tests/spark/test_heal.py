@@ -24,7 +24,7 @@ from spark_jobs.cli.heal import heal_cells
 from spark_jobs.config import load_pipeline
 from spark_jobs.errors import EXIT_REFUSED, UsageError
 from spark_jobs.invocation import HOUR, format_hour
-from spark_jobs.lake.healing import hours_to_heal
+from spark_jobs.lake.healing import plan_heal
 from spark_jobs.ledger import Ledger
 from spark_jobs.result import Result
 from tests.spark.conftest import PAST
@@ -73,7 +73,7 @@ def _wrong(lake: Harbour, upto: datetime | None = None) -> Cells:
 
 
 def _span(lake: Harbour) -> tuple[datetime, datetime] | None:
-    return hours_to_heal(load_pipeline(NAME, lake.project), lake.root, Ledger.open(lake.root))
+    return plan_heal(load_pipeline(NAME, lake.project), lake.root, Ledger.open(lake.root)).stale
 
 
 def _heal(lake: Harbour) -> Result:
@@ -114,16 +114,15 @@ def healed(made: tuple[Upstream, Harbour], tmp_path_factory: pytest.TempPathFact
 
 def test_N14_healed_cells_are_those_of_all_that_is_known_now(made, healed):
     """Before, many were not: late rows, corrections and drops that came again with other rows."""
-    newest = FIRST + HOURS * HOUR
-    before = _wrong(made[1], newest - HOUR)
+    before = _wrong(made[1])
     assert min(len(cells) for cells in before.values()) > 20
     assert before.keys() == set(TABLES)
-    assert _wrong(healed[0], newest - HOUR) == {}
+    assert _wrong(healed[0]) == {}
 
 
 def test_only_cells_that_differ_are_restated(made, healed):
     lake, result = healed
-    before = _wrong(made[1], FIRST + (HOURS - 1) * HOUR)
+    before = _wrong(made[1])
     assert result.rows == {table: len(cells) for table, cells in before.items()}
     assert (result.state, result.release) == ("published", 2)
     release = Ledger.open(lake.root).line()[-1]
@@ -141,14 +140,14 @@ def test_a_healed_lake_has_nothing_to_heal_and_says_so_without_spark(healed, cap
     with lake.here():
         monkeypatch.setattr(subprocess, "Popen", None)
         assert heal_cells(NAME, None, None, "", "local", as_json=False) == 0
-        with pytest.raises(UsageError, match="one of them"):
+        with pytest.raises(UsageError, match="only one of them"):
             heal_cells(NAME, format_hour(FIRST), None, "", "local", as_json=False)
-    assert "nothing to heal: up to release 2 no row came" in capsys.readouterr().out
+    assert "nothing to heal: every cell takes into account all rows known up to release 2" in capsys.readouterr().out
 
 
 def test_healed_hours_asked_for_again_publish_nothing(lake):
     _heal(lake)
-    again = lake.run("heal", FIRST, HOURS - 1)
+    again = lake.run("heal", FIRST, HOURS)
     assert (again.state, again.release, sum(again.rows.values())) == ("empty", None, 0)
     assert [release.kind for release in Ledger.open(lake.root).line()] == ["backfill", "heal"]
 
@@ -162,17 +161,17 @@ def test_a_correction_after_a_heal_is_healed_from_its_own_rows_on_by_the_command
     again._replay(corrected, only=["landings"], minutes=60 * 20, seed=99)
     shutil.copytree(again.landing, lake.landing, dirs_exist_ok=True)
     lake.publish(corrected)
-    assert _wrong(lake, FIRST + (HOURS - 1) * HOUR) != {}
+    assert _wrong(lake) != {}
     start, end = _span(lake) or pytest.fail("nothing to heal")
     assert FIRST < start < corrected
-    assert end == FIRST + (HOURS - 1) * HOUR
+    assert end == corrected + 12 * HOUR  # the longest window ends there
     environ = {**os.environ, "TIDEGATE_PROJECT": str(PROJECT), "TIDEGATE_DATA": str(lake.data)}
     command = [sys.executable, "-m", "spark_jobs.cli", "heal", NAME, "--json"]
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     assert json.loads(done.stdout)["state"] == "published"
     assert f"cells of the hours from {format_hour(start)}" in done.stderr
-    assert _wrong(lake, end) == {}
+    assert _wrong(lake) == {}
 
 
 def test_a_heal_that_is_rolled_back_is_healed_again(healed, made, tmp_path):
@@ -214,30 +213,30 @@ def test_a_gate_that_blocks_leaves_every_cell_as_it_was(lake, made, tmp_path):
 
 
 LOOKED_UP = """
-SELECT c.key, c.as_of, c.seats FROM features_planes c WHERE as_of < ? AND seats IS DISTINCT FROM (
+SELECT c.key, c.as_of, c.seats FROM features_planes c WHERE seats IS DISTINCT FROM (
     SELECT p.seats FROM silver_planes p WHERE p.tail_number = c.key AND p.changed_at <= c.as_of
     ORDER BY p.changed_at DESC LIMIT 1)"""
 
 
 def test_what_is_looked_up_is_healed_from_the_instant_on_from_which_it_held(past, tmp_path):
     """The register's drop of an hour of two days ago comes again, with other numbers of seats."""
-    site, corrected, newest = past.copy(tmp_path / "data"), PAST + 50 * HOUR, PAST + 72 * HOUR
+    site, corrected, end_of_lake = past.copy(tmp_path / "data"), PAST + 50 * HOUR, PAST + 72 * HOUR
 
     def wrong() -> list[tuple[Any, ...]]:
         with site.reader() as connection:
-            return connection.execute(LOOKED_UP, [newest]).fetchall()
+            return connection.execute(LOOKED_UP).fetchall()
 
     before = wrong()
     assert {as_of for _, as_of, _ in before} == {PAST + 30 * HOUR}  # held from that instant on, known an hour later
-    assert site.run("heal", PAST, 71).rows["features/planes"] == len(before)
+    assert site.run("heal", PAST, 72).rows["features/planes"] == len(before)
     assert wrong() == []
     site.register(corrected, every=2, more_seats=11)
     site.publish(corrected, dag_run="corrected")
     assert min(as_of for _, as_of, _ in wrong()) == corrected
     found = len(wrong())
     assert found > 100
-    start, end = hours_to_heal(site.pipeline, site.root, site.ledger) or pytest.fail("nothing to heal")
-    assert (start, end) == (corrected - HOUR, newest - HOUR)
+    start, end = plan_heal(site.pipeline, site.root, site.ledger).stale or pytest.fail("nothing to heal")
+    assert (start, end) == (corrected - HOUR, end_of_lake)
     result = site.run("heal", start, (end - start) // HOUR)
     assert {table: rows for table, rows in result.rows.items() if rows} == {"features/planes": found}
     assert wrong() == []
