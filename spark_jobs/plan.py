@@ -112,7 +112,7 @@ def tables_written(pipeline: Pipeline, stages: Iterable[str]) -> list[str]:
         "bronze": [f"bronze/{name}" for name in pipeline.sources.sources],
         "silver": [*(f"silver/{name}" for name in pipeline.silver), *held, "accounts"],
         "tiles": [f"tiles/{group.table}" for group in pipeline.features.windows.values()],
-        "features": [*pipeline.feature_tables, *held],
+        "features": [*pipeline.feature_tables, "spine_accounts", *held],
     }
     written |= {
         "publish": [table for tables in written.values() for table in tables],

@@ -82,7 +82,7 @@ def show_status(pipeline: str | None, hour: str | None, env: str, *, as_json: bo
             )
         at = parse_hour(hour, "--hour")
         root, whole = lake_root(pipeline, env), load_pipeline(pipeline)
-        facts = hour_facts(root, whole, at, _account(root, whole, at))
+        facts = hour_facts(root, whole, at, *_accounts(root, whole, at))
         show_json(facts) if as_json else _print_hour(facts, env)
         return
     found = [_facts(lake_root(name, env), name, env) for name in ([pipeline] if pipeline else list_pipelines())]
@@ -117,11 +117,13 @@ def _registry(whole: Any, ledger: Any, env: str) -> list[dict[str, Any]]:  # a P
     return registry_facts(whole, places, ledger, env)
 
 
-def _account(root: Path, whole: Any, hour: datetime) -> list[dict[str, Any]]:  # a Pipeline
+def _accounts(root: Path, whole: Any, hour: datetime) -> tuple[list[dict[str, Any]], ...]:  # a Pipeline
+    """Where the rows of the hour's drops went, and the spine rows that it accounts for."""
     from spark_jobs.ledger import Ledger
-    from spark_jobs.stages.accounts import settled_accounts
+    from spark_jobs.stages.accounts import published_spine_accounts, settled_accounts
 
-    return settled_accounts(whole, root, Ledger.open(root), hour, hour + HOUR)
+    ledger, span = Ledger.open(root), (hour, hour + HOUR)
+    return settled_accounts(whole, root, ledger, *span), published_spine_accounts(whole, root, ledger.line(), *span)
 
 
 def _print_pipeline(facts: dict[str, Any], env: str) -> None:
@@ -168,6 +170,8 @@ def _print_hour(facts: dict[str, Any], env: str) -> None:
     )
     account = ["table", "manifest", "silver", "quarantined", "duplicates", "discarded"]
     show_table("account", account, [[row[name] for name in account] for row in facts["account"]])
+    spine = ["as_of", "expected", "predicted", "incomplete", "not_known", "entity_null", "no_cells", "too_early"]
+    show_table("spine rows", spine, [[row[name] for name in spine] for row in facts["spine"]])
     all_of = f"tidegate status {facts['pipeline']} --hour {facts['hour']} --env {env} --json"
     runs = [[r["seq"], r["step"], r["state"], r["pub"], first_line(r["why"] or "")] for r in facts["runs"]]
     _newest("runs", ["seq", "step", "state", "pub", "why"], runs, _RUNS, all_of)

@@ -27,6 +27,7 @@ from spark_jobs.config.columns import (
 )  # fmt: skip
 from spark_jobs.config.features import AsOfGroup, LookUpGroup
 from spark_jobs.config.measure_check import measure_clashes
+from spark_jobs.config.spine_check import spine_clashes
 from spark_jobs.config.tables import SilverTable
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.config.yaml_file import Where
@@ -43,6 +44,7 @@ def disagreements(pipeline: Pipeline, name: str) -> list[Clash]:
         *_tables(pipeline, known),
         *_features(pipeline, known),
         *measure_clashes(pipeline),
+        *spine_clashes(pipeline),
         *_replay(pipeline),
         *model_clashes(pipeline, known),
         *type_clashes(pipeline, known),

@@ -8,7 +8,7 @@ from spark_jobs.config import registered
 from spark_jobs.config.clash import Clash, unknown_names, wrong_call
 from spark_jobs.config.columns import silver_types, training_columns
 from spark_jobs.config.model import Inputs, Model
-from spark_jobs.config.section import Scalar
+from spark_jobs.config.section import Scalar, duration_text
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.config.yaml_file import Where
 from spark_jobs.errors import nearest
@@ -29,6 +29,7 @@ def model_clashes(pipeline: Pipeline, transforms: dict[str, registered.Signature
         yield from _label(pipeline, model, (*at, "label"), transforms)
         yield from _history(pipeline, model, at)
         yield from _inputs(pipeline, model.inputs, (*at, "inputs"))
+        yield from _coverage(pipeline, model, (*at, "rows", "min_coverage"))
         yield from _estimator(model, (*at, "estimator"), model.estimator.options)
         for baseline, settings in model.baselines.items():
             place = (*at, "baselines", baseline)
@@ -39,6 +40,16 @@ def model_clashes(pipeline: Pipeline, transforms: dict[str, registered.Signature
             if settings.column and settings.column not in columns:
                 found = f"no column '{settings.column}' in a training set"
                 yield Clash(FILE, (*place, "column"), found, nearest(settings.column, columns))
+
+
+def _coverage(pipeline: Pipeline, model: Model, at: Where) -> Iterator[Clash]:
+    """A requirement of more hours than any window of the model's groups looks back."""
+    windows = pipeline.features.windows
+    longest = max((max(windows[name].windows) for name in model.inputs.features if name in windows), default=None)
+    if model.rows.min_coverage is None or (longest is not None and model.rows.min_coverage <= longest):
+        return
+    allowed = "a window group among the model's features" if longest is None else f"at most {duration_text(longest)}"
+    yield Clash(FILE, at, "is longer than every window that the model sees", allowed)
 
 
 def _label(pipeline: Pipeline, model: Model, at: Where, transforms: dict[str, registered.Signature]) -> Iterator[Clash]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from spark_jobs.config.arguments import rule_faults
 from spark_jobs.config.clash import Clash, unknown_name, unknown_names
-from spark_jobs.config.columns import feature_columns, judged_types, silver_columns
+from spark_jobs.config.columns import coverage_columns, feature_columns, judged_types, silver_columns
 from spark_jobs.config.sql_rules import sql_fault
 from spark_jobs.config.suites import Rule
 from spark_jobs.config.whole import Pipeline
@@ -34,9 +34,10 @@ def suite_clashes(pipeline: Pipeline, name: str) -> Iterator[Clash]:
 
 
 def _rule(pipeline: Pipeline, table: str, at: Where, rule: Rule, types: dict[str, str]) -> Iterator[Clash]:
+    group = table.removeprefix("features/")
     legal = (
         [*silver_columns(pipeline, table), "hour"] if table in pipeline.silver
-        else ["entity", "key", "as_of", *feature_columns(pipeline, table.removeprefix("features/"))]
+        else ["entity", "key", "as_of", *feature_columns(pipeline, group), *coverage_columns(pipeline, group)]
     )  # fmt: skip
     if rule.column:
         yield from unknown_name(table, (*at, "column"), rule.column, legal, "column")

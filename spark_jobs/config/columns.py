@@ -8,6 +8,8 @@ from spark_jobs.config.features import WindowGroup
 from spark_jobs.config.tables import SilverTable
 from spark_jobs.config.whole import Pipeline
 
+COVERED = "covered_h"  # hours of the longest window that were published and known at as_of
+
 
 class CyclicTablesError(ValueError):
     """Silver tables look each other up in a circle; `cycle` names it."""
@@ -79,7 +81,10 @@ def judged_types(pipeline: Pipeline, table: str) -> dict[str, str]:
     group = pipeline.features.groups[name]
     types = {"entity": "string", "key": "string", "as_of": "timestamp"}
     if isinstance(group, WindowGroup):
-        return {**types, **dict.fromkeys(feature_columns(pipeline, name), "double")}  # some are whole numbers
+        return {
+            **types,
+            **dict.fromkeys([*feature_columns(pipeline, name), COVERED], "double"),
+        }  # some are whole numbers
     taken = silver_types(pipeline, group.table)
     return {**types, **{column: taken[column] for column in group.columns if column in taken}}
 
@@ -94,6 +99,11 @@ def feature_columns(pipeline: Pipeline, group: str) -> list[str]:
         for a in windows.aggregations
         for w in windows.windows
     ]
+
+
+def coverage_columns(pipeline: Pipeline, group: str) -> list[str]:
+    """Columns of features/<group> that say how complete the values are; no model takes them as input."""
+    return [COVERED] if group in pipeline.features.windows else []
 
 
 def training_columns(pipeline: Pipeline) -> list[str]:

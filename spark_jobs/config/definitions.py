@@ -244,7 +244,7 @@ def _define_cells(builder: _Builder, name: str, group: Group, more: Sequence[str
     """Per entity: which cells there are, and for which key."""
     spine = builder.pipeline.features.spine
     silver = f"silver/{spine.table}"
-    facts = _stated(spine, frozenset({"table", "event_at", "entities", "predict_before", "announced_within"}))
+    facts = _stated(spine, frozenset({"table", "event_at", "entities", "predict_before", "announced_within", "missed"}))
     facts |= {
         "spine": spine.table,
         "predict_before": _text(spine.predict_before),

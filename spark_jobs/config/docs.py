@@ -22,7 +22,7 @@ from spark_jobs.config import load, registered
 from spark_jobs.config.catalogue import CATALOGUE
 from spark_jobs.config.environment import Environment
 from spark_jobs.config.keys import extras, is_model, marks, yaml_name
-from spark_jobs.config.section import _duration_text, _name
+from spark_jobs.config.section import _name, duration_text
 from spark_jobs.config.suites import Suite
 from spark_jobs.config.yaml_file import read_yaml
 
@@ -177,7 +177,7 @@ def _default(field: FieldInfo) -> str:
     if isinstance(value, BaseModel):
         return "its own defaults"
     if isinstance(value, timedelta):
-        return f"`{_duration_text(value)}`"
+        return f"`{duration_text(value)}`"
     return "none" if value is None else f"`{json.dumps(value, default=str)}`"
 
 

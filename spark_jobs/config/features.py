@@ -7,7 +7,18 @@ from typing import Literal
 
 from pydantic import Field
 
-from spark_jobs.config.section import Duration, Name, Section, TransformCall
+from spark_jobs.config.section import Duration, Name, Section, Severity, TransformCall
+
+
+class Missed(Section):
+    """How many rows of the spine an hour may miss, and what happens beyond: rule `spine_missed` of the features gate."""
+
+    at_most: float = Field(
+        default=0.1, ge=0, le=1, description="largest legal share of the rows that an hour accounts for"
+    )
+    severity: Severity = Field(
+        default="warning", description="critical blocks the publication; warning and info report"
+    )
 
 
 class Spine(Section):
@@ -18,6 +29,10 @@ class Spine(Section):
     predict_before: Duration = Field(description="how long before that instant the prediction is made, for example 2h")
     announced_within: Duration = Field(
         default=timedelta(days=7), description="spine rows delivered longer before their prediction are not looked for"
+    )
+    missed: Missed = Field(
+        default=Missed(),
+        description="rows that cannot be predicted for: not known by then, or without features; example: {at_most: 0.02}",
     )
     entities: dict[Name, list[Name]] = Field(
         min_length=1,

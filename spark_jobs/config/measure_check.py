@@ -1,4 +1,4 @@
-"""Whether the measures and aggregations of window groups can be computed: names, and types that are declared."""
+"""Whether the measures and aggregations of window groups agree: shared measures, and types that are declared."""
 
 from __future__ import annotations
 
@@ -7,19 +7,16 @@ from collections.abc import Iterator
 from spark_jobs.config.clash import Clash
 from spark_jobs.config.whole import Pipeline
 
-RESERVED_MEASURES = frozenset({"event_at", "known_at", "known_until", "hour", "pub", "day"})
 _FILE = "features.yaml"
 
 
 def measure_clashes(pipeline: Pipeline) -> Iterator[Clash]:
-    """Measures that would replace a column which tiles need, or another group's measure; and counts with a type."""
+    """Measures that two groups over one table define differently, and counts with a type."""
     defined: dict[tuple[str, str], str] = {}  # table and measure -> the group that defines it
     windows = pipeline.features.windows
     for name, group in windows.items():
         for measure, call in group.measures.items():
             where = ("windows", name, "measures", measure)
-            if measure in RESERVED_MEASURES:
-                yield Clash(_FILE, where, f"'{measure}' is taken", f"not one of {', '.join(sorted(RESERVED_MEASURES))}")
             other = defined.setdefault((group.table, measure), name)
             if windows[other].measures[measure] != call:
                 yield Clash(

@@ -32,6 +32,11 @@ class Rows(Section):
     start: UtcHour | None = Field(
         default=None, alias="from", description="first prediction time, UTC hour; none: the pipeline's start"
     )
+    min_coverage: Duration | None = Field(
+        default=None,
+        description="rows are dropped where fewer published hours (covered_h of a window group) lie before the prediction, of a"
+        " group with shorter windows: than its longest window; none: no row is dropped; example: 28d",
+    )
 
 
 class Calendar(Section):

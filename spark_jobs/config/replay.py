@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
 
 from spark_jobs.config.drop_files import RelativePath
-from spark_jobs.config.section import Name, Section, UtcHour, Zone, _duration, _duration_text
+from spark_jobs.config.section import Name, Section, UtcHour, Zone, _duration, duration_text
 from spark_jobs.config.sources import _columns
 
 
@@ -22,7 +22,7 @@ def _signed(value: object) -> timedelta:
 
 
 def _signed_text(value: timedelta) -> str:
-    return f"-{_duration_text(-value)}" if value < timedelta(0) else _duration_text(value)
+    return f"-{duration_text(-value)}" if value < timedelta(0) else duration_text(value)
 
 
 def _packed_csv(value: str) -> str:

@@ -33,6 +33,10 @@ ACCOUNTS: Types = {
     "source": "string", "table": "string", "drop_sha256": "string", "file": "string", "arrived_at": "timestamp",
     "manifest": "long", "silver": "long", "quarantined": "long", "duplicates": "long", "discarded": "long",
 }  # fmt: skip
+SPINE_ACCOUNTS: Types = {
+    "as_of": "timestamp", "expected": "long", "predicted": "long", "incomplete": "long", "not_known": "long",
+    "entity_null": "long", "no_cells": "long", "too_early": "long",
+}  # fmt: skip
 _PREDICTION: Types = {
     "model_version": "string", "role": "string", "prediction_at": "timestamp", "as_of": "timestamp", "score": "double",
     "data_release": "long", "scored_late": "boolean",
@@ -61,6 +65,7 @@ def table_types(pipeline: Pipeline) -> dict[str, Types]:
         f"silver/{name}": {"file": "string", "line": "long", **columns, **_OWN} for name, columns in silver.items()
     }
     types |= {"quarantine": {**_QUARANTINE, **_OWN}, "accounts": {**ACCOUNTS, **_OWN}}
+    types["spine_accounts"] = {**SPINE_ACCOUNTS, **_OWN}
     for group in pipeline.features.windows.values():
         types[f"tiles/{group.table}"] = {**types.get(f"tiles/{group.table}", {}), **_tile_types(pipeline, group)}
     types |= {f"features/{name}": _feature_types(pipeline, name) for name in pipeline.features.groups}
@@ -110,7 +115,8 @@ def _feature_types(pipeline: Pipeline, name: str) -> Types:
         return {**cell, **{column: taken[column] for column in group.columns}, **_OWN}
     measures = measure_types(pipeline, group)
     types = [value_type(one, measures) for one in group.aggregations for _ in group.windows]
-    return {**cell, **dict(zip(columns.feature_columns(pipeline, name), types, strict=True)), **_OWN}
+    values = dict(zip(columns.feature_columns(pipeline, name), types, strict=True))
+    return {**cell, **values, columns.COVERED: "integer", **_OWN}
 
 
 def value_type(aggregation: Aggregation, measures: Mapping[str, str]) -> str:

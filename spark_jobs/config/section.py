@@ -67,7 +67,8 @@ def _positive(value: timedelta) -> timedelta:
     return value
 
 
-def _duration_text(value: timedelta) -> str:
+def duration_text(value: timedelta) -> str:
+    """The duration as conf/ writes it, in the largest unit that fits."""
     minutes = int(value / timedelta(minutes=1))
     for unit, size in (("d", 1440), ("h", 60)):
         if minutes and minutes % size == 0:
@@ -119,7 +120,7 @@ def _zone(value: str) -> str:
 Duration = Annotated[
     timedelta,
     BeforeValidator(_duration),
-    PlainSerializer(_duration_text),
+    PlainSerializer(duration_text),
     Field(json_schema_extra={"kind": "duration"}),
 ]
 PositiveDuration = Annotated[Duration, AfterValidator(_positive)]

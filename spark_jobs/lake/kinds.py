@@ -12,7 +12,7 @@ def table_kinds(pipeline: Pipeline) -> dict[str, TableKind]:
     for name, table in pipeline.silver.items():
         kinds[f"silver/{name}"] = TableKind(tuple(table.version_key), True, table.valid_from or "")
     kinds["quarantine"] = TableKind((), True)
-    kinds["accounts"] = TableKind((), True)
+    kinds["accounts"] = kinds["spine_accounts"] = TableKind((), True)
     tiled = {group.table for group in pipeline.features.windows.values()}
     kinds |= {f"tiles/{name}": TableKind(("entity", "key", "event_hour"), False) for name in sorted(tiled)}
     kinds |= {name: TableKind(("entity", "key", "as_of"), False) for name in pipeline.feature_tables}

@@ -18,6 +18,7 @@ from spark_jobs.errors import RefusedError, UsageError, nearest
 SCHEMA_VERSION = 2  # 1: a null id has the code of an unknown one
 MAX_VOCABULARY = 1000  # a code is found by scanning a literal array; beyond this a feature says more than an id
 UNKNOWN = -1
+LARGEST = 3.4028234663852886e38  # float32
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,10 @@ class Input:
     )
 
     def value(self) -> Column:
-        """float32, null when the column is null; an id that is not in the vocabulary is -1."""
+        """float32, null when the column is null; an id that is not in the vocabulary is -1.
+
+        A number beyond the range of float32 is the largest of its sign, which keeps the order of values.
+        """
         if self.kind == "id":
             words = F.array(*[F.lit(word) for word in self.vocabulary]) if self.vocabulary else F.array(F.lit(""))
             place = F.array_position(words, F.col(self.column).cast("string"))
@@ -44,7 +48,11 @@ class Input:
             return code if self.null_is_unknown else F.when(F.col(self.column).isNotNull(), code)
         if self.kind == "calendar":
             return _calendar_part(F.from_utc_timestamp(F.col(self.column), self.zone), self.part).cast("float")
-        return F.col(self.column).cast("float")
+        value = F.col(self.column).cast("double")
+        limited = F.least(
+            F.greatest(value, F.lit(-LARGEST)), F.lit(LARGEST)
+        )  # an infinity would end training and scoring
+        return F.when(value.isNotNull() & ~F.isnan(value), limited).cast("float")
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from spark_jobs.config.section import Severity
 from spark_jobs.config.suites import BuiltIn, Rule, Suite
 from spark_jobs.config.tables import Volume
 from spark_jobs.config.typed_values import instant_text, micros
@@ -55,6 +56,31 @@ class Account:
     def found(self) -> int:
         """The rows that are accounted for; `manifest` when nothing got lost or was made up."""
         return self.silver + self.quarantined + self.duplicates + self.discarded
+
+
+@dataclass(frozen=True)
+class SpineAccount:
+    """Spine rows that one hour accounts for, all due at `as_of`: predicted for, or missed for one of three reasons.
+
+    `not_known`: no version was known by as_of. `entity_null`: no entity has a key. `no_cells`: the gate held all of its
+    feature cells. Beside these, `incomplete` are predicted rows that lack the cell of some entity, and `too_early` rows that
+    were delivered longer than `announced_within` before their as_of, which are predicted for only if delivered again.
+    """
+
+    hour: datetime
+    as_of: datetime
+    expected: int
+    predicted: int = 0
+    incomplete: int = 0
+    not_known: int = 0
+    entity_null: int = 0
+    no_cells: int = 0
+    too_early: int = 0
+
+    @property
+    def missed(self) -> int:
+        """Expected rows that are not predicted for."""
+        return self.not_known + self.entity_null + self.no_cells
 
 
 def row_results(
@@ -283,6 +309,28 @@ def key_result(key: Sequence[str], doubled: int, rows: int, examples: Sequence[o
     return RuleResult(
         "key_unique", outcome, ", ".join(key), f"{doubled} rows share a key", "each key once", doubled, rows,
         examples_text(examples), _EVERY, "rows",
+    )  # fmt: skip
+
+
+def spine_result(accounts: Sequence[SpineAccount], at_most: float, severity: Severity) -> RuleResult:
+    """`spine_missed`: the share of spine rows that each hour misses; `bad` and `total` count rows."""
+    shares, bad, total = [], 0, 0
+    for hour in sorted({one.hour for one in accounts}):
+        mine = [one for one in accounts if one.hour == hour]
+        missed, expected = sum(one.missed for one in mine), sum(one.expected for one in mine)
+        bad, total = bad + missed, total + expected
+        if expected and missed > at_most * expected + 1e-9:
+            shares.append((missed / expected, hour, mine))
+    outcome, observed = Outcome.PASS, f"{bad} of {total} rows"
+    if shares:
+        share, hour, mine = max(shares, key=lambda one: one[0])
+        reasons = {name: sum(getattr(one, name) for one in mine) for name in ("not_known", "entity_null", "no_cells")}
+        why = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in reasons.items() if count)
+        outcome, observed = failing(severity), f"{share:.1%} of the spine rows of {format_hour(hour)} ({why})"
+    return RuleResult(
+        "spine_missed", outcome, "", observed, f"at most {at_most:.0%} of an hour's spine rows without features", bad, total,
+        tuple(format_hour(hour) for _, hour, _ in shares[:5]), _EVERY, "rows",
+        tuple(hour for _, hour, _ in shares),
     )  # fmt: skip
 
 

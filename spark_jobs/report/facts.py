@@ -82,8 +82,10 @@ def _account(intervals: list[Row]) -> Sums:
     return sums
 
 
-def hour_facts(root: Path, pipeline: Pipeline, hour: datetime, account: list[Row]) -> dict[str, Any]:
-    """Runs, verdicts and account of one hour; `account` are the published rows of `accounts` for it."""
+def hour_facts(
+    root: Path, pipeline: Pipeline, hour: datetime, account: list[Row], spine: list[Row] | None = None
+) -> dict[str, Any]:
+    """Runs, verdicts and accounts of one hour; `account` and `spine` are its published rows of `accounts` and `spine_accounts`."""
     ledger = Ledger.open(root)
     runs = [r for r in ledger.intervals() if r["from_hour"] <= hour < r["to_hour"]]
     pubs = {row["pub"] for row in runs if row["pub"]}
@@ -99,7 +101,7 @@ def hour_facts(root: Path, pipeline: Pipeline, hour: datetime, account: list[Row
         "state": state,
         "release": covering[-1].release if covering and state == "published" else None,
         "blocked": any(row["state"] == "refused" and row["step"] in JUDGED for row in runs),
-        "account": account,
+        "account": account, "spine": spine or [],
         "runs": [{k: r[k] for k in ("seq", "dag_run", "step", "state", "pub", "why", "at")} for r in runs],
         "verdicts": [
             {"pub": pub, "seq": seq, "table": v.table, "outcome": v.outcome.value,

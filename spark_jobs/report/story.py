@@ -63,6 +63,9 @@ def _run(row: Row, releases: dict[int, int], alive: Collection[int], verdicts: l
         "state": released if row["pub"] in releases else row["state"], "hours": _hours(row),
         "release": releases.get(row["pub"]), "why": row["why"] or "",
         "rows_in": sum(a["manifest"] for a in account.values()),
+        "spine_missed": next(
+            (f"{v.rules[0].bad:,} of {v.rules[0].total:,}" for v in verdicts if v.table == "spine_accounts"), ""
+        ),
         "rows_held": sum(a["quarantined"] for a in account.values()),
         "gates": [
             {"table": v.table, "outcome": v.outcome.value, "rules": len(v.rules), "digest": v.staged_digest[:12],

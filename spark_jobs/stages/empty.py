@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
-from deltalake import Schema
+from deltalake import DeltaTable, Schema
 
 from spark_jobs import plan
 from spark_jobs.config.agree import silver_order
@@ -32,13 +32,20 @@ from spark_jobs.result import Result
 from spark_jobs.sources.drops import Drop, drops_digest, find_drops, known_at
 from spark_jobs.sources.parse import parse_file
 from spark_jobs.stages import publish
-from spark_jobs.stages.accounts import account_row, account_totals, published_accounts, rows_before
+from spark_jobs.stages.accounts import (
+    account_row,
+    account_totals,
+    published_accounts,
+    rows_before,
+    spine_account_row,
+)
 from spark_jobs.stages.asked import Asked
 from spark_jobs.storage import Row
 from spark_jobs.storage.damage import open_log
 from spark_jobs.storage.evolution import planned
 from spark_jobs.verdict import Outcome, RuleResult, Verdict
 
+ACCOUNTS = ("accounts", "spine_accounts")  # tables that have rows of an empty hour too
 MAX_BYTES = 1 << 20  # of a drop that holds a header at most; a larger one is left to Spark's workers
 
 
@@ -62,21 +69,24 @@ def _stage(asked: Asked) -> Result | None:
     drops = _empty_drops(asked)
     if drops is None or _readers_see_rows(asked) or _is_predicted_for(asked):
         return None
-    verdicts, log = _verdicts(asked, drops), open_log(asked.root / "accounts")
-    if verdicts is None or log is None:
+    verdicts = _verdicts(asked, drops)
+    logs = {table: open_log(asked.root / table) for table in ACCOUNTS}
+    if verdicts is None or None in logs.values():
         return None
-    schema = planned(log.schema().to_json(), table_schemas(asked.pipeline)["accounts"])
     account = decide.Account(call.start, 0, 0)
     known = max(known_at(drop, asked.pipeline.sources.sources[name]) for name, drop in drops.items())
-    rows: dict[str, list[Row]] = {"accounts": []}
+    spine = decide.SpineAccount(call.start, call.end, 0)
+    rows: dict[str, list[Row]] = {"accounts": [], "spine_accounts": [spine_account_row(spine, known)]}
     for name in silver_order(asked.pipeline.silver):
         rows["accounts"].append(account_row(name, drops[asked.pipeline.silver[name].source], account, known))
     pub = asked.start(call, base)
     staged = [
-        stage_rows(asked.root, table, pub, rows.get(table, []), Schema.from_json(schema))
+        stage_rows(asked.root, table, pub, rows.get(table, []), _schema(asked, table, logs.get(table)))
         for table in plan.tables_written(asked.pipeline, ("bronze", "silver", "tiles", "features"))
     ]
-    for verdict in verdicts:
+    missed = asked.pipeline.features.spine.missed
+    result = decide.spine_result([spine], missed.at_most, missed.severity)
+    for verdict in [*verdicts, Verdict.of("spine_accounts", "features", [result])]:
         ledger.add_verdict(call, pub, verdict)
     seal(
         ledger, call, pub, staged, drops=drops_digest({name: {call.start: drop} for name, drop in drops.items()}),
@@ -85,6 +95,11 @@ def _stage(asked: Asked) -> Result | None:
     )  # fmt: skip
     why = "an empty hour: no source has a row, no prediction is due"
     return asked.result("staged", pub, {one.table: one.rows for one in staged}, why=why)
+
+
+def _schema(asked: Asked, table: str, log: DeltaTable | None) -> Schema | None:
+    """What the log of an account table will be with this publication; none for tables without a row."""
+    return Schema.from_json(planned(log.schema().to_json(), table_schemas(asked.pipeline)[table])) if log else None
 
 
 def _empty_drops(asked: Asked) -> dict[str, Drop] | None:
@@ -220,7 +235,7 @@ def _has_rows(asked: Asked, pub: int) -> bool:
     released = asked.ledger.released(pub)
     staged = load_manifest(asked.ledger.storage, pub) or {}
     rows = released.rows if released else {table: files.rows for table, files in staged.items()}
-    return any(count for table, count in rows.items() if table != "accounts")
+    return any(count for table, count in rows.items() if table not in ACCOUNTS)
 
 
 def _score_nothing(asked: Asked, model: str, version: str) -> Release:

@@ -7,10 +7,13 @@ from datetime import datetime
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from spark_jobs.config.columns import COVERED
 from spark_jobs.config.features import AsOfGroup, Group, LookUpGroup, WindowGroup
+from spark_jobs.identifiers import spark_column
 from spark_jobs.invocation import HOUR
 from spark_jobs.lake.tables import hours_that_may_hold
-from spark_jobs.stages import gate, spine
+from spark_jobs.stages import gate, spine, spine_accounts
+from spark_jobs.stages.coverage import covered_frame
 from spark_jobs.stages.tiles import first_hour_of_tiles
 from spark_jobs.stages.work import Work, hours
 from spark_jobs.verdict import Verdict
@@ -27,9 +30,11 @@ def run(work: Work) -> None:
     """
     rows = spine.spine_rows(work, work.call.start + HOUR, work.call.end).persist()
     named = work.pipeline.features.groups
-    for verdict, held in work.together(lambda name: _stage(work, name, named[name], rows), named):
+    judged = work.together(lambda name: _stage(work, name, named[name], rows), named)
+    for verdict, held in judged:
         gate.record(work, verdict)
         work.held.append(held)
+    spine_accounts.run(work, rows, [held for _, held in judged])
     rows.unpersist()
 
 
@@ -64,8 +69,10 @@ def _window_cells(work: Work, group: WindowGroup, asked: DataFrame, *, latest: b
     tiles = tiles.where(F.col("event_hour") >= F.lit(first_event))
     if not work.lake.bulk:  # an hour asks for few keys: leave the others' tiles where they are
         tiles = tiles.join(F.broadcast(asked.select("entity", "key").distinct()), ["entity", "key"], "left_semi")
+    covered = covered_frame(work, group.table, longest, latest=latest)
     wanted = [Aggregation(a.op, a.of, a.name, a.type) for a in group.aggregations]
-    return window_cells(tiles, asked, [hours(length) for length in group.windows], wanted)
+    values = window_cells(tiles, asked, [hours(length) for length in group.windows], wanted)
+    return values.join(F.broadcast(covered), "as_of", "left").select(*map(spark_column, [*values.columns, COVERED]))
 
 
 def _as_of_cells(work: Work, group: AsOfGroup, asked: DataFrame, *, latest: bool) -> DataFrame:

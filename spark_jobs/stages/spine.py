@@ -7,9 +7,10 @@ from datetime import datetime
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from spark_jobs.config.agree import feature_columns
+from spark_jobs.config.columns import coverage_columns, feature_columns
 from spark_jobs.config.features import WindowGroup
 from spark_jobs.errors import RefusedError
+from spark_jobs.identifiers import spark_column
 from spark_jobs.invocation import HOUR
 from spark_jobs.stages.work import Work
 from spark_jobs.windows.keys import entity_key
@@ -24,12 +25,27 @@ def spine_rows(work: Work, first_as_of: datetime, last_as_of: datetime) -> DataF
     spine = work.pipeline.features.spine
     rows = work.lake.current(
         f"silver/{spine.table}", start=first_as_of - spine.announced_within, end=last_as_of,
-        known_by=as_of(F.col(spine.event_at) - F.lit(spine.predict_before)),
+        known_by=as_of(_prediction_at(work)),
     )  # fmt: skip
-    rows = rows.withColumn("prediction_at", F.col(spine.event_at) - F.lit(spine.predict_before))
-    rows = rows.withColumn("as_of", as_of(F.col("prediction_at")))
+    rows = with_as_of(work, rows)
     kept = ["prediction_at", "as_of", *work.pipeline.silver[spine.table].columns]
-    return rows.where(F.col("as_of").between(F.lit(first_as_of), F.lit(last_as_of))).select(*kept)
+    due = F.col("as_of").between(F.lit(first_as_of), F.lit(last_as_of)) & is_looked_for(work)
+    return rows.where(due).select(*map(spark_column, kept))
+
+
+def with_as_of(work: Work, rows: DataFrame) -> DataFrame:
+    """Rows of the spine's silver table with prediction_at and as_of; null without the instant that is predicted."""
+    return rows.withColumn("prediction_at", _prediction_at(work)).withColumn("as_of", as_of(F.col("prediction_at")))
+
+
+def is_looked_for(work: Work) -> Column:
+    """Whether a row's hour lies within `announced_within` of its as_of: the same for an hour and for a backfill."""
+    return F.col("hour") >= F.col("as_of") - F.lit(work.pipeline.features.spine.announced_within)
+
+
+def _prediction_at(work: Work) -> Column:
+    spine = work.pipeline.features.spine
+    return spark_column(spine.event_at) - F.lit(spine.predict_before)
 
 
 def as_of(prediction_at: Column) -> Column:
@@ -51,7 +67,8 @@ def with_cells(work: Work, rows: DataFrame, first_as_of: datetime, *, as_known: 
     """Spine rows with their feature columns, named `<entity>_<feature>` for windows and plainly for as-of joins.
 
     Rows stay; a cell that does not exist is null. `as_known` takes only cells known at as_of, which is what the hourly
-    run could serve; otherwise the current ones. Adds cells_known_at, the latest known_at among the cells.
+    run could serve; otherwise the current ones. Adds cells_known_at, the latest known_at among the cells, and
+    `covered(group)`, the coverage of each window group.
     """
     known: list[Column] = []
     for group, settings in work.pipeline.features.groups.items():
@@ -68,18 +85,36 @@ def with_cells(work: Work, rows: DataFrame, first_as_of: datetime, *, as_known: 
             rows = _joined(work, rows, cells.where(F.col("entity") == entity), group, entity, prefix)
             known.append(F.col(_known(group, entity)))
     latest = F.greatest(*known) if len(known) > 1 else known[0] if known else F.col("as_of")  # a model without features
-    return rows.withColumn("cells_known_at", latest).drop(
-        *[name for name in rows.columns if name.startswith("_known_")]
-    )
+    rows = rows.withColumns({"cells_known_at": latest, **_coverage(work)})
+    return rows.drop(*[name for name in rows.columns if name.startswith(("_known_", "_covered_"))])
+
+
+def covered(group: str) -> str:
+    """The column of `with_cells` with the coverage of a window group, in hours; no other has a blank in its name."""
+    return f"covered {group}"
+
+
+def _coverage(work: Work) -> dict[str, Column]:
+    """The coverage of each window group: that of any of its cells, which is the same for all entities."""
+    windows = work.pipeline.features.windows
+    return {
+        covered(name): F.coalesce(*[F.col(_covered(name, entity)) for entity in group.entities])
+        for name, group in windows.items()
+    }
 
 
 def _known(group: str, entity: str) -> str:
     return f"_known_{group}_{entity}"
 
 
+def _covered(group: str, entity: str) -> str:
+    return f"_covered_{group}_{entity}"
+
+
 def _joined(work: Work, rows: DataFrame, cells: DataFrame, group: str, entity: str, prefix: str) -> DataFrame:
     own = cells.select(
         F.col("key").alias("_key"), F.col("as_of").alias("_as_of"), F.col("known_at").alias(_known(group, entity)),
+        *[F.col(name).alias(_covered(group, entity)) for name in coverage_columns(work.pipeline, group)],
         *[F.col(name).alias(f"{prefix}{name}") for name in feature_columns(work.pipeline, group)],
     )  # fmt: skip
     key = entity_key(rows, work.pipeline.features.spine.entities[entity])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import reduce
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -15,14 +16,16 @@ from pyspark.sql import functions as F
 from spark_jobs import transforms
 from spark_jobs.config.definitions import define, input_hashes, model_digest
 from spark_jobs.config.model import Model
+from spark_jobs.config.section import duration_text
 from spark_jobs.invocation import HOUR
 from spark_jobs.lake.digest import digest
 from spark_jobs.learning import folds
 from spark_jobs.stages import spine
-from spark_jobs.stages.work import Work
+from spark_jobs.stages.work import Work, hours
 from spark_jobs.storage.files import write_whole
 from spark_jobs.verdict import Outcome, RuleResult, Verdict
 
+_COVERED = "is covered"  # no column of a table has a blank in its name
 MIN_SHARE_WITH_CELLS = 0.8  # of labelled rows; fewer mean that features were not published, not that data were late
 
 
@@ -33,11 +36,17 @@ class Counts:
     rows: int
     labelled: int
     without_cells: int
+    without_coverage: int  # labelled and with cells, but fewer published hours before them than rows.min_coverage
     leaks: int
     positives: int
     not_binary: int  # labels that are neither 0 nor 1
     to_train: int
     to_judge: int
+
+    @property
+    def kept(self) -> int:
+        """Rows of the training set."""
+        return self.labelled - self.without_cells - self.without_coverage
 
 
 def run(work: Work) -> dict[str, str]:
@@ -51,15 +60,17 @@ def run(work: Work) -> dict[str, str]:
         table = f"training_sets/{name}/{work.pub}"
         rows = _labelled(work, model).persist()
         counted = _counts(rows)
-        kept = rows.where("label IS NOT NULL AND cells_known_at IS NOT NULL").drop("_label")
+        kept = rows.where(F.col("label").isNotNull() & F.col("cells_known_at").isNotNull() & F.col(_COVERED))
+        kept = kept.drop("_label", _COVERED)
         staged = work.lake.stage(table, kept, work.call.start, work.call.end)
-        verdict = _verdict(name, counted, work.lake.staged[table].digest)
+        verdict = _verdict(name, model, counted, work.lake.staged[table].digest)
         work.ledger.add_verdict(work.call, work.pub, verdict)
         work.verdicts.append(verdict)
         _keep_manifest(work, name, table, counted, staged)
         work.models[name] = {
             "rows": {"kept": work.lake.staged[table].rows}, "spine_rows": counted.rows, "positive_labels": counted.positives,
             "dropped_without_label": counted.rows - counted.labelled, "dropped_without_cells": counted.without_cells,
+            "dropped_without_coverage": counted.without_coverage,
         }  # fmt: skip
         rows.unpersist()
         made[name] = table
@@ -67,7 +78,10 @@ def run(work: Work) -> dict[str, str]:
 
 
 def _labelled(work: Work, model: Model) -> DataFrame:
-    """Spine rows with cells as known at as_of, label, label_known_at, fold; rows without a label or cell stay, null."""
+    """Spine rows with cells as known at as_of, label, label_known_at, fold, and whether enough of their past is covered.
+
+    Rows without a label or cell stay, null.
+    """
     first = (model.rows.start or work.pipeline.start) + HOUR
     last = work.call.end - HOUR
     rows = spine.with_cells(work, spine.spine_rows(work, first, last), first, as_known=True)
@@ -76,7 +90,8 @@ def _labelled(work: Work, model: Model) -> DataFrame:
     columns = {name: F.col(name) for name in known.columns}
     label = transforms.apply(model.label, columns, "model.yaml: label")
     labels = known.select(*key, label.alias("_label"), F.col("known_at").alias("label_known_at"))
-    joined = rows.join(labels, key, "left")
+    joined = rows.withColumn(_COVERED, _is_covered(work, model)).join(labels, key, "left")
+    joined = joined.drop(*[spine.covered(group) for group in work.pipeline.features.windows])
     fold = folds.fold(first, work.call.end, model.evaluate, model.label.maturity)
     return (
         joined.withColumn("label", _binary(F.col("_label")))
@@ -92,23 +107,37 @@ def _binary(label: Column) -> Column:
     return F.when(number.isin(0.0, 1.0), number.cast("int"))
 
 
+def _is_covered(work: Work, model: Model) -> Column:
+    """Whether every window group of the model has the coverage that `rows.min_coverage` asks of it; never null."""
+    if model.rows.min_coverage is None:
+        return F.lit(True)
+    windows = work.pipeline.features.windows
+    needed = {
+        name: min(model.rows.min_coverage, max(windows[name].windows))
+        for name in model.inputs.features if name in windows
+    }  # fmt: skip
+    enough = [F.coalesce(F.col(spine.covered(name)), F.lit(0)) >= hours(length) for name, length in needed.items()]
+    return reduce(Column.__and__, enough, F.lit(True))
+
+
 def _counts(rows: DataFrame) -> Counts:
     has_label, has_cell = F.col("label").isNotNull(), F.col("cells_known_at").isNotNull()
+    is_covered = F.col(_COVERED)
     late_cell = F.col("cells_known_at") > F.col("as_of")
     early_label = F.col("label_known_at") <= F.col("as_of")
     one = rows.agg(
         F.count("*"), F.count_if(has_label), F.count_if(has_label & ~has_cell),
+        F.count_if(has_label & has_cell & ~is_covered),
         F.count_if(has_label & has_cell & (late_cell | early_label)), F.count_if(F.col("label") == 1),
         F.count_if(F.col("_label").isNotNull() & ~has_label),
-        *[F.count_if(has_label & has_cell & (F.col("fold") == fold)) for fold in (folds.TRAIN, folds.EVALUATE)],
+        *[F.count_if(has_label & has_cell & is_covered & (F.col("fold") == fold)) for fold in (folds.TRAIN, folds.EVALUATE)],
     ).first()  # one row  # fmt: skip
-    return Counts(*one) if one else Counts(0, 0, 0, 0, 0, 0, 0, 0)
+    return Counts(*one) if one else Counts(0, 0, 0, 0, 0, 0, 0, 0, 0)
 
 
-def _verdict(model: str, counted: Counts, staged_digest: str) -> Verdict:
+def _verdict(name: str, model: Model, counted: Counts, staged_digest: str) -> Verdict:
     """The gate of a training set: both classes, no leak, cells for nearly all labelled rows."""
-    kept = counted.labelled - counted.without_cells
-    share = kept / counted.labelled if counted.labelled else 0.0
+    share = 1 - counted.without_cells / counted.labelled if counted.labelled else 0.0
 
     def rule(
         name: str, bad: bool, observed: str, allowed: str, why: str, rows: int, broken: Outcome = Outcome.FAIL
@@ -126,7 +155,8 @@ def _verdict(model: str, counted: Counts, staged_digest: str) -> Verdict:
         )
 
     results = [
-        rule("rows", kept < 1000, f"{kept} rows", "at least 1000", "Fewer rows teach nothing that holds.", kept),
+        rule("rows", counted.kept < 1000, f"{counted.kept} rows", "at least 1000", "Fewer rows teach nothing that holds.",
+             counted.kept),
         rule("both_classes", not 0 < counted.positives < counted.labelled, f"{counted.positives} positive",
              "some of each", "A model needs both.", counted.positives),
         rule("no_future", counted.leaks > 0, f"{counted.leaks} rows", "0",
@@ -139,7 +169,11 @@ def _verdict(model: str, counted: Counts, staged_digest: str) -> Verdict:
              "The label of model.yaml must be a class: use at_least with a threshold, or correct its column.", counted.not_binary,
              Outcome.ERROR),
     ]  # fmt: skip
-    return Verdict.of(f"training_sets/{model}", "training_set", results, "", staged_digest)
+    if model.rows.min_coverage is not None:
+        needed = f"{duration_text(model.rows.min_coverage)} of published hours before each row; other rows are dropped"
+        results.append(rule("coverage", False, f"{counted.without_coverage} rows dropped", needed,
+                            "Windows that reach back before the lake's first hour look complete.", 0))  # fmt: skip
+    return Verdict.of(f"training_sets/{name}", "training_set", results, "", staged_digest)
 
 
 def _keep_manifest(work: Work, model: str, table: str, counted: Counts, staged: DataFrame) -> None:
@@ -149,6 +183,7 @@ def _keep_manifest(work: Work, model: str, table: str, counted: Counts, staged: 
         "release": work.line[-1].release if work.line else None, "config_hash": work.pipeline.config_hash,
         "rows": rows, "digest": f"{rows}:{total}", "spine_rows": counted.rows,
         "dropped_without_label": counted.rows - counted.labelled, "dropped_without_cells": counted.without_cells,
+        "dropped_without_coverage": counted.without_coverage,
         "definitions": input_hashes(work.pipeline, define(work.pipeline)), "model_digest": model_digest(work.pipeline, model),
     }  # fmt: skip
     path = work.root / table / "manifest.json"

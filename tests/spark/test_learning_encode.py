@@ -5,9 +5,11 @@ import pytest
 from pyspark.sql import Row
 
 from spark_jobs.config.model import Calendar, Inputs
+from spark_jobs.config.section import TransformCall
 from spark_jobs.errors import RefusedError, UsageError
 from spark_jobs.learning.encode import Encoder, fit_encoder
 from spark_jobs.learning.folds import fold
+from spark_jobs.transforms import apply
 
 
 def _at(text: str) -> datetime:
@@ -23,6 +25,29 @@ def test_id_codes_come_from_training_rows_and_tell_null_from_unknown(spark):
     encoder = fit_encoder(training, Inputs(ids=["place"]), {})
     later = spark.createDataFrame([("A",), ("B",), ("C",), (None,)], "place string")
     assert _coded(later, encoder) == [[0.0], [1.0], [-1.0], [None]]
+
+
+def test_numbers_beyond_float32_keep_their_order_and_stay_finite(spark):
+    """XGBoost ends with a traceback on an infinity; null and NaN are missing values."""
+    rows = spark.createDataFrame(
+        [(1e300, 2**62), (-1e300, None), (0.5, 7), (float("nan"), 0), (None, 1)], "total double, visits bigint"
+    )
+    largest = 3.4028234663852886e38
+    assert _coded(rows, fit_encoder(rows, Inputs(numeric=["total", "visits"]), {})) == [
+        [largest, 2.0**62], [-largest, None], [0.5, 7.0], [None, 0.0], [None, 1.0],
+    ]  # fmt: skip
+
+
+def test_minutes_beyond_int_leave_no_instant(spark):
+    """The row breaks event_within then; a cast would end the hour with CAST_OVERFLOW."""
+    call = TransformCall(use="minutes_after", columns=["at", "minutes"])
+    noon = _at("2024-01-01T12:00:00")
+    rows = spark.createDataFrame(
+        [(noon, 2**40), (noon, -(2**40)), (noon, None), (noon, -5)], "at timestamp, minutes bigint"
+    )
+    instant = apply(call, {name: rows[name] for name in rows.columns}, "test")
+    found = [row[0] for row in rows.select(instant.cast("string")).collect()]
+    assert found == [None, None, "2024-01-01 12:00:00", "2024-01-01 11:55:00"]
 
 
 def test_encoder_of_schema_version_1_still_codes_a_null_id_as_unknown(spark):

@@ -145,6 +145,14 @@ def test_every_published_window_equals_the_oracle(hourly: Any, history: duckdb.D
     assert sum(row[3] > 0 for row in found) > 400  # the windows are not empty
 
 
+def test_every_cell_records_the_published_hours_of_its_longest_window(hourly: Any) -> None:
+    """All hours from the first on are published, in one run or one by one: as many as there are before as_of."""
+    first = min(start for release in hourly.ledger.line() for _, start, _ in release.covers)
+    found = hourly.ask("SELECT DISTINCT as_of, covered_h FROM features_departures ORDER BY 1")
+    assert found == [(as_of, (as_of - first) // timedelta(hours=1)) for as_of, _ in found]
+    assert len(found) > 40  # no flights leave at night
+
+
 def test_every_published_weather_equals_the_oracle(hourly: Any, history: duckdb.DuckDBPyConnection) -> None:
     found = published_weather(hourly)
     assert found == weather(history)

@@ -133,7 +133,7 @@ class Harbour:
                 if table.startswith("tiles/"):
                     columns = "* EXCLUDE (pub, hour)"
                     rows = "WHERE NOT (n = 0 AND EXISTS (FROM windows WHERE known_at BETWEEN a AND b))"
-                if table.startswith("features/"):
+                if table.startswith("features/") or table == "spine_accounts":
                     rows = "WHERE NOT EXISTS (FROM windows WHERE as_of >= a AND as_of < b)"
                 found = connection.execute(f'SELECT {columns} FROM "{table}" {rows} ORDER BY ALL')
                 seen[table] = found.fetchall()

@@ -34,7 +34,7 @@ def expected(data: Path) -> list[dict[str, Any]]:
 
 
 def shown(data: Path, release: int | None, as_known: str | None) -> dict[str, dict[str, list[Any]]]:
-    """What readers without a JVM see now, as in `expected`; columns that came since are left out."""
+    """What readers without a JVM see now, as in `expected`; tables and columns that came since are left out."""
     root, tables = data / "lake" / NAME, {}
     line, known_by = Ledger.open(root).line(release), datetime.fromisoformat(as_known) if as_known else None
     before = expected(data)[0]["tables"]

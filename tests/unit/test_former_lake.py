@@ -21,7 +21,8 @@ def data(tmp_path: Path) -> Path:
 
 
 def _tables() -> list[str]:
-    return list(table_kinds(load_pipeline(NAME, PROJECT)))
+    """The tables that the former version had."""
+    return [table for table in table_kinds(load_pipeline(NAME, PROJECT)) if table != "spine_accounts"]
 
 
 def test_every_release_of_a_former_lake_reads_as_it_did(data: Path) -> None:

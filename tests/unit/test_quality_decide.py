@@ -10,18 +10,21 @@ from spark_jobs.invocation import Invocation
 from spark_jobs.quality.decide import (
     Account,
     HourTally,
+    SpineAccount,
     account_results,
     arrival_result,
     decide,
     hour_results,
     key_result,
     row_results,
+    spine_result,
 )
 from spark_jobs.quality.message import message
 from spark_jobs.verdict import Outcome
 
 NOON, ONE = datetime(2013, 11, 1, 12, tzinfo=UTC), datetime(2013, 11, 1, 13, tzinfo=UTC)
 CALL = Invocation("city", "prepare", NOON, ONE, "run")
+HOURS = [datetime(2024, 1, 1, tzinfo=UTC) + timedelta(hours=number) for number in range(4)]
 WAIT = Rule(
     id="wait", type="expect_column_values_to_be_between", column="wait_min", args={"min_value": 0, "max_value": 90},
     scope="row", budget=0.1, why="a wait is never negative",
@@ -216,3 +219,18 @@ def test_a_backfill_whose_drops_arrived_long_after_their_hours_warns():
     assert arrival_result({**on_time, NOON: late}).outcome is Outcome.PASS
     assert arrival_result({NOON: late}).outcome is Outcome.WARN
     assert arrival_result({}).outcome is Outcome.PASS
+
+
+def test_spine_rule_judges_each_hour_by_its_share_of_missed_rows() -> None:
+    """An hour's late rows count with those due at its end; an hour without rows is not judged."""
+    accounts = [
+        SpineAccount(HOURS[0], HOURS[1], 8, 8), SpineAccount(HOURS[0], HOURS[0], 1, not_known=1),
+        SpineAccount(HOURS[1], HOURS[2], 4, 2, entity_null=1, no_cells=1), SpineAccount(HOURS[2], HOURS[3], 0),
+    ]  # fmt: skip
+    assert spine_result(accounts, 0.5, "critical").outcome is Outcome.PASS
+    result = spine_result(accounts, 0.12, "critical")
+    assert (result.outcome, result.bad, result.total, result.hours) == (Outcome.FAIL, 3, 13, (HOURS[1],))
+    assert "50.0% of the spine rows" in result.observed
+    assert "entity null 1, no cells 1" in result.observed
+    assert spine_result(accounts, 0.1, "warning").outcome is Outcome.WARN
+    assert spine_result([], 0.0, "critical").outcome is Outcome.PASS
