@@ -47,6 +47,8 @@ STEPS: Final[dict[str, Step]] = {
              "score what was published with the champion", "split", "build_features"),
         Step("heal", "daily", ("heal",), (),
              "make cells anew that rows made wrong which came late or were corrected; publish those that differ"),
+        Step("rebuild", "daily", ("tiles", "features"), (),
+             "compute tiles and features of published hours again whose definitions changed, from silver; publish them"),
         Step("training_set", "weekly", ("training_set",), ("training_set",),
              "one row a spine row with its features as known at prediction time and its label"),
         Step("train", "weekly", ("train",), (),

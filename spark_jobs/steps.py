@@ -43,12 +43,14 @@ from spark_jobs.stages import (
     heal,
     publish,
     query,
+    rebuild,
     score,
     silver,
     tiles,
     train,
     training_set,
 )
+from spark_jobs.stages.changes import require_unmixed
 from spark_jobs.stages.work import Work
 from spark_jobs.verdict import hours_at_fault
 
@@ -64,7 +66,7 @@ class StepRun:
     """One run of one step: its settings, its ledger, its clock of stages."""
 
     def __init__(self, call: Invocation, open_session: Callable[[], SparkSession]) -> None:
-        self.call, self._open_session = call, open_session
+        self.call, self._open_session, self._began = call, open_session, time.monotonic()
         self.environment: Environment
         self.places: Places
         self.environment, self.places = load_environment(call.env)
@@ -92,19 +94,21 @@ class StepRun:
 
     def run(self) -> Result:
         """Run the step; every fault that a person can act upon becomes a state, a reason and an exit code."""
-        step, began = plan.step(self.call.step), time.monotonic()
+        step = plan.step(self.call.step)
         log.info("step started", step=step.name, stages=",".join(step.stages), **_names(self.call))
         try:
+            require_unmixed(self.pipeline, self.ledger, self.call)
             {"query": self._query, "prepare": self._stage_hour, "ingest": self._stage_hour,
              "build_features": self._stage_hour, "publish_and_score": self._publish_and_score,
              "publish": self._publish_or_stage_again, "score": self._score,
-             "heal": self._heal, "training_set": self._training_set, "train": self._train}[step.name]()  # fmt: skip
+             "heal": self._heal, "rebuild": self._rebuild,
+             "training_set": self._training_set, "train": self._train}[step.name]()  # fmt: skip
         except TidegateError as fault:
             self._fault(fault)
         except Exception as error:
             if not self._is_refused(error):
                 raise
-        self.result.seconds["total"] = round(time.monotonic() - began, 2)
+        self.result.seconds["total"] = self._elapsed()
         log.info(
             "step ended",
             step=step.name,
@@ -113,6 +117,10 @@ class StepRun:
             **_names(self.call),
         )
         return self.result
+
+    def _elapsed(self) -> float:
+        """Seconds since this run began."""
+        return round(time.monotonic() - self._began, 2)
 
     def _fault(self, fault: TidegateError) -> None:
         self.result.exit_code, self.result.why = fault.exit_code, str(fault)
@@ -185,7 +193,7 @@ class StepRun:
         seal(
             self.ledger, call, work.pub, work.lake.staged.values(), drops=drops or drops_digest(work.drops),
             rows=work.accounts, base=work.line[-1].release if work.line else None,
-            code_version=code_version(self.places.project), config_hash=self.pipeline.config_hash,
+            code_version=code_version(self.places.project), config_hash=self.pipeline.config_hash, seconds=self._elapsed(),
         )  # fmt: skip
         self.result.state = "staged"
         self.result.rows = {table: staged.rows for table, staged in work.lake.staged.items()}
@@ -296,8 +304,14 @@ class StepRun:
         self.result.why = "\n".join(drift.text() for drift in drifts)
 
     def _publish(self) -> None:
-        release = publish.run(self.pipeline, self.ledger, self.call)
-        self.ledger.record(self.call, "published", release.pub, why=f"release {release.release}", rows=release.rows)
+        self._published(publish.run(self.pipeline, self.ledger, self.call))
+
+    def _published(self, release: Release) -> None:
+        """Record that `release` was published by this step."""
+        self.ledger.record(
+            self.call, "published", release.pub, why=f"release {release.release}", rows=release.rows,
+            seconds=self._elapsed(),
+        )  # fmt: skip
         failpoint("publish.recorded")
         self.result.state, self.result.pub, self.result.release = "published", release.pub, release.release
         self.result.rows = release.rows
@@ -314,9 +328,17 @@ class StepRun:
         self.result.state = "published" if release else "empty"
         self.result.release, self.result.why = (release.release, release.why) if release else (None, heal.outcome(work))
         self.ledger.record(
-            self.call, self.result.state, work.pub, why=self.result.why, rows=self.result.rows, base=base
-        )
+            self.call, self.result.state, work.pub, why=self.result.why, rows=self.result.rows, base=base,
+            seconds=self._elapsed(),
+        )  # fmt: skip
         self.desk.published(self.call, release.release if release else base)
+
+    def _rebuild(self) -> None:
+        work = self.open_work(self.call, self.ledger.line())
+        self.result.pub = work.pub
+        self._stage("rebuild", lambda: rebuild.run(work))
+        self._refuse_if_blocked(work)
+        self._published(rebuild.publish(work))
 
     def _training_set(self) -> None:
         work = self.open_work(self.call, self.ledger.line())
@@ -325,7 +347,9 @@ class StepRun:
         self._stage("training_set", lambda: training_set.run(work))
         self._refuse_if_blocked(work)
         self.result.rows = {table: staged.rows for table, staged in work.lake.staged.items()}
-        self.ledger.record(self.call, "staged", work.pub, rows=self.result.rows, base=work.line[-1].release)
+        self.ledger.record(
+            self.call, "staged", work.pub, rows=self.result.rows, base=work.line[-1].release, seconds=self._elapsed()
+        )
         self.result.state = "staged"
 
     def _train(self) -> None:
@@ -335,7 +359,7 @@ class StepRun:
         self.result.models = work.models
         self._stage("train", lambda: train.run(work))
         self.result.rows = {f"{name}/{fold}": n for name, one in work.models.items() for fold, n in one["rows"].items()}
-        self.ledger.record(self.call, "published", work.pub, rows=self.result.rows)
+        self.ledger.record(self.call, "published", work.pub, rows=self.result.rows, seconds=self._elapsed())
         self.result.state = "published"
 
 

@@ -19,6 +19,7 @@ from spark_jobs.config.whole import Pipeline
 from spark_jobs.invocation import Invocation, format_hour, hours_between, parse_hour
 from spark_jobs.ledger import Ledger, Row, folds
 
+CHAMPION = "champion"  # in the place of a step: an incident of a model, not of an interval
 _log = logging.getLogger(__name__)  # not structlog, which takes 0.2 s to import and, where nobody sets it up, stdout
 
 
@@ -73,6 +74,27 @@ class Desk:
             return
         self._note(incident, "opened" if problem else "recovered", "", problem or "registry and ledger agree again")
         self._tell(message.of_registry(incident, self.pipeline.owner, problem, env))
+
+    def unscored(self, call: Invocation, model: str, body: str) -> None:
+        """Open a warning that a champion does not score, once for all hours until it scores again or another one does."""
+        incident = f"{call.pipeline}/{CHAMPION}/{model}"
+        event: list[str] = []
+
+        def signal(rows: list[Row]) -> Row:
+            event[:] = ["signal" if incident in open_incidents(rows) else "opened"]
+            return {**self._row(incident, event[0], "", body), "severity": "warning"}
+
+        self.ledger.add_incident_after(signal)
+        if event == ["opened"]:
+            self._tell(message.opened(incident, self.pipeline.owner, call, body))
+
+    def scored(self, call: Invocation, model: str, version: str) -> None:
+        """Close the warnings that a champion of `model` did not score."""
+        incident = f"{call.pipeline}/{CHAMPION}/{model}"
+        if incident in open_incidents(self.ledger.incidents()):
+            body = f"model {model} version {version} scores: {format_hour(call.start)} to {format_hour(call.end)}"
+            self._note(incident, "recovered", "", body)
+            self._tell(message.recovered(incident, self.pipeline.owner, call, body))
 
     def _is_over(self, blocked: Invocation, call: Invocation) -> bool:
         if (blocked.start, blocked.end) == (call.start, call.end):

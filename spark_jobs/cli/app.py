@@ -65,11 +65,14 @@ To = Annotated[str, typer.Option("--to", help="Hour before which the interval en
 StepName = Annotated[
     str,
     typer.Argument(
-        help="query, prepare, publish_and_score, heal, training_set or train; where spark.grouping is split ingest, build_features, "
-        "publish and score in place of prepare and publish_and_score.",
+        help="query, prepare, publish_and_score, heal, rebuild, training_set or train; where spark.grouping is split ingest, "
+        "build_features, publish and score in place of prepare and publish_and_score.",
         metavar="STEP",
     ),
 ]
+MaybeStep = Annotated[str | None, typer.Argument(help="A step, with --from and --to.", metavar="[STEP]")]
+MaybeFrom = Annotated[str | None, typer.Option("--from", help="First hour, UTC, such as 2013-11-01T12:00:00.")]
+MaybeTo = Annotated[str | None, typer.Option("--to", help="Hour before which the interval ends, UTC.")]
 RunId = Annotated[str, typer.Option("--dag-run", help="Run id; steps of one run find each other by it.")]
 AsKnown = Annotated[
     str | None,
@@ -96,12 +99,18 @@ def validate(pipeline: AnyPipeline = None, env: Env = "local", json: Json = Fals
 
 @app.command()
 def plan(
-    pipeline: Pipeline, step: StepName, from_hour: From, to_hour: To, env: Env = "local", json: Json = False
-) -> None:
-    """Show what a step would do: hours, drops, tables, checks, memory. Writes nothing."""
-    from spark_jobs.cli.planning import show_plan
+    pipeline: Pipeline, step: MaybeStep = None, from_hour: MaybeFrom = None, to_hour: MaybeTo = None, env: Env = "local",
+    json: Json = False,
+) -> None:  # fmt: skip
+    """Show what changes of definitions in conf/ mean for what is published, or what a STEP would do. Writes nothing.
 
-    show_plan(pipeline, step, from_hour, to_hour, env, as_json=json)
+    Without STEP: definitions added, changed and removed; stale hours by table; models that were trained on former definitions;
+    what has to be rebuilt, its cost by recorded seconds, and the commands. With STEP, --from and --to: hours, drops, tables,
+    checks, memory.
+    """
+    from spark_jobs.cli.planning import plan_of
+
+    plan_of(pipeline, step, from_hour, to_hour, env, as_json=json)
 
 
 @app.command()
@@ -117,9 +126,12 @@ def run(
 
 @app.command()
 def backfill(
-    pipeline: Pipeline, from_hour: From, to_hour: To,
+    pipeline: Pipeline, from_hour: MaybeFrom = None, to_hour: MaybeTo = None,
     leave_out_refused: Annotated[
         bool, typer.Option("--leave-out-refused", help="Publish what lies around hours that a gate refuses.")
+    ] = False,
+    changed: Annotated[
+        bool, typer.Option("--changed", help="Rebuild what changed definitions made stale, and nothing else; without --from and --to.")
     ] = False,
     dag_run: RunId = "", env: Env = "local", json: Json = False,
 ) -> None:  # fmt: skip
@@ -127,9 +139,14 @@ def backfill(
 
     One refused hour refuses it all, unless refused hours are left out: then each stretch between them is a publication, and
     the exit code is 65.
-    """
-    from spark_jobs.cli.backfill import run_backfill
 
+    With --changed the hours are those that `tidegate plan PIPELINE` shows: hours with a stale silver table are run again; of
+    the others only stale tiles and features are rebuilt, from silver. A command that was interrupted goes on where it was.
+    """
+    from spark_jobs.cli.backfill import rebuild_changed, run_backfill
+
+    if changed:
+        raise typer.Exit(rebuild_changed(pipeline, from_hour or to_hour, env, as_json=json))
     raise typer.Exit(
         run_backfill(
             pipeline, from_hour, to_hour, dag_run, env, as_json=json, leave_out_refused=leave_out_refused

@@ -10,17 +10,23 @@ from spark_jobs.cli.act import step_call, submit
 from spark_jobs.cli.output import note, show_json
 from spark_jobs.cli.planning import checks_line
 from spark_jobs.cli.results import show_result
-from spark_jobs.config import load_environment
-from spark_jobs.errors import EXIT_OK, EXIT_REFUSED
+from spark_jobs.config import load_environment, load_pipeline
+from spark_jobs.config.definitions import define
+from spark_jobs.errors import EXIT_OK, EXIT_REFUSED, UsageError
 from spark_jobs.invocation import Invocation, format_hour, parse_hour
+from spark_jobs.lake.changes import require_publishable
+from spark_jobs.ledger import Ledger
+from spark_jobs.ledger.pending import pieces
+from spark_jobs.ledger.staleness import Published
 
 Span = tuple[datetime, datetime]  # [from, to)
 SHOWN = 10  # refused spans that the last lines name; all of them stand in the ledger
 
 
 def run_backfill(
-    pipeline: str, start: str, end: str, dag_run: str, env: str, *, as_json: bool, leave_out_refused: bool = False
-) -> int:
+    pipeline: str, start: str | None, end: str | None, dag_run: str, env: str, *, as_json: bool,
+    leave_out_refused: bool = False,
+) -> int:  # fmt: skip
     """Run the steps of an hour over the interval, in order, stopping at the first that does not end with 0: its exit code.
 
     `leave_out_refused`: where gates refuse single hours, what lies before, between and after them is published all the
@@ -30,6 +36,9 @@ def run_backfill(
     def run(low: datetime, high: datetime) -> tuple[int, list[Span]]:
         return _run_steps(pipeline, format_hour(low), format_hour(high), dag_run, env, as_json=as_json)
 
+    if start is None or end is None:
+        allowed = "--from and --to, or --changed"
+        raise UsageError("backfill", "no interval", allowed, f"tidegate plan {pipeline} --env {env}")
     low, high = parse_hour(start, "--from"), parse_hour(end, "--to")
     if not leave_out_refused:
         return run(low, high)[0]
@@ -37,6 +46,36 @@ def run_backfill(
     if refused:
         _tell_refused(pipeline, refused, env, as_json=as_json)
     return code
+
+
+def rebuild_changed(pipeline: str, interval: str | None, env: str, *, as_json: bool) -> int:
+    """Rebuild what changed definitions made stale, the oldest hours first: the exit code of the first part that fails, or 0.
+
+    Raises:
+        UsageError: an interval is named, or conf/ contradicts published rows.
+    """
+    if interval is not None:
+        found = "an interval beside --changed"
+        raise UsageError(
+            "backfill", found, "--changed alone: its hours are those that plan shows", f"tidegate plan {pipeline}"
+        )
+    whole, (_, places) = load_pipeline(pipeline), load_environment(env)
+    require_publishable(whole, places.lake / pipeline, env)
+    todo = pieces(whole, Published.of(Ledger.open(places.lake / pipeline), define(whole)))
+    for piece in todo:
+        start, end, dag_run = format_hour(piece.start), format_hour(piece.end), f"changed__{whole.config_hash}"
+        note(f"{piece.how}: {', '.join(piece.tables)}")
+        if piece.how == "hours":
+            code, _ = _run_steps(pipeline, start, end, f"{dag_run}__{start}", env, as_json=as_json)
+        else:
+            code, result = submit(step_call(pipeline, piece.how, start, end, f"{dag_run}__{start}", env))
+            show_result(result, as_json=as_json)
+        if code != EXIT_OK:
+            return code
+    if not todo:
+        why = "nothing is stale: readers see what today's definitions make"
+        show_json({"pipeline": pipeline, "state": "empty", "why": why}) if as_json else print(why)
+    return EXIT_OK
 
 
 def around_refused(

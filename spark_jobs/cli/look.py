@@ -97,12 +97,13 @@ def show_status(pipeline: str | None, hour: str | None, env: str, *, as_json: bo
 
 def _facts(root: Path, pipeline: str, env: str) -> dict[str, Any]:
     from spark_jobs.ledger import Ledger
+    from spark_jobs.ledger.staleness import champion_facts
     from spark_jobs.report.facts import pipeline_facts
     from spark_jobs.stages.accounts import settled_totals
 
     whole, ledger = load_pipeline(pipeline), Ledger.open(root)
     facts = pipeline_facts(root, whole, settled_totals(whole, root, ledger))
-    return {**facts, "registry": _registry(whole, ledger, env)}
+    return {**facts, "registry": _registry(whole, ledger, env), "models": champion_facts(whole, ledger)}
 
 
 def _registry(whole: Any, ledger: Any, env: str) -> list[dict[str, Any]]:  # a Pipeline, a Ledger
@@ -144,6 +145,12 @@ def _print_pipeline(facts: dict[str, Any], env: str) -> None:
         print(f"  registry   {one['problem']}")
         for way, command in one["ways"].items():
             print(f"             to {way}: {command}")
+    for model in facts["models"]:
+        if model["former_inputs"]:
+            print(
+                f"             {model['model']} version {model['version']} does not score: its inputs were redefined since"
+            )
+            print(f"             do: tidegate plan {facts['pipeline']}")
     for name, account in facts["account"].items():
         print(f"  account    {name}: " + ", ".join(f"{value} {word}" for word, value in account.items()))
     for warning in facts["warnings"][:_WARNINGS]:

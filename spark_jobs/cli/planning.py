@@ -11,12 +11,36 @@ from spark_jobs.cli.look import lake_root
 from spark_jobs.cli.output import show_json
 from spark_jobs.config import load_environment, load_pipeline
 from spark_jobs.config.agree import columns_of, feature_columns
+from spark_jobs.config.definitions import Definitions, define
 from spark_jobs.config.interval import check_interval
 from spark_jobs.config.suites import RESERVED
 from spark_jobs.config.whole import Pipeline
+from spark_jobs.errors import UsageError
 from spark_jobs.invocation import Invocation, format_hour, hours_between, parse_hour
 
 OWN_COLUMNS = {"day", "hour", "known_at", "pub", "file", "line", "entity", "key", "as_of"}  # beside those of conf/
+
+
+def plan_of(pipeline: str, step: str | None, start: str | None, end: str | None, env: str, *, as_json: bool) -> None:
+    """Print the plan of a step over [start, end), or of what changed definitions mean where none is named.
+
+    Raises:
+        UsageError: a step without its interval, or an interval without a step.
+    """
+    if step is None and start is None and end is None:
+        from spark_jobs.cli.changes import show_changes
+
+        show_changes(pipeline, env, as_json=as_json)
+        return
+    if step is None or start is None or end is None:
+        missing = [word for word, value in (("STEP", step), ("--from", start), ("--to", end)) if value is None]
+        raise UsageError(
+            "plan",
+            f"{', '.join(missing)} missing",
+            "STEP with --from and --to, or PIPELINE alone",
+            "tidegate plan --help",
+        )
+    show_plan(pipeline, step, start, end, env, as_json=as_json)
 
 
 def show_plan(pipeline: str, step_name: str, start: str, end: str, env: str, *, as_json: bool) -> None:
@@ -38,7 +62,7 @@ def show_plan(pipeline: str, step_name: str, start: str, end: str, env: str, *, 
         "checks": checks(root, whole), "schema_changes": schema_changes(root, whole),
         "rewrites": _rewrites(root, whole, env),
         "jvm": jvm, "memory_mb": profile.memory_mb, "cores": profile.cores,
-        "missing_drops": _missing_drops(whole, places.landing, low, high) if "bronze" in step.stages else {},
+        "missing_drops": missing_drops(whole, places.landing, low, high) if "bronze" in step.stages else {},
         "command": call.command(),
     }  # fmt: skip
     if as_json:
@@ -65,14 +89,17 @@ def checks(root: Path, pipeline: Pipeline) -> dict[str, Any]:
     added, changed = [], []
     for table, suite in now.items():
         if table in before:
-            judged, suite_hash = before[table]
+            judged, suite_hash, defined = before[table]
             new = [f"{table}.{rule.id}" for rule in suite.rules if rule.id not in judged]
             added += new
             gone = judged - {rule.id for rule in suite.rules}
-            changed += [table] if suite_hash != suite.digest and not (new or gone) else []
+            if defined is not None:
+                changed += _rewritten(defined, define(pipeline), table)
+            else:  # a verdict of a version that recorded no definitions
+                changed += [table] if suite_hash != suite.digest and not (new or gone) else []
     removed = [
         f"{table}.{rule}"
-        for table, (judged, _) in before.items()
+        for table, (judged, *_) in before.items()
         for rule in sorted(judged - {rule.id for rule in (now[table].rules if table in now else [])})
     ]
     number = sum(len(suite.rules) for suite in pipeline.suites.values())
@@ -86,17 +113,28 @@ def checks_line(pipeline: str, env: str) -> str:
     return f"checks: {facts['now']}; since the last run {_shown(facts['change since the last run'])}"
 
 
-def _last_verdicts(root: Path) -> dict[str, tuple[set[str], str]]:
-    """For each table the ids of the rules of its newest verdict, without those that every table has; suite hash."""
+def _rewritten(before: Definitions, now: Definitions, table: str) -> list[str]:
+    """Rules of `table` that state something else than before, those that every table has among them."""
+    old, new = before.of(table), now.of(table)
+    both = sorted(name for name in old.keys() & new.keys() if new[name].kind == "rule")
+    return [name.replace(":", ".", 1) for name in both if old[name].facts != new[name].facts]
+
+
+def _last_verdicts(root: Path) -> dict[str, tuple[set[str], str, Definitions | None]]:
+    """For each table the ids of the rules of its newest verdict, without those that every table has; suite hash; definitions."""
     from spark_jobs.ledger import Ledger
     from spark_jobs.verdict import Verdict
 
-    told = (Verdict.from_json(row["verdict"]) for row in Ledger.open(root).store.rows("verdicts"))
-    return {
-        v.table: ({rule.rule for rule in v.rules if ":" not in rule.rule and rule.rule not in RESERVED}, v.suite_hash)
-        for v in told
-        if v.scope in ("silver", "features")
-    }
+    ledger = Ledger.open(root)
+    started = ledger.store.rows("intervals", ["pub", "config_hash"], {"state": "started"})
+    digests, recorded = {row["pub"]: row["config_hash"] for row in started}, ledger.definitions()
+    newest = {row["table"]: row for row in ledger.store.rows("verdicts") if row["scope"] in ("silver", "features")}
+    found: dict[str, tuple[set[str], str, Definitions | None]] = {}
+    for table, row in newest.items():
+        verdict = Verdict.from_json(row["verdict"])
+        rules = {rule.rule for rule in verdict.rules if ":" not in rule.rule and rule.rule not in RESERVED}
+        found[table] = (rules, verdict.suite_hash, recorded.get(digests.get(row["pub"], "")))
+    return found
 
 
 def schema_changes(root: Path, pipeline: Pipeline) -> dict[str, list[str]]:
@@ -142,7 +180,8 @@ def _published(root: Path, low: datetime, high: datetime) -> int:
     return sum(hour in seen for hour in hours_between(low, high))
 
 
-def _missing_drops(pipeline: Pipeline, landing: Path, low: datetime, high: datetime) -> dict[str, int]:
+def missing_drops(pipeline: Pipeline, landing: Path, low: datetime, high: datetime) -> dict[str, int]:
+    """Number of hours of [low, high) whose drop has not landed, by source."""
     from spark_jobs.sources.drops import find_drops
 
     hours, folder, sources = list(hours_between(low, high)), landing / pipeline.name, pipeline.sources

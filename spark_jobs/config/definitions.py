@@ -24,7 +24,7 @@ from spark_jobs.config.whole import Pipeline
 Kind = Literal["source", "table", "column", "rule", "entity", "tiles", "measure", "cells", "feature"]
 
 _PROSE: Final = frozenset({"meaning", "grain", "why", "sensitive"})
-_READERS: Final = frozenset({"renamed_from", "default"})  # how older rows are read; no run computes another row by them
+_READERS: Final = frozenset({"renamed_from"})  # how older files are read; no run computes another row by it
 # How drops are landed: the same drop has the same rows wherever it came from.
 _LANDING: Final = frozenset({"kind", "http", "jdbc", "hadoop", "manifests", "complete", "clock_skew"})
 # Types whose values read the same; the order is that of widening.
@@ -102,6 +102,8 @@ def define(pipeline: Pipeline) -> Definitions:
         _define_windows(builder, name, group)
     for name, joined in pipeline.features.joined.items():
         _define_joined(builder, name, joined)
+    missed = {**_stated(pipeline.features.spine.missed), "scope": "hour"}
+    builder.add(f"silver/{pipeline.features.spine.table}:spine_missed", "rule", missed)
     for entity, columns in pipeline.features.spine.entities.items():
         spine = f"silver/{pipeline.features.spine.table}"
         builder.add(
@@ -131,6 +133,8 @@ def input_hashes(pipeline: Pipeline, definitions: Definitions) -> dict[str, str]
                 continue
             feature = name.partition(".")[2]
             for entity in settings.entities:
+                if f"{table}[{entity}]" not in found:
+                    continue  # definitions of a time at which nothing was computed for this entity
                 prefix = f"{entity}_" if isinstance(settings, WindowGroup) else ""
                 hashes[f"{prefix}{feature}"] = _hash([one.hash, found[f"{table}[{entity}]"].hash])
     return hashes
@@ -180,7 +184,7 @@ def _define_silver(builder: _Builder, name: str, table: SilverTable) -> None:
     for column, conf in table.columns.items():
         facts = _stated(conf, _PROSE | _READERS | {"required", "from"})
         facts |= {"drops": table.source, "from": conf.source or column, "nulls": sorted(source.nulls)}
-        builder.add(f"{silver}.{column}", "column", facts, loose=("unit",))
+        builder.add(f"{silver}.{column}", "column", facts, loose=("unit", "default"))
         if conf.required:
             builder.add(f"{silver}:required({column})", "rule", {"scope": "row"}, [f"{silver}.{column}"])
     for column, look_up in table.lookups.items():
@@ -210,7 +214,10 @@ def _define_tiles(builder: _Builder, group: WindowGroup) -> None:
     for entity in group.entities:
         inputs = [f"{silver}.event_at", *builder.columns(silver, named[entity])]
         builder.add(f"{tiles}[{entity}]", "tiles", {}, inputs)
+    used = {one.of for one in group.aggregations}  # of others no tile has a sum
     for measure, call in group.measures.items():
+        if measure not in used:
+            continue
         inputs = [f"{silver}.event_at", *builder.columns(silver, call.columns)]
         builder.add(f"{tiles}.{measure}", "measure", builder.call(call), inputs)
 

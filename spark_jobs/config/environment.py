@@ -22,6 +22,7 @@ StepName = Literal[
     "publish",
     "score",
     "heal",
+    "rebuild",
     "training_set",
     "train",
 ]  # those of plan.py, which a test holds equal

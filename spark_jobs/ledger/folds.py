@@ -126,7 +126,7 @@ def covered_hours(line: Sequence[Release]) -> set[datetime]:
 
 def hours_published(releases: Iterable[Release]) -> set[datetime]:
     """Hours that one of `releases` published; scores and restated cells publish none."""
-    spans = {(a, b) for r in releases if r.kind not in ("score", "heal") for _, a, b in r.covers}
+    spans = {(a, b) for r in releases if r.kind in ("hour", "backfill") for _, a, b in r.covers}
     return {hour for a, b in spans for hour in hours_between(a, b)}
 
 

@@ -30,7 +30,7 @@ def run(work: Work) -> None:
     """
     rows = spine.spine_rows(work, work.call.start + HOUR, work.call.end).persist()
     named = work.pipeline.features.groups
-    judged = work.together(lambda name: _stage(work, name, named[name], rows), named)
+    judged = work.together(lambda name: stage_group(work, name, named[name], rows), named)
     for verdict, held in judged:
         gate.record(work, verdict)
         work.held.append(held)
@@ -50,10 +50,34 @@ def cells(work: Work, group: Group, asked: DataFrame, *, latest: bool = False) -
     return _look_up_cells(work, group, asked, latest=latest)
 
 
-def _stage(work: Work, name: str, group: Group, rows: DataFrame) -> tuple[Verdict, DataFrame]:
-    made = cells(work, group, spine.demands(work, rows, group.entities))
+def stage_group(work: Work, name: str, group: Group, rows: DataFrame) -> tuple[Verdict, DataFrame]:
+    """Stage features/<name> for the spine rows `rows` and judge it: the verdict, and the rows to hold back."""
+    table, asked = f"features/{name}", spine.demands(work, rows, group.entities)
+    made_of = [table, f"silver/{group.table}", f"silver/{work.pipeline.features.spine.table}"]
+    if work.is_stale(*made_of) and work.lake.is_made(table):
+        return _stage_restated(work, table, group, asked)
+    return gate.stage_judged(work, table, "features", _known(work, cells(work, group, asked)))
+
+
+def _known(work: Work, made: DataFrame) -> DataFrame:
+    """Cells with the hour that made them and the time at which they are known."""
     dated = made.withColumn("hour", F.col("as_of") - F.lit(HOUR))
-    return gate.stage_judged(work, f"features/{name}", "features", work.known_after(dated, "hour", "as_of"))
+    return work.known_after(dated, "hour", "as_of")
+
+
+def _stage_restated(work: Work, table: str, group: Group, asked: DataFrame) -> tuple[Verdict, DataFrame]:
+    """As `stage_group`, over cells of a former definition: no reader sees one of them any more.
+
+    Also cells that no spine row asks for now are computed, each is known as early as its first version was, and one that
+    breaks a rule on rows is restated without values.
+    """
+    key = list(work.lake.kinds[table].key)
+    former = work.lake.versions(table, start=work.call.start, end=work.call.end)
+    former = former.where(F.col("entity").isin(group.entities)).groupBy(*key).agg(F.min("known_at").alias("_first"))
+    made = _known(work, cells(work, group, asked.unionByName(former.select(*key)).distinct()))
+    earliest = F.least("known_at", F.coalesce("_first", "known_at"))
+    frame = made.join(former, key, "left").withColumn("known_at", earliest).drop("_first")
+    return gate.stage_judged(work, table, "features", frame, former=former)
 
 
 def _window_cells(work: Work, group: WindowGroup, asked: DataFrame, *, latest: bool) -> DataFrame:

@@ -166,10 +166,13 @@ def row_results(
 
 
 def stage_judged(
-    work: Work, table: str, scope: str, frame: DataFrame, kept: Callable[[DataFrame], DataFrame] | None = None
-) -> tuple[Verdict, DataFrame]:
+    work: Work, table: str, scope: str, frame: DataFrame, kept: Callable[[DataFrame], DataFrame] | None = None,
+    former: DataFrame | None = None,
+) -> tuple[Verdict, DataFrame]:  # fmt: skip
     """Split, stage and judge a table of features: its verdict, and the rows to hold back. `kept` as in `judge`.
 
+    `former`: keys of cells that readers must not see any longer as they are: one whose new row is held back is staged
+    without values.
     Cells with a value that does not fit its type (column OVERFLOWED) block the publication with an ERROR.
     """
     key = work.lake.kinds[table].key
@@ -178,7 +181,17 @@ def stage_judged(
     judged = split(work, table, frame, key, faults, built_ins(frame, key=key))
     overflows = _overflow_results(judged) if has_mark else []
     judged = replace(judged, split=judged.split.drop(OVERFLOWED), built=[r for r in judged.built if r not in faults])
+    if former is not None:
+        blank = _without_values(judged.split, key, former)
+        kept = lambda good: good.unionByName(blank)  # noqa: E731
     return judge(work, judged, scope, overflows, kept=kept), held_rows(judged.split, table, key)
+
+
+def _without_values(rows: DataFrame, key: Sequence[str], former: DataFrame) -> DataFrame:
+    """The broken rows whose key is in `former`, all values null."""
+    broken = rows.where((F.size(BROKEN) > 0) & ~F.array_contains(BROKEN, DUPLICATE)).drop(BROKEN)
+    found, stay = broken.join(former.select(*key), list(key), "left_semi"), {*key, "hour", "known_at"}
+    return found.select(*[F.col(n) if n in stay else F.lit(None).cast(t).alias(n) for n, t in found.dtypes])
 
 
 def _overflow_results(judged: Judged) -> list[RuleResult]:

@@ -6,35 +6,82 @@ from collections.abc import Callable
 
 from pyspark.sql import functions as F
 
+from spark_jobs.alerts.incidents import Desk
+from spark_jobs.config.definitions import define, input_hashes
+from spark_jobs.config.whole import Pipeline
 from spark_jobs.invocation import HOUR, Invocation
 from spark_jobs.lake import publish as lake_publish
 from spark_jobs.lake.publish import Publication
 from spark_jobs.learning import tracking
+from spark_jobs.learning.model_files import LoadedModel
 from spark_jobs.learning.score import score_frame
-from spark_jobs.ledger import Release
+from spark_jobs.ledger import Ledger, Release
+from spark_jobs.ledger.staleness import Published, differing_inputs
 from spark_jobs.stages import spine
 from spark_jobs.stages.train import tracking_of
 from spark_jobs.stages.work import Work
 
+SHOWN = 10  # inputs that a message names
 StartPublication = Callable[[Invocation, list[Release]], Work]  # a further publication with a number of its own
 
 
 def run(work: Work, start_publication: StartPublication) -> list[Release]:
     """Stage and release predictions/<model> for every model with a champion; hours without one are left unscored.
 
-    Grain: spine key and model version. `scored_late` says that the cells were known only after the prediction time.
+    Grain: spine key and model version. `scored_late` says that the cells were known only after the prediction time. A
+    champion whose inputs had another meaning when it was trained does not score: an incident says so.
     """
+    desk = Desk(work.pipeline, work.environment, work.places, work.ledger)
     models = work.pipeline.models.models if work.pipeline.models else {}
     released = []
     for name in models:
         version = work.ledger.champion(name)
-        if version is not None:
-            released.append(_score(work, name, version, start_publication))
+        if version is None:
+            continue
+        champion = tracking.load_model(tracking_of(work), name, int(version))
+        former = former_inputs(work.pipeline, work.ledger, work.call, champion)
+        if former:
+            desk.unscored(work.call, name, _why_unscored(work, name, version, former))
+            continue
+        released.append(_score(work, champion, start_publication))
+        desk.scored(work.call, name, version)
     return released
 
 
-def _score(work: Work, model: str, version: str, start_publication: StartPublication) -> Release:
-    champion = tracking.load_model(tracking_of(work), model, int(version))
+def former_inputs(pipeline: Pipeline, ledger: Ledger, call: Invocation, champion: LoadedModel) -> list[str]:
+    """Inputs that have another meaning in the cells of the hours of `call`, or in conf/, than the champion was trained on.
+
+    Of a version whose training recorded no definitions only those that are not there any more.
+    """
+    published = Published.of(ledger, define(pipeline))
+    trained = ledger.model_definitions(champion.model, str(champion.version))
+    if trained is None:
+        now = input_hashes(pipeline, published.now)
+        return sorted({one.column for one in champion.encoder.inputs} - now.keys())
+    tables = [f"silver/{pipeline.features.spine.table}", *pipeline.feature_tables]
+    covering = {
+        made.digest
+        for table in tables
+        for made in published.made(table)
+        if made.start < call.end and made.end > call.start
+    }
+    meanings = [published.now, *(published.former[digest] for digest in covering & published.former.keys())]
+    differing = (differing_inputs(trained, input_hashes(pipeline, meaning)) for meaning in meanings)
+    return sorted({column for columns in differing for column in columns})
+
+
+def _why_unscored(work: Work, model: str, version: str, former: list[str]) -> str:
+    shown = ", ".join(former[:SHOWN]) + (f" and {len(former) - SHOWN} more" if len(former) > SHOWN else "")
+    plan, env = f"tidegate plan {work.call.pipeline}", f"--env {work.call.env}"
+    return (
+        f"model {model} version {version} does not score: it was trained on other definitions of {shown}\n"
+        f"  allowed: a champion that was trained on the definitions in conf/\n"
+        f"  do: {plan} {env} shows the commands that train one; or restore the former definitions, then: {plan} {env}"
+    )
+
+
+def _score(work: Work, champion: LoadedModel, start_publication: StartPublication) -> Release:
+    model, version = champion.model, str(champion.version)
     call = work.call.with_step("score")
     scoring = start_publication(call, work.ledger.line())
     first, last = work.call.start + HOUR, work.call.end

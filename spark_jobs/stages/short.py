@@ -8,6 +8,7 @@ from spark_jobs.lake.changes import require_publishable
 from spark_jobs.result import Result
 from spark_jobs.sources.drops import find_drops
 from spark_jobs.stages.asked import Asked
+from spark_jobs.stages.changes import require_unmixed
 from spark_jobs.stages.empty import conclude_empty
 from spark_jobs.stages.unchanged import conclude_unchanged
 
@@ -16,11 +17,13 @@ def conclude_without_spark(call: Invocation) -> Result | None:
     """The result of a step that needs no Spark, written down as the step itself would; none when it has to be run.
 
     Raises:
-        UsageError: conf/ has faults, or contradicts published rows.
+        UsageError: conf/ has faults, contradicts published rows, or changed in a way that needs a rebuild first; see
+            `changes.require_unmixed`.
     """
     asked = Asked.of(call)
     if call.step != "query":  # what lands is the same under any definition
         require_publishable(asked.pipeline, asked.root, call.env)
+        require_unmixed(asked.pipeline, asked.ledger, call)
     if plan.step(call.step).cadence != "hourly":
         return None
     if call.step == "query":

@@ -17,6 +17,7 @@ from spark_jobs.identifiers import spark_column
 from spark_jobs.invocation import HOUR
 from spark_jobs.lake.tables import hours_that_may_hold
 from spark_jobs.stages.work import Work
+from spark_jobs.windows.restated import restated_tiles
 from spark_jobs.windows.tiles import TILE, healed_tiles, tile_versions, touched_tiles
 
 
@@ -27,7 +28,10 @@ def run(work: Work) -> None:
     in a later drop restates the tile of its own hour, and a corrected key the tile that it left.
     """
     for group in tiled_groups(work.pipeline):
-        tiles = _bulk_tiles(work, group) if work.lake.bulk else _changed_tiles(work, group)
+        if work.is_stale(f"tiles/{group.table}", f"silver/{group.table}"):
+            tiles = restated(work, group)
+        else:
+            tiles = _bulk_tiles(work, group) if work.lake.bulk else _changed_tiles(work, group)
         work.lake.stage(f"tiles/{group.table}", tiles, work.call.start, work.call.end)
 
 
@@ -41,6 +45,29 @@ def tiled_groups(pipeline: Pipeline) -> list[WindowGroup]:
         measures = {**(before.measures if before else {}), **used}
         groups[group.table] = group.model_copy(update={"entities": list(entities), "measures": measures})
     return list(groups.values())
+
+
+def restated(work: Work, group: WindowGroup) -> DataFrame:
+    """All versions of every tile that rows of these hours can touch, since the former ones were made under another definition.
+
+    A tile whose rows are the same has other values all the same, so none is left as it was.
+    """
+    versions = tile_versions(_versions(work, group), _entities(work, group), list(group.measures))
+    within = work.pipeline.silver[group.table].event_within
+    low = (work.call.start - within.lateness).replace(minute=0, second=0, microsecond=0)
+    near = (F.col("event_hour") >= F.lit(low)) & (F.col("event_hour") < F.lit(work.call.end + within.ahead))
+    tiles, versions = f"tiles/{group.table}", versions.where(near)
+    if work.lake.is_made(tiles):
+        replaced = work.lake.versions(tiles).where(near & F.col("entity").isin(group.entities))
+        versions = restated_tiles(versions, replaced.select(*TILE, "known_at"))
+    return _dated(work, versions)
+
+
+def _dated(work: Work, tiles: DataFrame) -> DataFrame:
+    """Tiles with the hour whose run would have made each, within those of this call."""
+    run_hour = F.col("known_at") - F.lit(timedelta(hours=1))
+    last_hour = F.lit(work.call.end - timedelta(hours=1))
+    return tiles.withColumn("hour", F.least(F.greatest(run_hour, F.lit(work.call.start)), last_hour))
 
 
 def _changed_tiles(work: Work, group: WindowGroup) -> DataFrame:
@@ -66,9 +93,7 @@ def _bulk_tiles(work: Work, group: WindowGroup) -> DataFrame:
         tiles = healed_tiles(new, kept, entities, measures, work.call.start + HOUR, replaced)
         last = max(work.known.values())
         tiles = tiles.unionByName(healed_tiles(new.limit(0), left, entities, measures, last, replaced))
-    run_hour = F.col("known_at") - F.lit(timedelta(hours=1))
-    last_hour = F.lit(work.call.end - timedelta(hours=1))
-    return tiles.withColumn("hour", F.least(F.greatest(run_hour, F.lit(work.call.start)), last_hour))
+    return _dated(work, tiles)
 
 
 def _replaced(work: Work, group: WindowGroup) -> DataFrame:

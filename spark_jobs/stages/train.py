@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from spark_jobs.learning.folds import EVALUATE, TRAIN
 from spark_jobs.learning.model_files import sha256
 from spark_jobs.learning.tracking import Proof, Tracking
 from spark_jobs.learning.train import Trained
+from spark_jobs.ledger.staleness import differing_inputs
 from spark_jobs.runtime.places import code_version
 from spark_jobs.stages.fits import Fits
 from spark_jobs.stages.work import Work
@@ -65,6 +66,11 @@ def _one(work: Work, name: str, model: Model, pub: int) -> dict[str, float]:
     trained = fits.fit(CHALLENGER, model.inputs, model.estimator)
     found = _figures(work, name, model, trained, fits, judged)
     decision = evaluate.decide(found, model.to_register, model.to_promote)
+    if CHAMPION not in found and (champion := work.ledger.champion(name)):
+        told = (
+            f"champion version {champion} was trained on former definitions of its inputs: not comparable on these rows"
+        )
+        decision = replace(decision, reasons=(*decision.reasons, told))
     _keep_report(work, name, pub, found, decision, manifest)
     work.models[name] = evaluate.summary(found, decision, int(manifest["rows"]))
     if not decision.register:
@@ -116,7 +122,11 @@ def _figures(
     version = work.ledger.champion(name)
     if version is not None:
         champion = tracking.load_model(tracking_of(work), name, int(version))
-        models[CHAMPION] = (champion.booster, champion.encoder)
+        meant = work.ledger.model_definitions(name, version)
+        columns = {one.column for one in champion.encoder.inputs}
+        now = input_hashes(work.pipeline, define(work.pipeline))
+        if not (differing_inputs(meant, now) if meant is not None else columns - {*judged.columns}):
+            models[CHAMPION] = (champion.booster, champion.encoder)
     return evaluate.judge(judged, models, singles)
 
 

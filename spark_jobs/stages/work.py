@@ -14,11 +14,13 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructField, StructType, TimestampType
 
+from spark_jobs.config.definitions import define
 from spark_jobs.config.environment import Environment, Places
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.invocation import HOUR, Invocation
 from spark_jobs.lake.tables import Lake
 from spark_jobs.ledger import Ledger, Release
+from spark_jobs.ledger.staleness import Published, within
 from spark_jobs.sources.drops import Drop
 from spark_jobs.storage import Answer, Item
 from spark_jobs.verdict import Verdict
@@ -59,6 +61,17 @@ class Work:
         return Lake(
             self.spark, self.root, self.pipeline, self.line, self.pub, bulk=bulk, known=self.known, attempt=self.attempt
         )  # fmt: skip
+
+    @cached_property
+    def published(self) -> Published:
+        """What readers of the base release see, by the definitions that it was made under."""
+        return Published.of(self.ledger, define(self.pipeline), self.line)
+
+    def is_stale(self, *tables: str) -> bool:
+        """Whether readers see hours of this call whose rows of one of `tables` were made under definitions of another meaning."""
+        if not self.line or not self.published.former:
+            return False
+        return any(within(self.published.stale(table), self.call.start, self.call.end) for table in tables)
 
     @property
     def root(self) -> Path:
