@@ -122,6 +122,19 @@ def test_a_model_is_registered_with_the_alias_champion(trained: Any) -> None:
     assert 0.3 < report["figures"]["challenger"]["auc"] < 0.99
 
 
+def test_results_of_the_week_have_rows_figures_and_decision(trained: Any) -> None:
+    """Not "0 rows" and no figure: what people and machines read of both steps."""
+    site, made, model = trained
+    facts, kept = model.models[MODEL], made.models[MODEL]
+    assert kept["rows"]["kept"] == manifest(site, made.pub)["rows"] == sum(facts["rows"].values())
+    assert model.rows == {f"{MODEL}/{fold}": count for fold, count in facts["rows"].items()}
+    assert facts["figures"]["challenger"].keys() == {"auc", "log_loss"}
+    assert len(facts["figures"]) > 1  # its baselines
+    assert (facts["version"], facts["champion_before"], facts["promoted"]) == ("1", None, True)
+    assert facts["failed_bars"] == []
+    assert json.loads(model.to_json())["models"][MODEL]["bars"] == facts["bars"]
+
+
 def test_L4_a_registry_that_was_away_costs_no_second_training(trained: Any, tmp_path: Path) -> None:
     """What was trained is kept beside its set and taken by the next try, unless it is not whole."""
     site = trained[0].copy(tmp_path / "data")
