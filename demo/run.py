@@ -100,7 +100,7 @@ def only(demo: Demo, kind: SourceKind) -> list[str]:
 def history(demo: Demo) -> None:
     """Drops of the past; what lies in a database is asked of it, once for all hours."""
     deliver(demo, FIRST, LIVE)
-    demo.tidegate("fetch", PIPELINE, "--from", FIRST, "--to", LIVE, *only(demo, "jdbc"))
+    demo.tidegate("fetch", PIPELINE, "--from", FIRST, "--to", LIVE, *only(demo, "database"))
 
 
 def past(demo: Demo) -> None:

@@ -25,17 +25,17 @@ TYPES = {int: "BIGINT", float: "DOUBLE PRECISION"}
 def fill(cursor: psycopg2.extensions.cursor, pipeline: Pipeline, name: str, source: SourceConf) -> int:
     """Make and fill the table of a source where it is not there; how many rows that took."""
     assert pipeline.replay
-    assert source.jdbc
-    assert source.jdbc.table
-    assert source.jdbc.changed_at
-    cursor.execute("SELECT to_regclass(%s)", [source.jdbc.table])
+    assert source.database
+    assert source.database.table
+    assert source.database.changed_at
+    cursor.execute("SELECT to_regclass(%s)", [source.database.table])
     if cursor.fetchone() != (None,):
         return 0
-    table, columns = sql.Identifier(source.jdbc.table), list(source.columns)
+    table, columns = sql.Identifier(source.database.table), list(source.columns)
     text = clean_texts(pipeline.replay, [name])[name]
     hours = hours_between(pipeline.replay.start, pipeline.replay.end)
     rows = [row for hour in hours for row in rows_of(text.of_hour(hour)[0], columns)]
-    types = column_types(rows, columns, TYPES) | {source.jdbc.changed_at: "TIMESTAMPTZ"}
+    types = column_types(rows, columns, TYPES) | {source.database.changed_at: "TIMESTAMPTZ"}
     described = [sql.SQL("{} {}").format(sql.Identifier(column), sql.SQL(kind)) for column, kind in types.items()]
     cursor.execute(sql.SQL("CREATE TABLE {} ({})").format(table, sql.SQL(", ").join(described)))
     execute_values(cursor, sql.SQL("INSERT INTO {} VALUES %s").format(table), rows)
@@ -49,7 +49,7 @@ def main(name: str) -> None:
     place = {"host": "postgres", "dbname": "upstream", "user": "upstream"}
     connection = psycopg2.connect(**place, password=os.environ.pop("UPSTREAM_DB_PASSWORD"))
     with connection, connection.cursor() as cursor:  # one transaction
-        for source_name, source in pipeline.sources.of_kind("jdbc").items():
+        for source_name, source in pipeline.sources.of_kind("database").items():
             print(f"upstream: {fill(cursor, pipeline, source_name, source)} rows of {source_name} written", flush=True)
     connection.close()
     os.execvp("tidegate", ["tidegate", "serve", name, "--host", "0.0.0.0"])

@@ -16,7 +16,6 @@ HOUR = timedelta(hours=1)
 HOUR_FORMAT = "%Y-%m-%dT%H:%M:%S"  # also the partition key of an hour in Airflow
 FIRST_YEAR, LAST_YEAR = 1900, 2199  # of hours that a lake may have: windows and ends beyond them stay dates
 MAX_HOURS = 50 * 366 * 24  # of one interval: a slip in a year must not list millions of hours
-ASKED_AGAIN = "fetch__"  # how run ids of `tidegate fetch` begin: a person asks again, whatever has landed
 
 
 def format_hour(at: datetime) -> str:

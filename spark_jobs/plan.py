@@ -31,8 +31,6 @@ class Step:
 STEPS: Final[dict[str, Step]] = {
     step.name: step
     for step in (
-        Step("query", "hourly", ("query",), (),
-             "ask databases for the rows of the hours, copy files from other file systems (hadoop), and land both as drops"),
         Step("prepare", "hourly", ("bronze", "silver", "tiles", "features"), ("silver", "features"),
              "read the drops, type and judge them, compute features; all staged, nothing readable yet", "fused"),
         Step("publish_and_score", "hourly", ("publish", "score"), (),
@@ -56,7 +54,7 @@ STEPS: Final[dict[str, Step]] = {
     )
 }  # fmt: skip
 JUDGED: Final = frozenset(step.name for step in STEPS.values() if step.cadence == "hourly" and step.gates)
-# Their rows in `intervals` speak of how an hour stands; those of queries and scores do not.
+# Their rows in `intervals` record the state of an hour; those of scores do not.
 OF_HOURS: Final = JUDGED | {step.name for step in STEPS.values() if "publish" in step.stages}
 # The one step of a publication whose row has everything: what is staged, the account of rows, the release it was made on.
 SEALS: Final = frozenset(step.continues for step in STEPS.values() if "publish" in step.stages)
@@ -76,7 +74,7 @@ def step(name: str, grouping: Grouping | None = None) -> Step:
 
 
 def hour_steps(grouping: Grouping) -> list[Step]:
-    """The steps that take an hour's drops to their readers, in order; `query`, which lands drops, comes before them."""
+    """The steps that take an hour's drops to their readers, in order."""
     return [one for one in STEPS.values() if one.cadence == "hourly" and one.grouping == grouping]
 
 

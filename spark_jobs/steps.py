@@ -10,7 +10,6 @@ import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime
 
 import structlog
 from pyspark.errors import PythonException
@@ -42,7 +41,6 @@ from spark_jobs.stages import (
     handover,
     heal,
     publish,
-    query,
     rebuild,
     score,
     silver,
@@ -73,8 +71,7 @@ class StepRun:
         plan.step(call.step, self.environment.spark.grouping)
         self.pipeline: Pipeline = load_pipeline(call.pipeline)
         check_interval(self.pipeline, call)
-        if call.step != "query":
-            require_publishable(self.pipeline, self.places.lake / self.pipeline.name, call.env)
+        require_publishable(self.pipeline, self.places.lake / self.pipeline.name, call.env)
         transforms.load_modules(self.pipeline.settings.modules)
         self.ledger = Ledger.open(self.places.lake / self.pipeline.name, by=call.dag_run)
         self.desk = Desk(self.pipeline, self.environment, self.places, self.ledger)
@@ -98,7 +95,7 @@ class StepRun:
         log.info("step started", step=step.name, stages=",".join(step.stages), **_names(self.call))
         try:
             require_unmixed(self.pipeline, self.ledger, self.call)
-            {"query": self._query, "prepare": self._stage_hour, "ingest": self._stage_hour,
+            {"prepare": self._stage_hour, "ingest": self._stage_hour,
              "build_features": self._stage_hour, "publish_and_score": self._publish_and_score,
              "publish": self._publish_or_stage_again, "score": self._score,
              "heal": self._heal, "rebuild": self._rebuild,
@@ -165,15 +162,6 @@ class StepRun:
         failpoint(f"stage.{name}.after")
         self.result.seconds[name] = round(time.monotonic() - began, 2)
         log.info("stage ended", stage=name, seconds=self.result.seconds[name], **_names(self.call))
-
-    def _query(self) -> None:
-        now = datetime.now(UTC)  # what is landed says when it was asked for; no table knows another clock
-
-        def run() -> None:
-            self.result.rows = query.run(self._open_session(), self.pipeline, self.places, self.call, now)
-
-        self._stage("query", run)
-        self.result.state = "landed"
 
     def _stage_hour(self, call: Invocation | None = None) -> None:
         """Stage, judge and seal: the whole publication, or the part of it that this step makes."""

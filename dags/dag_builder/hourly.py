@@ -1,6 +1,6 @@
 """`<pipeline>_hourly`: one UTC hour a run, from its drops to published, scored rows.
 
-fetch_<source>, for each of kind http; query, for all of kind jdbc and those of files on another file system -> drops_ready
+fetch_<source>, for each source of kind http or database and for files on another file system -> drops_ready
 -> the steps of the environment's grouping, each with its gates -> announce:
 
 fused: prepare -> gate_silver, gate_features -> publish_and_score
@@ -15,7 +15,7 @@ from typing import Any
 
 from airflow.sdk import DAG, Asset, BaseOperator, CronPartitionTimetable
 
-from dag_builder.fetch import FetchDrop
+from dag_builder.fetch import LOOK_EVERY, FetchDrop, look_options
 from dag_builder.gates import Announce, DropsReady, Gate
 from dag_builder.partition import catches_up, environment_name, hour_param
 from dag_builder.spark_step import SparkStep
@@ -24,9 +24,6 @@ from spark_jobs.config.load import load_environment, load_pipeline
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.invocation import HOUR
 from spark_jobs.runtime.scheduler import spark_pool
-
-LOOK_EVERY = timedelta(minutes=1)  # between two looks at the landing folder
-LOOK_AGAIN_EVERY = timedelta(minutes=5)  # between two looks at another file system, each a Spark application
 
 
 def hour_asset(pipeline: str) -> Asset:
@@ -71,12 +68,15 @@ def hourly_dag(name: str) -> DAG:
         doc_md=__doc__,
     ) as dag:
         fetched = [
-            FetchDrop(task_id=f"fetch_{source}", pipeline=name, source=source, pool="default_pool")
-            for source in pipeline.sources.of_kind("http")
+            FetchDrop(
+                task_id=f"fetch_{source}",
+                pipeline=name,
+                source=source,
+                pool="default_pool",
+                **look_options(conf, hourly.retries),
+            )
+            for source, conf in pipeline.sources.fetched().items()
         ]
-        asked = []
-        if pipeline.sources.queried():
-            asked = [SparkStep(task_id="query", pipeline=name, step="query", pool=spark_pool(name), **_looks(pipeline))]
         drops_ready = DropsReady(
             task_id="drops_ready", pipeline=name, poke_interval=LOOK_EVERY, timeout=hourly.wait, pool="default_pool",
             trigger_rule="all_done",  # a failed fetch may have landed its drop before; what is missing makes the hour late
@@ -85,18 +85,9 @@ def hourly_dag(name: str) -> DAG:
         ended = hour_tasks(name, steps, drops_ready)
         publishing = next(step.name for step in steps if "publish" in step.stages)
         announce = Announce(task_id="announce", pipeline=name, step=publishing, outlets=[hour_asset(name)])
-        [*fetched, *asked] >> drops_ready
+        fetched >> drops_ready
         ended >> announce
     return dag
-
-
-def _looks(pipeline: Pipeline) -> dict[str, Any]:
-    """Retries by which `query` looks for files of another file system until their grace is over: no sensor looks there."""
-    graces = [source.grace for source in pipeline.sources.mirrored().values()]
-    if not graces:
-        return {}
-    looks = pipeline.schedules.hourly.retries + -(-max(graces) // LOOK_AGAIN_EVERY)
-    return {"retries": looks, "retry_delay": LOOK_AGAIN_EVERY, "retry_exponential_backoff": False}
 
 
 def hour_tasks(name: str, steps: Iterable[plan.Step], first: BaseOperator) -> list[BaseOperator]:

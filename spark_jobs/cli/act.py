@@ -69,8 +69,7 @@ def submit(call: Invocation, *, again: bool = False) -> tuple[int, dict[str, obj
     load_pipeline(call.pipeline)
     check_channels(call.pipeline, call.env)  # all faults of conf/ before any Spark starts
     environment, places = load_environment(call.env)
-    if call.step != "query":
-        require_publishable(load_pipeline(call.pipeline), places.lake / call.pipeline, call.env)
+    require_publishable(load_pipeline(call.pipeline), places.lake / call.pipeline, call.env)
     done = None if again else conclude_without_spark(call)
     if done:
         note(f"  {done.why}")
@@ -201,11 +200,11 @@ def replay_history(
 
 
 def _replayed(whole: Pipeline, names: list[str], tables: Collection[str], *, asked: bool) -> list[str]:
-    """`names` without those that are asked of a server, whose rows are no drops."""
-    served = [name for name in names if name in whole.sources.of_kind("jdbc") and name not in tables]
+    """`names` without the tables of a server, which somebody else fills."""
+    served = [name for name in names if name in whole.sources.of_kind("database") and name not in tables]
     if served and asked:
-        found = f"{', '.join(served)} asked of a server, which is not filled from here"
-        raise UsageError("--source", found, "sources of files, of http, or of a SQLite file", "leave it out")
+        found = f"{', '.join(served)}: a table of a server, which a replay does not fill"
+        raise UsageError("--source", found, "a source of kind files or http, or of a SQLite file", "leave it out")
     return [name for name in names if name not in served]
 
 

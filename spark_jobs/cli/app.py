@@ -65,7 +65,7 @@ To = Annotated[str, typer.Option("--to", help="Hour before which the interval en
 StepName = Annotated[
     str,
     typer.Argument(
-        help="query, prepare, publish_and_score, heal, rebuild, training_set or train; where spark.grouping is split ingest, "
+        help="prepare, publish_and_score, heal, rebuild, training_set or train; where spark.grouping is split ingest, "
         "build_features, publish and score in place of prepare and publish_and_score.",
         metavar="STEP",
     ),
@@ -397,9 +397,8 @@ def fetch(
     source: Annotated[list[str] | None, typer.Option("--source", help="Only this source; may be repeated.")] = None,
     env: Env = "local", json: Json = False,
 ) -> None:  # fmt: skip
-    """Land the drops of [from, to): ask over HTTP, take whole files without a manifest, ask databases and other file systems.
-
-    The last two by Spark; without such a source no JVM starts.
+    """Land the drops of [from, to): read APIs and databases, copy files from other file systems, take whole files without
+    a manifest. Starts no JVM.
     """
     from spark_jobs.cli.fetch import fetch_drops
 

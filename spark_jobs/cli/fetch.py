@@ -2,105 +2,86 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from spark_jobs.cli.act import submit
-from spark_jobs.cli.output import show_json, show_some
-from spark_jobs.cli.results import show_result
+from spark_jobs.cli.output import show_json, show_table
 from spark_jobs.config import load_environment, load_pipeline
 from spark_jobs.config.interval import check_interval
-from spark_jobs.config.sources import SourceConf
 from spark_jobs.config.whole import Pipeline
-from spark_jobs.errors import EXIT_OK, UsageError, nearest
-from spark_jobs.invocation import ASKED_AGAIN, Invocation, format_hour, hours_between, parse_hour
+from spark_jobs.connectors.delivery import Delivery, FetchedDrop
+from spark_jobs.connectors.fetch import fetch_source
+from spark_jobs.errors import EXIT_OK, RetryError, UsageError, nearest
+from spark_jobs.invocation import Invocation, format_hour, parse_hour
 
-_DROPS = 30  # lines that people get; JSON has all
-
-if TYPE_CHECKING:
-    from spark_jobs.sources.http import Fetched
-    from spark_jobs.sources.landing import Landed
+SHOWN_DROPS = 48  # more are summed by source
 
 
 def fetch_drops(pipeline: str, start: str, end: str, only: list[str], env: str, *, as_json: bool) -> int:
-    """Land the drops of [start, end), the oldest hour first; the first fault ends it, what has landed before stays.
+    """Land the drops of [start, end), source by source; the first error ends it, what landed before it stays.
 
-    Databases and other file systems are asked by Spark, all of the pipeline's at once; its exit code is returned. Files that
-    came without a manifest get theirs afterwards.
+    Raises:
+        UsageError, RefusedError, RetryError: see `fetch_source`; RetryError also when a drop is not complete yet.
     """
     low, high = parse_hour(start, "--from"), parse_hour(end, "--to")
-    call = Invocation(pipeline, "query", low, high, f"{ASKED_AGAIN}{format_hour(low)}__{format_hour(high)}", env)
-    whole = load_pipeline(pipeline)
+    call = Invocation(pipeline, "fetch", low, high, "", env)
+    whole, (_, places) = load_pipeline(pipeline), load_environment(env)
     check_interval(whole, call)
-    sources, queried = _fetched_sources(whole, only), whole.sources.queried()
-    heavy = {name: source for name, source in sources.items() if name in queried}
-    drops = _land_all(call, {name: source for name, source in sources.items() if name not in heavy})
-    if drops and not as_json:
-        _show_drops(drops)
-    code, result = submit(call, again=True) if heavy else (EXIT_OK, {})
-    if result and not as_json:
-        show_result(result, as_json=False, env=env)
-    copied = {name: source for name, source in heavy.items() if source.complete.by != "manifest"}
-    adopted = _land_all(call, copied) if code == EXIT_OK else []
-    if adopted and not as_json:
-        _show_drops(adopted)
+    fetched = {
+        name: fetch_source(whole, places, name, low, high, datetime.now(UTC)) for name in _fetched_names(whole, only)
+    }
+    _require_complete(fetched)
+    drops = [drop for delivery in fetched.values() for drop in delivery.drops]
     if as_json:
-        show_json({"drops": drops + adopted, **({"query": result} if result else {})})
-    return code
+        show_json({"drops": [asdict(drop) for drop in drops]})
+    elif drops:
+        _show(drops)
+    return EXIT_OK
 
 
-def _land_all(call: Invocation, sources: dict[str, SourceConf]) -> list[dict[str, Any]]:
-    _, places = load_environment(call.env)
-    return [
-        _land(name, source, places.landing / call.pipeline, hour)
-        for hour in hours_between(call.start, call.end)
-        for name, source in sources.items()
-    ]
-
-
-def _show_drops(drops: list[dict[str, Any]]) -> None:
+def _show(drops: list[FetchedDrop]) -> None:
+    if len(drops) > SHOWN_DROPS:
+        for name in dict.fromkeys(drop.source for drop in drops):
+            mine = [drop for drop in drops if drop.source == name]
+            new = sum(drop.written for drop in mine)
+            print(f"{name}: {len(mine)} drops, {sum(drop.rows for drop in mine)} rows, {new} written new")
+        return
     columns = ["source", "hour", "version", "rows", "bytes", "pages", "written"]
-    told = [one | {"hour": format_hour(one["hour"]), "written": "yes" if one["written"] else "no"} for one in drops]
-    show_some(
-        "", columns, [tuple(one[name] for name in columns) for one in told], _DROPS, "the same command with --json"
-    )
+    shown = [
+        asdict(drop) | {"hour": format_hour(drop.hour), "written": "yes" if drop.written else "no"} for drop in drops
+    ]
+    show_table("", columns, [tuple(drop[name] for name in columns) for drop in shown])
 
 
-def _land(name: str, source: SourceConf, landing: Path, hour: datetime) -> dict[str, Any]:
-    """Land the drop of one hour; its facts, of which `pages` is 0 for a file that lay there."""
-    done: Fetched | Landed
-    if source.kind == "http":
-        from spark_jobs.sources.http import fetch_drop
-
-        done = fetch_drop(name, source, landing, hour)
-    else:
-        from spark_jobs.sources.adopt import adopt_drop
-
-        done = adopt_drop(name, source, landing, hour, datetime.now(UTC))
-    facts = ("manifest", "version", "rows", "bytes")
-    told = {fact: getattr(done, fact) for fact in facts}
-    return {"source": name, "hour": hour, **told, "pages": getattr(done, "pages", 0), "written": done.written}
+def _require_complete(fetched: dict[str, Delivery]) -> None:
+    missing = [(name, hour, why) for name, delivery in fetched.items() for hour, why in delivery.missing.items()]
+    if missing:
+        shown = [f"  {name} {format_hour(hour)}: {why}" for name, hour, why in missing[:5]]
+        more = [f"  and {len(missing) - 5} more"] if len(missing) > 5 else []
+        raise RetryError(
+            f"{missing[0][0]} {format_hour(missing[0][1])}",
+            "\n".join([f"waiting: {len(missing)} hour(s) without complete files", *shown, *more]),
+            "a complete file for each hour, as `complete` of sources.yaml defines it",
+            "the same command goes on when the files are complete",
+        )
 
 
-def _fetched_sources(pipeline: Pipeline, only: list[str]) -> dict[str, SourceConf]:
-    """Sources whose drops are landed by this command, those of `only` when it names any.
+def _fetched_names(pipeline: Pipeline, only: list[str]) -> list[str]:
+    """Sources whose drops this command lands, those of `only` when it names any.
 
     Raises:
         UsageError: there is none, or one of `only` is none.
     """
     declared = pipeline.sources.sources
-    kinds = "of kind http or jdbc, or of kind files with a section hadoop or complete.by marker or stable"
-    legal = {
-        n: one for n, one in declared.items() if one.kind != "files" or one.hadoop or one.complete.by != "manifest"
-    }
+    kinds = "of kind http or database, or of kind files with a section remote or complete.by marker or stable"
+    legal = [name for name, source in declared.items() if source.fetched or source.complete.by != "manifest"]
     for name in only:
         if name not in legal:
             found = f"no source '{name}'"
             if name in declared:
                 found = f"source '{name}' is of kind {declared[name].kind}, its upstream writes manifests"
-            raise UsageError("--source", found, f"{kinds}: {nearest(name, list(legal))}", "name one of those")
+            raise UsageError("--source", found, f"{kinds}: {nearest(name, legal)}", "name one of those")
     if not legal:
         todo = f"write one into conf/pipelines/{pipeline.name}/sources.yaml; else the upstream lands drops by itself"
-        raise UsageError(pipeline.name, "no source of kind http or jdbc, and none without manifests", kinds, todo)
-    return {name: source for name, source in legal.items() if not only or name in only}
+        raise UsageError(pipeline.name, "no source of kind http or database, and none without manifests", kinds, todo)
+    return [name for name in legal if not only or name in only]

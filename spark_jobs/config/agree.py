@@ -199,9 +199,10 @@ def _replay(pipeline: Pipeline) -> Iterator[Clash]:
         if name not in declared:
             continue
         source = declared[name]
-        if source.jdbc and (source.jdbc.table is None or source.jdbc.changed_at != replayed.stamp):
-            allowed = "jdbc.table in sources.yaml, and stamp: the column of its jdbc.changed_at"
-            yield Clash(file, at, f"source '{name}' asks no table by the hour that the replay writes", allowed)
+        table = source.database
+        if table and (table.table is None or table.changed_at != replayed.stamp):
+            allowed = "database.table in sources.yaml, and stamp: the column of its database.changed_at"
+            yield Clash(file, at, f"source '{name}' does not read a table by the hour that the replay writes", allowed)
         if replayed.format != source.format:
             yield Clash(
                 file, (*at, "format"), f"'{replayed.format}' is not the source's format", f"write {source.format}"

@@ -26,7 +26,7 @@ Kind = Literal["source", "table", "column", "rule", "entity", "tiles", "measure"
 _PROSE: Final = frozenset({"meaning", "grain", "why", "sensitive"})
 _READERS: Final = frozenset({"renamed_from"})  # how older files are read; no run computes another row by it
 # How drops are landed: the same drop has the same rows wherever it came from.
-_LANDING: Final = frozenset({"kind", "http", "jdbc", "hadoop", "manifests", "complete", "clock_skew"})
+_LANDING: Final = frozenset({"kind", "http", "database", "remote", "manifests", "complete", "clock_skew"})
 # Types whose values read the same; the order is that of widening.
 WIDENING: Final[tuple[tuple[str, ...], ...]] = (("int", "bigint", "double"), ("date", "timestamp"))
 

@@ -14,7 +14,6 @@ from spark_jobs.errors import UsageError
 
 Grouping = Literal["fused", "split"]
 StepName = Literal[
-    "query",
     "prepare",
     "publish_and_score",
     "ingest",

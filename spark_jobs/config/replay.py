@@ -67,7 +67,7 @@ class HourOf(Section):
 class ReplaySource(Section):
     """One source of the pipeline, made from one file of the history; a row of the file is a row of one drop.
 
-    Of kind jdbc the rows go into the table that the source asks.
+    Of kind database the rows go into the table that the source reads.
     """
 
     file: Annotated[RelativePath, AfterValidator(_packed_csv)] = Field(

@@ -8,7 +8,9 @@ import re
 from spark_jobs.errors import UsageError
 
 _WORDS = "token|secret|passw|passphrase|api_?key|private_?key|credential|authorization|webhook|url_env|root_env"
-_OPTION = r"(?<![\w.-])(?:fs|dfs|hadoop)\.[\w.-]*"  # of a file system: many are secrets, and few names say so
+# Options of a file system: many are secrets, and few names say so. `key:` alone, for S3's, not for the key of a table.
+_OPTION = r"(?<![\w.-])(?:fs|dfs|hadoop)\.[\w.-]*|\boptions(?:_env)?\b"
+_KEY = re.compile(r"(?m)^(\s*[\"']?key[\"']?\s*:\s*)[^\[\s#].*")
 _FIELD = re.compile(rf"(?i)(?:{_WORDS})|{_OPTION}")
 _VALUE = re.compile(rf"(?i)((?:(?:{_WORDS})[\w-]*|{_OPTION})[\"']?\s*:\s*)\S.*")
 _USER = re.compile(r"://.*@")
@@ -35,4 +37,5 @@ def secret_of(where: str, variable: str) -> str:
 
 def masked(text: str) -> str:
     """A line of YAML, or a value, with *** for what may be secret: values of such fields, users and tokens in urls, webhooks."""
-    return _HOOK.sub(r"\1***", _QUERY.sub(r"\1***", _USER.sub("://***@", _VALUE.sub(r"\1***", text))))
+    text = _USER.sub("://***@", _KEY.sub(r"\1***", _VALUE.sub(r"\1***", text)))
+    return _HOOK.sub(r"\1***", _QUERY.sub(r"\1***", text))

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from spark_jobs.config.database_source import DatabaseConf
 from spark_jobs.config.drop_files import CompleteConf, DropFormat, HourPath
-from spark_jobs.config.hadoop_source import HadoopConf
 from spark_jobs.config.http_source import HttpConf
-from spark_jobs.config.jdbc_source import JdbcConf
+from spark_jobs.config.remote_source import RemoteConf
 from spark_jobs.config.section import Duration, Name, Section, UtcHour
 
 RESERVED = frozenset(
@@ -24,7 +24,7 @@ RESERVED = frozenset(
         *("event_at", "business_key", "rules", "reason", "cols"),
     }
 )
-SourceKind = Literal["files", "http", "jdbc"]
+SourceKind = Literal["files", "http", "database"]
 _COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 
 
@@ -46,12 +46,13 @@ class SourceConf(Section):
     """One upstream, with one drop an hour: a file and a manifest, the manifest last."""
 
     kind: SourceKind = Field(
-        description="who lands the drops: files (the upstream, or step `query` where there is a section hadoop), http"
-        " (`tidegate fetch` asks the upstream for the rows) or jdbc (step `query` asks a database); example: files"
+        description="where the rows come from: files (of the landing folder, or of another file system where there is a"
+        " section remote), http (pages of an API) or database (rows of a table); all but files of the landing folder are"
+        " landed by task `fetch_<source>` and by `tidegate fetch`; example: files"
     )
     http: HttpConf | None = Field(default=None)
-    jdbc: JdbcConf | None = Field(default=None)
-    hadoop: HadoopConf | None = Field(default=None)
+    database: DatabaseConf | None = Field(default=None)
+    remote: RemoteConf | None = Field(default=None)
     manifests: HourPath = Field(
         description="path of an hour's manifest below landing/<pipeline>; {day} is YYYY-MM-DD, {hour} is HH, both UTC;"
         " a correction adds .2, .3 … after {hour}; the data file lies beside it, named by the manifest;"
@@ -63,7 +64,7 @@ class SourceConf(Section):
         " quotes; a quote that hides where records begin refuses the file), jsonl (one object per line) or, of kind files, parquet"
         " (one file, values become the text that reads back as the same value, naive timestamps are UTC, no nested and no"
         " binary column); a csv or jsonl file that ends in .gz is unpacked; UTF-8; of kind http: csv pages stay csv, JSON"
-        " pages become jsonl; of kind jdbc: jsonl; example: csv"
+        " pages become jsonl; of kind database: jsonl; example: csv"
     )
     grace: Duration = Field(
         default=timedelta(minutes=15),
@@ -99,7 +100,7 @@ class SourceConf(Section):
     def _sections_belong_to_their_kind(self) -> SourceConf:
         for kind, section, example in (
             ("http", self.http, "{url: https://…}"),
-            ("jdbc", self.jdbc, "{url: …, table: …}"),
+            ("database", self.database, "{url: …, table: …}"),
         ):
             if self.kind == kind and section is None:
                 raise ValueError(f"kind: {kind} needs a section {kind}, such as {kind}: {example}")
@@ -107,26 +108,63 @@ class SourceConf(Section):
                 raise ValueError(f"{kind}: belongs to kind {kind}, this source is of kind {self.kind}")
         if self.http and self.http.rows and self.format == "csv":
             raise ValueError("http.rows: names a place in a JSON page; leave it out, or write format: jsonl")
-        if self.jdbc and self.format != "jsonl":
-            raise ValueError(f"format: {self.format} is not what a database gives; of kind jdbc write format: jsonl")
-        if self.jdbc and self.jdbc.changed_at and self.jdbc.changed_at not in self.columns:
-            raise ValueError(f"jdbc.changed_at: '{self.jdbc.changed_at}' is none of columns; add it there")
+        if self.database and self.format != "jsonl":
+            raise ValueError(f"format: rows of a database land as jsonl, not {self.format}; write format: jsonl")
+        if self.database and self.database.changed_at and self.database.changed_at not in self.columns:
+            raise ValueError(f"database.changed_at: '{self.database.changed_at}' is none of columns; add it there")
+        part = self.database.partition if self.database else None
+        if part and part.column not in self.columns:
+            raise ValueError(f"database.partition.column: '{part.column}' is none of columns; add it there")
         return self
 
     @model_validator(mode="after")
     def _files_belong_to_their_kind(self) -> SourceConf:
         if self.kind != "files" and self.complete.by != "manifest":
             raise ValueError(f"complete: belongs to kind files, this source is of kind {self.kind}")
-        if self.kind != "files" and self.hadoop:
-            raise ValueError(f"hadoop: belongs to kind files, this source is of kind {self.kind}")
+        if self.kind != "files" and self.remote:
+            raise ValueError(f"remote: belongs to kind files, this source is of kind {self.kind}")
         if self.kind == "http" and self.format == "parquet":
             raise ValueError("format: pages of kind http are csv or JSON; write csv or jsonl")
-        if self.hadoop and self.complete.by == "stable" and not self.hadoop.tells_of_writing(self.hadoop.root):
-            raise ValueError(
-                "complete: hdfs tells no time of the last writing to a file that is open; use marker or manifest"
-            )
+        if self.remote:
+            self.require_times(self.remote.root)
         self.complete.check_beside(self.manifests, self.grace)
         return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _former_kinds_are_refused(cls, value: Any) -> Any:
+        if isinstance(value, dict) and (value.get("kind") == "jdbc" or "jdbc" in value):
+            raise ValueError(
+                f"{'kind' if value.get('kind') == 'jdbc' else 'jdbc'}: jdbc was replaced by database; write kind: database,"
+                " rename the section jdbc to database, and write its url (and that of url_env) as a SQLAlchemy url:"
+                " sqlite:///{data}/shop.db for jdbc:sqlite:{data}/shop.db, postgresql://… for jdbc:postgresql://…"
+            )
+        if isinstance(value, dict) and "hadoop" in value:
+            raise ValueError(
+                "hadoop: was replaced by remote; rename the section, write root as an fsspec url (s3:// for s3a://), and in"
+                " options and options_env the names of fsspec: key, secret and endpoint_url for s3, username and password for ftp"
+            )
+        return value
+
+    def require_times(self, root: str) -> None:
+        """Nothing, when the listings of the file system of `root` hold the times that `complete` relies on.
+
+        Raises:
+            ValueError: they do not.
+        """
+        by, remote = self.complete.by, self.remote
+        if remote and (
+            (by == "stable" and not remote.has_write_times(root)) or (by == "marker" and not remote.has_times(root))
+        ):
+            legal = "marker or manifest" if remote.has_times(root) else "manifest"
+            raise ValueError(
+                f"complete: {root.partition(':')[0]} does not show when a file was last written to; write by: {legal}"
+            )
+
+    @property
+    def fetched(self) -> bool:
+        """Whether `fetch_<source>` and `tidegate fetch` land its drops, not the upstream itself."""
+        return self.kind != "files" or self.remote is not None
 
 
 class SourcesConf(Section):
@@ -140,10 +178,6 @@ class SourcesConf(Section):
         """The sources of one kind by name."""
         return {name: source for name, source in self.sources.items() if source.kind == kind}
 
-    def queried(self) -> dict[str, SourceConf]:
-        """The sources whose drops step `query` lands, by name: of kind jdbc, or with a section hadoop."""
-        return {name: source for name, source in self.sources.items() if source.kind == "jdbc" or source.hadoop}
-
-    def mirrored(self) -> dict[str, SourceConf]:
-        """Those of them with a section hadoop."""
-        return {name: source for name, source in self.sources.items() if source.hadoop}
+    def fetched(self) -> dict[str, SourceConf]:
+        """The sources whose drops a connector lands, by name."""
+        return {name: source for name, source in self.sources.items() if source.fetched}

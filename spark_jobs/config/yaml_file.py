@@ -14,9 +14,10 @@ from typing import Any
 
 import yaml
 
-from spark_jobs.config.secrets import masked
+from spark_jobs.config.secrets import masked, names_secret
 
 Where = tuple[str | int, ...]
+_SCALAR = re.compile(r"^(\s*[\w.\"'-]+\s*:\s*)[^\s{\[#].*")
 MAX_NODES = 100_000  # of one file, aliases written out: a few lines of aliases can stand for billions of values
 _STANDARD = "tag:yaml.org,2002:"
 _UNTAGGED = "!untagged"
@@ -52,12 +53,13 @@ class YamlFile:
 
     def caret(self, where: Where) -> str:
         """The line of `where` with a caret below the key."""
-        return _caret(self.lines, *self.place(where))
+        return _caret(self.lines, *self.place(where), names_secret(".".join(map(str, where))))
 
 
-def _caret(lines: list[str], line: int, column: int) -> str:
+def _caret(lines: list[str], line: int, column: int, secret: bool = False) -> str:
     """At most 110 characters of a line with a caret below `column`; what may be a secret is not shown."""
     text = masked(lines[line - 1]) if line <= len(lines) else ""
+    text = _SCALAR.sub(r"\1***", text) if secret else text
     cut = max(0, column - 60)
     shown = ("…" if cut else "") + text[cut : cut + 110]
     return f"    {shown}\n    {' ' * (column - 1 - cut + bool(cut))}^"

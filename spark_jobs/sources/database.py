@@ -33,7 +33,7 @@ def column_types(rows: Sequence[Row], columns: Sequence[str], types: Mapping[typ
 
 
 class Database:
-    """The table that a source of kind jdbc asks by changed_at; the file and the table are made when they are missing."""
+    """The table that a source of kind database reads by changed_at; the file and the table are created when they are missing."""
 
     def __init__(self, file: Path, table: str, changed_at: str, columns: list[str]) -> None:
         self.file, self.table, self.changed_at, self.columns = file, table, changed_at, columns
@@ -68,7 +68,7 @@ class Database:
 
 
 def databases(sources: Mapping[str, SourceConf], data: Path) -> dict[str, Database]:
-    """The tables behind the sources of kind jdbc that ask a file, by source; `data` is the data folder.
+    """The tables behind the sources of kind database whose url is a file, by source; `data` is the data folder.
 
     A server's tables are not the replay's: somebody else fills them.
 
@@ -77,13 +77,13 @@ def databases(sources: Mapping[str, SourceConf], data: Path) -> dict[str, Databa
     """
     found = {}
     for name, source in sources.items():
-        if source.jdbc is None:
+        if source.database is None:
             continue
-        if source.jdbc.table is None or source.jdbc.changed_at is None:
+        if source.database.table is None or source.database.changed_at is None:
             raise UsageError(
-                f"sources.yaml: {name}", "a query or a snapshot", "a table with jdbc.changed_at to replay into"
+                f"sources.yaml: {name}", "a query or a snapshot", "a table with database.changed_at to replay into"
             )
-        file = source.jdbc.file(data)
+        file = source.database.file(data)
         if file:
-            found[name] = Database(file, source.jdbc.table, source.jdbc.changed_at, list(source.columns))
+            found[name] = Database(file, source.database.table, source.database.changed_at, list(source.columns))
     return found

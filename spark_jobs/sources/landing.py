@@ -6,7 +6,7 @@ Nothing that a manifest names is ever written over with other bytes by us: other
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +16,7 @@ from spark_jobs.config.sources import SourceConf, SourcesConf
 from spark_jobs.failpoints import failpoint
 from spark_jobs.sources.drops import Drop, drops_of
 from spark_jobs.sources.manifest import Manifest
-from spark_jobs.storage.files import exclusive, write_whole
+from spark_jobs.storage.files import exclusive, whole_file, write_whole
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,16 @@ class NextVersion:
 
         It arrives no earlier than the newest one, so that it is the newest.
         """
+        return self.state_facts(file, len(data), hashlib.sha256(data).hexdigest(), rows, arrived_at)
+
+    def state_facts(self, file: str, size: int, sha256: str, rows: int, arrived_at: datetime) -> Landed:
+        """Write the manifest of a file of `size` bytes with this hash; see `state`."""
         manifest = Manifest(
-            schema_version=1, source=self.source, hour=self.hour, file=file, rows=rows, bytes=len(data),
-            sha256=hashlib.sha256(data).hexdigest(),
+            schema_version=1, source=self.source, hour=self.hour, file=file, rows=rows, bytes=size, sha256=sha256,
             arrived_at=max(arrived_at, self.newest.arrived_at) if self.newest else arrived_at,
         )  # fmt: skip
         write_whole(self.path, manifest.text())
-        return Landed(self.path, self.path.with_name(file), self.number, rows, len(data), True)
+        return Landed(self.path, self.path.with_name(file), self.number, rows, size, True)
 
 
 @contextmanager
@@ -95,19 +98,50 @@ def land(
     Raises:
         RefusedError: a manifest of the hour is malformed, or its folder leads out of `landing`.
     """
+    return land_parts(name, source, landing, hour, lambda: [data], rows, arrived_at)
+
+
+def land_parts(
+    name: str, source: SourceConf, landing: Path, hour: datetime, parts: Callable[[], Iterable[bytes]], rows: int,
+    arrived_at: datetime,
+) -> Landed:  # fmt: skip
+    """Make the bytes that each call of `parts` yields the newest drop of `hour`, in bounded memory; see `land`.
+
+    Raises:
+        RefusedError: see `land`.
+    """
+    digest, size = hashlib.sha256(), 0
+    for part in parts():
+        digest.update(part)
+        size += len(part)
+    sha256 = digest.hexdigest()
     with next_version(name, source, landing, hour) as following:
         newest = following.newest
-        if newest and newest.sha256 == hashlib.sha256(data).hexdigest():
-            file = Path(newest.path)
-            written = not file.exists() or file.read_bytes() != data
+        if newest and newest.sha256 == sha256:
+            written = not _has(Path(newest.path), sha256)
             if written:
-                write_whole(file, data)
+                _write(Path(newest.path), parts())
             return Landed.of(newest, written=written)
         path = following.path
         file = path.with_name(f"{path.name.removesuffix('.json').removesuffix('.manifest')}.{source.format}")
-        write_whole(file, data)
+        _write(file, parts())
         failpoint("fetch.manifest.before")
-        return following.state(file.name, data, rows, arrived_at)
+        return following.state_facts(file.name, size, sha256, rows, arrived_at)
+
+
+def _write(path: Path, parts: Iterable[bytes]) -> None:
+    with whole_file(path) as file:
+        for part in parts:
+            file.write(part)
+
+
+def _has(path: Path, sha256: str) -> bool:
+    """Whether a file with this hash is at `path`."""
+    try:
+        with open(path, "rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest() == sha256
+    except FileNotFoundError:
+        return False
 
 
 def manifest_path(template: str, hour: datetime, version: int) -> str:

@@ -28,6 +28,11 @@ class HashedFile:
         self.size += len(data)
         return self._stream.write(data)
 
+    def set_time(self, changed_ms: int) -> None:
+        """State when the content was last changed, in milliseconds since 1970; nothing may be written afterwards."""
+        self._stream.flush()
+        os.utime(self._stream.fileno(), ns=(changed_ms * 1_000_000, changed_ms * 1_000_000))
+
     @property
     def sha256(self) -> str:
         """Hash of the bytes so far, in hexadecimal."""

@@ -16,9 +16,9 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 HEAVY = ("pyspark", "delta", "deltalake", "great_expectations", "mlflow", "pandas", "pyarrow", "xgboost")
 HOURLY = {
     "fetch_weather": {"drops_ready"},
+    "fetch_planes": {"drops_ready"},
     "drops_ready": {"prepare"},
     "prepare": {"gate_silver", "gate_features"},
-    "query": {"drops_ready"},
     "gate_silver": {"publish_and_score"},
     "gate_features": {"publish_and_score"},
     "publish_and_score": {"announce"},
@@ -188,37 +188,26 @@ def test_retries_wait_longer_each_time_within_bounds(dags):
 
 
 @pytest.mark.parametrize(
-    ("departures", "planes", "retries"),
+    ("departures", "retries"),
     [
-        ({}, {}, None),
-        ({"hadoop": {"root": "hdfs://namenode/deliveries"}}, {}, 2 + 3),
-        ({"hadoop": {"root": "hdfs://namenode/deliveries"}, "grace": "16m"}, {}, 2 + 4),
-        (
-            {},
-            {"kind": "jdbc", "jdbc": {"url": "jdbc:sqlite:{data}/p.db", "table": "planes", "changed_at": "changed_at"}},
-            2,
-        ),
+        ({}, None),
+        ({"remote": {"root": "s3://deliveries"}}, 2 + 15),
+        ({"remote": {"root": "s3://deliveries"}, "grace": "16m"}, 2 + 16),
+        ({"remote": {"root": "s3://deliveries"}, "grace": "0m"}, 2),
     ],
-    ids=["neither", "hadoop", "hadoop, more grace", "jdbc"],
 )
-def test_query_is_a_task_when_it_has_something_to_land_and_looks_for_files_until_their_grace_is_over(
-    departures, planes, retries, project
-):
-    """Each look is a Spark application; what is missing after the last one makes the hour late in drops_ready."""
+def test_files_of_another_file_system_are_fetched_until_their_grace_is_over(departures, retries, project):
+    """Each look is a light task; what is missing after the last one makes the hour late in drops_ready."""
     from dag_builder.hourly import hourly_dag
 
     path = project / "conf/pipelines/nycflights13/sources.yaml"
     sources = yaml.safe_load(path.read_text())["sources"]
-    del sources["planes"]["jdbc"]
-    sources["planes"] |= {"kind": "files"} | planes
     sources["departures"] |= departures
     path.write_text(yaml.safe_dump({"sources": sources}))
     dag = hourly_dag("nycflights13")
-    assert ("query" in dag.task_ids) == (retries is not None)
-    if retries is None:
-        return
-    task = dag.get_task("query")
-    assert (task.retries, task.downstream_task_ids, task.pool) == (retries, {"drops_ready"}, "default_pool")
-    looks = (timedelta(minutes=5), False) if departures else (timedelta(seconds=20), True)
-    assert (task.retry_delay, task.retry_exponential_backoff) == looks
-    assert dag.get_task("prepare").retries == 2
+    assert ("fetch_departures" in dag.task_ids) == (retries is not None)
+    assert {dag.get_task(f"fetch_{name}").retries for name in ("weather", "planes")} == {2}
+    if retries is not None:
+        task = dag.get_task("fetch_departures")
+        assert (task.retries, task.downstream_task_ids, task.pool) == (retries, {"drops_ready"}, "default_pool")
+        assert (task.retry_delay, task.retry_exponential_backoff) == (timedelta(minutes=1), False)

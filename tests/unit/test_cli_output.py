@@ -132,7 +132,7 @@ def _set_sources(project: Path, **changes: dict[str, Any]) -> None:
     declared = yaml.safe_load(path.read_text())["sources"]
     for name, source in declared.items():
         source.pop("http", None)
-        source.pop("jdbc", None)
+        source.pop("database", None)
         source |= {"kind": "files"} | changes.get(name, {})
     path.write_text(yaml.safe_dump({"sources": declared}))
 
@@ -183,7 +183,7 @@ def test_fetch_asks_only_for_the_sources_that_are_named(project: Path, upstream:
     _set_sources(project)
     none = _run("fetch", "nycflights13", *HOURS)
     assert (none.returncode, none.stdout) == (EXIT_USAGE, "")
-    assert all(part in none.stderr for part in ("no source of kind http or jdbc", "  allowed: ", "  do: "))
+    assert all(part in none.stderr for part in ("no source of kind http or database", "  allowed: ", "  do: "))
 
 
 def test_fetch_makes_drops_of_whole_files_without_manifests(project: Path) -> None:

@@ -209,7 +209,6 @@ def test_planned_fields_are_known_in_three_sections_at_least() -> None:
 @pytest.mark.parametrize(
     ("file", "old", "new"),
     [
-        ("conf/pipelines/nycflights13/sources.yaml", "jdbc:sqlite:", "jdbc:mysql:"),
         ("conf/pipelines/nycflights13/sources.yaml", "format: csv", "format: avro"),
         ("conf/pipelines/nycflights13/pipeline.yaml", "  hourly: {", "  daily: x\n  hourly: {"),
         ("conf/pipelines/nycflights13/model.yaml", "promote: {", "promote: {approval: someone, "),
@@ -243,10 +242,10 @@ HTTP = """  weather:
 """
 
 
-JDBC = """  planes:
-    kind: jdbc
-    jdbc:
-      url: "jdbc:sqlite:{data}/planes.db"
+DATABASE = """  planes:
+    kind: database
+    database:
+      url: "sqlite:///{data}/planes.db"
       url_env: PLANES_URL
       plain_hosts: [postgres]
       table: planes
@@ -265,16 +264,17 @@ JDBC = """  planes:
 """
 
 
-HADOOP = """  weather:
+REMOTE = """  weather:
     kind: files
-    hadoop:
-      root: hdfs://namenode:8020/deliveries
+    remote:
+      root: sftp://upstream:2222/deliveries
       root_env: WEATHER_ROOT
-      plain_hosts: [namenode]
+      plain_hosts: [upstream]
+      host_keys: [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE]
       options:
-        fs.s3a.endpoint: https://s3.example.com
+        look_for_keys: false
       options_env:
-        fs.s3a.access.key: WEATHER_KEY
+        password: WEATHER_PASSWORD
       timeout_s: 60
 """
 
@@ -292,7 +292,7 @@ def _with_source(project: Path, section: str, old: str = "", new: str = "") -> s
     return path.read_text()
 
 
-@pytest.mark.parametrize("section", [HTTP, JDBC, HADOOP], ids=["http", "jdbc", "hadoop"])
+@pytest.mark.parametrize("section", [HTTP, DATABASE, REMOTE], ids=["http", "database", "remote"])
 def test_a_source_of_each_kind_is_taken(section: str, project: Path) -> None:
     """The shipped project with every key of one; what the refusals below start from."""
     _with_source(project, section)
@@ -305,9 +305,9 @@ def test_a_source_of_each_kind_is_taken(section: str, project: Path) -> None:
         (section, key)
         for section, keys in (
             (HTTP, "http url url_env plain_hosts pages cursor field parameter rows token_env arrived timeout max_bytes"),
-            (JDBC, "jdbc url url_env plain_hosts table changed_at arrived partition column lower upper count user_env password_env"
-             " fetch_rows timeout_s max_rows"),
-            (HADOOP, "hadoop root root_env plain_hosts options options_env timeout_s"),
+            (DATABASE, "database url url_env plain_hosts table changed_at arrived partition column lower upper count user_env"
+             " password_env fetch_rows timeout_s max_rows"),
+            (REMOTE, "remote root root_env plain_hosts host_keys options options_env timeout_s"),
         )
         for key in keys.split()
     ],
@@ -326,31 +326,43 @@ def test_a_misspelt_key_of_a_kind_is_refused_with_the_key_that_was_meant(section
 @pytest.mark.parametrize(
     ("section", "old", "new", "key", "said"),
     [
-        (JDBC, "jdbc:sqlite:{data}/planes.db", "jdbc:mysql://db/planes", "url", "not yet"),
-        (JDBC, "jdbc:sqlite:{data}/planes.db", "jdbc:postgresql://me:word@db/planes", "url", "user_env"),
         (
-            JDBC,
-            "jdbc:sqlite:{data}/planes.db",
-            "jdbc:postgresql://db/planes?sslmode=disable",
+            DATABASE,
+            "sqlite:///{data}/planes.db",
+            "mysql+pymysql://db/planes",
             "url",
-            "without settings",
+            "write the driver's arguments for TLS",
         ),
-        (JDBC, "plain_hosts: [postgres]", "plain_hosts: ['*']", "plain_hosts", "pattern"),
-        (JDBC, "table: planes", "query: DELETE FROM planes", "query", "begin with SELECT"),
-        (JDBC, "lower: 0", "lower: 400", "partition", "not below upper"),
-        (JDBC, "kind: jdbc", "kind: files", "jdbc", "belongs to kind jdbc"),
-        (JDBC, JDBC[JDBC.index("    jdbc:") :], "", "kind", "needs a section jdbc"),
-        (HADOOP, "hdfs://namenode:8020", "file://", "root", "local drops belong in the landing folder"),
-        (HADOOP, "hdfs://namenode:8020", "ftp://me:word@namenode", "root", "user or password"),
-        (HADOOP, "hdfs://namenode:8020", "ftp://upstream", "root", "name the host in plain_hosts"),
-        (HADOOP, "fs.s3a.endpoint: https", "spark.x: https", "spark.x", "begin with fs., dfs. or hadoop."),
-        (HADOOP, "fs.s3a.access.key: WEATHER_KEY", "fs.s3a.access.key: word", "fs.s3a.access.key", "not the name of a"),
-        (HADOOP, "fs.s3a.access.key:", "fs.s3a.endpoint:", "options_env", "stands in options, too"),
+        (DATABASE, "sqlite:///{data}/planes.db", "postgresql://me:word@db/planes", "url", "user_env"),
+        (DATABASE, "sqlite:///{data}/planes.db", "postgresql://db/planes?sslmode=disable", "url", "without settings"),
         (
-            HADOOP,
+            DATABASE,
+            "sqlite:///{data}/planes.db",
+            "jdbc:postgresql://db/planes",
+            "url",
+            "instead: postgresql://db/planes",
+        ),
+        (DATABASE, "plain_hosts: [postgres]", "plain_hosts: ['*']", "plain_hosts", "pattern"),
+        (DATABASE, "table: planes", "query: DELETE FROM planes", "query", "begin with SELECT"),
+        (DATABASE, "lower: 0", "lower: 400", "partition", "not below upper"),
+        (DATABASE, "kind: database", "kind: files", "database", "belongs to kind database"),
+        (DATABASE, DATABASE[DATABASE.index("    database:") :], "", "kind", "needs a section database"),
+        (DATABASE, "kind: database", "kind: jdbc", "kind", "jdbc was replaced by database; write kind: database"),
+        (REMOTE, "sftp://upstream:2222", "file://", "root", "local drops belong in the landing folder"),
+        (REMOTE, "sftp://upstream:2222", "sftp://me:word@upstream", "root", "user or password"),
+        (REMOTE, "sftp://upstream:2222", "s3a://bucket", "root", "write s3://bucket/deliveries"),
+        (REMOTE, "look_for_keys: false", "fs.s3a.endpoint: x", "fs.s3a.endpoint", "an option of Hadoop"),
+        (REMOTE, "look_for_keys: false", "secret: word", "secret", "write it in options_env"),
+        (REMOTE, "look_for_keys: false", "endpoint_url: http://elsewhere", "endpoint_url", "http has no TLS"),
+        (REMOTE, "look_for_keys: false", "client_kwargs.verify: false", "client_kwargs.verify", "turns TLS or its"),
+        (REMOTE, "password: WEATHER_PASSWORD", "password: word", "password", "not the name of a"),
+        (REMOTE, "look_for_keys: false", "password: x", "password", "write it in options_env"),
+        (REMOTE, "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE", "AAAAC3NzaC1l", "host_keys", "is not a public key"),
+        (
+            REMOTE,
             "kind: files",
             "kind: http\n    http: {url: 'https://api.example.com/{from}'}",
-            "hadoop",
+            "remote",
             "belongs to kind files",
         ),
         (HTTP, "https:", "http:", "url", "write https, or name the host in plain_hosts"),

@@ -67,18 +67,17 @@ def test_a_fault_beside_a_secret_names_its_place_and_not_the_secret(
     ("section", "shown", "said"),
     [
         (f"{{root: 'ftp://me:{SECRET}@a'}}", "ftp://***@a", "holds a user or password"),
-        (f"{{root: s3a://a, options_env: {{fs.s3a.access.key: {SECRET}}}}}", "fs.s3a.access.key: ***", "not the name"),
+        (f"{{root: s3://a, options_env: {{key: {SECRET}}}}}", "options_env: ***", "not the name"),
         (
-            f"\n      root: s3a://a\n      options_env:\n        fs.x: {SECRET}",
-            "fs.x: ***",
+            f"\n      root: s3://a\n      options_env:\n        key: {SECRET}",
+            "key: ***",
             "is not the name of a variable",
         ),
-        (
-            f"\n      root: s3a://a\n      options:\n        fs.s3a.x.key: {SECRET}",
-            "fs.s3a.x.key: ***",
-            "in options_env",
-        ),
-        (f"{{root: s3a://a, root_env: {SECRET}}}", "root_env: ***", "is not the name of a variable"),
+        (f"\n      root: s3://a\n      options_env:\n        x: {SECRET}", "x: ***", "is not the name of a variable"),
+        (f"\n      root: s3://a\n      options:\n        account_key: {SECRET}", "account_key: ***", "in options_env"),
+        (f"\n      root: s3://a\n      options:\n        fs.x: {SECRET}", "fs.x: ***", "is an option of Hadoop"),
+        (f"\n      root: s3://a\n      options:\n        key: {SECRET}: x", "key: ***", "not YAML"),
+        (f"{{root: s3://a, root_env: {SECRET}}}", "root_env: ***", "is not the name of a variable"),
     ],
 )
 def test_a_fault_of_another_file_systems_options_shows_no_value(
@@ -86,7 +85,7 @@ def test_a_fault_of_another_file_systems_options_shows_no_value(
 ) -> None:
     """Few names of options say that their values are secret, so that none is shown."""
     text = (project / FILE).read_text()
-    told = _told(project, text.replace("  departures:\n", f"  departures:\n    hadoop: {section}\n", 1))
+    told = _told(project, text.replace("  departures:\n", f"  departures:\n    remote: {section}\n", 1))
     assert SECRET not in told
     assert shown in told
     assert said in told

@@ -37,9 +37,9 @@ TRUSTED = {"ignore_row_if"}
 OF_FILE = {"replay.yaml": {"instant", "plus_minutes", "columns"}}
 # Names of an upstream's query parameters and tables, of this machine's variables, of hosts: whichever are well-formed are legal.
 NAMES = {
-    "cursor.parameter": r"[\w.-]{1,63}", "jdbc.table": r"\w{1,63}(\.\w{1,63})?",
-    **dict.fromkeys(("http.plain_hosts", "jdbc.plain_hosts"), r"[A-Za-z0-9][A-Za-z0-9.-]*"),
-    **dict.fromkeys(("http.url_env", "jdbc.url_env", "jdbc.user_env", "jdbc.password_env"), "[A-Z][A-Z0-9_]{0,62}"),
+    "cursor.parameter": r"[\w.-]{1,63}", "database.table": r"\w{1,63}(\.\w{1,63})?",
+    **dict.fromkeys(("http.plain_hosts", "database.plain_hosts"), r"[A-Za-z0-9][A-Za-z0-9.-]*"),
+    **dict.fromkeys(("http.url_env", "database.url_env", "database.user_env", "database.password_env"), "[A-Z][A-Z0-9_]{0,62}"),
 }  # fmt: skip
 
 

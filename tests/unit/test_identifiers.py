@@ -11,9 +11,9 @@ import duckdb
 import pyarrow as pa
 import pytest
 
+from spark_jobs.connectors.database.dialects import dialect_of
 from spark_jobs.identifiers import in_template, quoted, quoted_list, text_literal
 from spark_jobs.lake.versions import TableKind, current_sql, shown_sql
-from spark_jobs.sources.dialects import dialect_of
 
 AT = datetime(2013, 11, 1, tzinfo=UTC)
 RESERVED = [word for (word,) in duckdb.connect().execute(
@@ -45,12 +45,12 @@ def test_the_rows_that_count_are_chosen_by_a_key_of_any_name(name):
 
 
 def test_a_database_gives_the_exact_text_of_columns_of_any_name():
-    connection, dialect = sqlite3.connect(":memory:"), dialect_of("jdbc:sqlite:x")
+    connection, dialect = sqlite3.connect(":memory:"), dialect_of("sqlite:///x")
     for name in [*RESERVED, *ODD]:
         connection.execute(f"CREATE TABLE {quoted(name)} ({quoted(name)})")
         connection.execute(f"INSERT INTO {quoted(name)} VALUES (0.1)")
-        exact = dialect.exact(name, None, ranges=False)
-        assert connection.execute(f"SELECT {exact} FROM {quoted(name)}").fetchall() == [("0.1",)]
+        [(value,)] = connection.execute(f"SELECT {dialect.column(quoted(name))} FROM {quoted(name)}").fetchall()
+        assert dialect.text(value) == "0.1"
 
 
 def test_no_sql_text_quotes_a_name_by_itself():

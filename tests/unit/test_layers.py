@@ -20,9 +20,9 @@ def test_code_depends_one_way() -> None:
 
 
 def test_yaml_is_read_in_one_place() -> None:
-    """Everything else gets frozen models; docs.py only reads the shipped files for its examples."""
+    """Everything else gets frozen models."""
     found = {path.relative_to(CHECKOUT / "spark_jobs").as_posix() for path in SOURCES if "yaml" in _imports(path)}
-    assert found == {"config/yaml_file.py", "config/docs.py"}
+    assert found == {"config/yaml_file.py"}
 
 
 def _imports(path: Path) -> set[str]:

@@ -73,10 +73,7 @@ def test_a_step_of_the_other_grouping_is_refused_with_those_that_there_are():
     with pytest.raises(UsageError) as caught:
         plan.step("prepare", "split")
     assert caught.value.found == "no step 'prepare' where spark.grouping is split"
-    assert (
-        caught.value.allowed
-        == "legal: build_features, heal, ingest, publish, query, rebuild, score, train, training_set"
-    )
+    assert caught.value.allowed == "legal: build_features, heal, ingest, publish, rebuild, score, train, training_set"
     with pytest.raises(UsageError, match="did you mean 'ingest'"):
         plan.step("ingst", "split")
 

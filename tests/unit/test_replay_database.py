@@ -1,4 +1,4 @@
-"""A replayed source of kind jdbc: its rows go into the table of a SQLite file, stamped with the hour in which they come."""
+"""A replayed source of kind database: its rows go into the table of a SQLite file, stamped with the hour in which they come."""
 
 from __future__ import annotations
 
@@ -70,9 +70,9 @@ def test_a_fault_of_a_file_is_refused_for_a_table(project: Path) -> None:
 
 
 def test_a_source_that_asks_by_a_query_cannot_be_replayed(tmp_path: Path) -> None:
-    jdbc = SOURCES["planes"].jdbc
-    assert jdbc
-    asking = SOURCES["planes"].model_copy(update={"jdbc": jdbc.model_copy(update={"table": None})})
+    section = SOURCES["planes"].database
+    assert section
+    asking = SOURCES["planes"].model_copy(update={"database": section.model_copy(update={"table": None})})
     with pytest.raises(UsageError, match="a query or a snapshot"):
         databases({"planes": asking}, tmp_path)
 

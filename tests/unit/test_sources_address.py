@@ -12,18 +12,18 @@ from typer.testing import CliRunner
 
 from spark_jobs.cli.app import app
 from spark_jobs.config import load_pipeline
+from spark_jobs.config.database_source import DatabaseConf
 from spark_jobs.config.http_source import HttpConf
-from spark_jobs.config.jdbc_source import JdbcConf
 from spark_jobs.errors import UsageError
 from spark_jobs.sources.http import fetch_drop
 from spark_jobs.sources.serve import HistoryServer
 
 PIPELINE = load_pipeline("nycflights13")
 HTTP = {"url": "https://api.example.com/{from}", "url_env": "ORDERS_URL", "plain_hosts": ["upstream"]}
-JDBC = {"url": "jdbc:sqlite:{data}/orders.db", "url_env": "ORDERS_URL", "plain_hosts": ["db"], "table": "orders"}
+DATABASE = {"url": "sqlite:///{data}/orders.db", "url_env": "ORDERS_URL", "plain_hosts": ["db"], "table": "orders"}
 TAKEN = [
     (HttpConf, HTTP, "http://upstream:8092/{day}/{hour}"),
-    (JdbcConf, JDBC, "jdbc:postgresql://db:5432/orders"),
+    (DatabaseConf, DATABASE, "postgresql://db:5432/orders"),
 ]
 WINDOW = ["--from", "2013-01-01T00", "--to", "2013-01-01T02"]
 
@@ -46,9 +46,10 @@ def test_a_variable_says_another_url_and_says_nothing_when_it_is_not_set_or_empt
         (HttpConf, HTTP, "http://elsewhere-canary/{from}"),
         (HttpConf, HTTP, "https://upstream/canary"),
         (HttpConf, HTTP, "https://me:canary@upstream/{from}"),
-        (JdbcConf, JDBC, "jdbc:postgresql://me:canary@db/orders"),
-        (JdbcConf, JDBC, "jdbc:postgresql://db/orders?password=canary"),
-        (JdbcConf, JDBC, "jdbc:mysql://db/canary"),
+        (DatabaseConf, DATABASE, "postgresql://me:canary@db/orders"),
+        (DatabaseConf, DATABASE, "postgresql://db/orders?password=canary"),
+        (DatabaseConf, DATABASE, "jdbc:postgresql://me:canary@db/orders"),
+        (DatabaseConf, DATABASE, "mysql+pymysql://elsewhere/canary"),
     ],
 )
 def test_what_conf_may_not_say_a_variable_may_not_say_either(
@@ -63,10 +64,10 @@ def test_what_conf_may_not_say_a_variable_may_not_say_either(
 
 
 def test_only_the_hosts_that_are_named_are_spoken_to_without_tls() -> None:
-    conf = JdbcConf.model_validate(JDBC)
-    plain = ["jdbc:postgresql://db/orders", "jdbc:postgresql://127.0.0.1:5432/orders"]
+    conf = DatabaseConf.model_validate(DATABASE)
+    plain = ["postgresql://db/orders", "postgresql://127.0.0.1:5432/orders"]
     assert [conf.is_plain(url) for url in plain] == [True, True]
-    assert not conf.is_plain("jdbc:postgresql://db.example.com/orders")
+    assert not conf.is_plain("postgresql://db.example.com/orders")
 
 
 def test_rows_are_fetched_from_where_the_variable_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +83,7 @@ def test_rows_are_fetched_from_where_the_variable_says(tmp_path: Path, monkeypat
 
 def test_a_replay_leaves_a_server_alone(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its rows are no drops; asked for by name it is refused, since nothing would be delivered."""
-    monkeypatch.setenv("PLANES_URL", "jdbc:postgresql://postgres:5432/upstream")
+    monkeypatch.setenv("PLANES_URL", "postgresql://postgres:5432/upstream")
     done = CliRunner().invoke(app, ["replay", "nycflights13", *WINDOW])
     assert done.exit_code == 0, done.output
     landed = {path.name for path in (project / "var/landing/nycflights13").iterdir()}
@@ -90,4 +91,4 @@ def test_a_replay_leaves_a_server_alone(project: Path, monkeypatch: pytest.Monke
     assert not (project / "var/upstream").exists()
     asked = CliRunner().invoke(app, ["replay", "nycflights13", *WINDOW, "--source", "planes"])
     assert isinstance(asked.exception, UsageError)
-    assert "planes asked of a server" in str(asked.exception)
+    assert "planes: a table of a server" in str(asked.exception)

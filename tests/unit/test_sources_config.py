@@ -69,8 +69,9 @@ def test_N15_a_manifest_path_that_may_lead_out_of_the_landing_folder_is_refused(
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"kind": "jdbc"}, "needs a section jdbc"),
-        ({"kind": "htp"}, "'files', 'http' or 'jdbc'"),
+        ({"kind": "database"}, "needs a section database"),
+        ({"kind": "jdbc", "jdbc": {}}, "kind: jdbc was replaced by database; write kind: database"),
+        ({"kind": "htp"}, "'files', 'http' or 'database'"),
         ({"format": "avro"}, "not yet: format 'avro'; legal: csv, jsonl, parquet"),
         ({"format": "cvs"}, "csv"),
         ({"columns": []}, "at least 1"),
@@ -242,13 +243,13 @@ def test_what_kind_http_may_not_say(section: dict[str, Any], changes: dict[str, 
         _http(section, **changes)
 
 
-TABLE = {"url": "jdbc:sqlite:{data}/orders.db", "table": "orders"}
-QUERY = {"url": "jdbc:sqlite:{data}/orders.db", "query": "SELECT id FROM orders"}
+TABLE = {"url": "sqlite:///{data}/orders.db", "table": "orders"}
+QUERY = {"url": "sqlite:///{data}/orders.db", "query": "SELECT id FROM orders"}
 
 
-def _jdbc(section: dict[str, Any], **changes: Any) -> SourceConf:
-    source = {"kind": "jdbc", "manifests": "o/{day}/{hour}.json", "format": "jsonl", "columns": ["id", "at"]}
-    return SourceConf.model_validate(source | {"jdbc": section} | changes)
+def _database(section: dict[str, Any], **changes: Any) -> SourceConf:
+    source = {"kind": "database", "manifests": "o/{day}/{hour}.json", "format": "jsonl", "columns": ["id", "at"]}
+    return SourceConf.model_validate(source | {"database": section} | changes)
 
 
 @pytest.mark.parametrize(
@@ -257,9 +258,15 @@ def _jdbc(section: dict[str, Any], **changes: Any) -> SourceConf:
         TABLE,
         QUERY,
         QUERY | {"query": "with some as (select 1 as id) select * from some"},
-        TABLE | {"url": "jdbc:sqlite:/srv/shop/orders.db"},
-        TABLE | {"url": "jdbc:postgresql://db.example.com:5433/shop"},
+        TABLE | {"url": "sqlite:////srv/shop/orders.db"},
+        TABLE | {"url": "postgresql://db.example.com:5433/shop"},
         TABLE | {"url_env": "SHOP_URL", "plain_hosts": ["db", "10.0.0.7"]},
+        TABLE
+        | {
+            "url": "mysql+pymysql://db.example.com:3306/shop",
+            "options": {"ssl_verify_identity": True, "ssl_ca": "/ca.pem"},
+        },
+        TABLE | {"url": "mysql+pymysql://db/shop", "plain_hosts": ["db"]},
         TABLE | {"table": "main.orders"},
         TABLE | {"changed_at": "at", "arrived": "changed"},
         TABLE | {"changed_at": "at", "arrived": "fetched"},
@@ -268,32 +275,42 @@ def _jdbc(section: dict[str, Any], **changes: Any) -> SourceConf:
         TABLE | {"fetch_rows": 1, "timeout_s": 1, "max_rows": 1},
     ],
 )
-def test_what_kind_jdbc_may_say(section: dict[str, Any]) -> None:
+def test_what_kind_database_may_say(section: dict[str, Any]) -> None:
     """Each field with a value that is taken."""
-    jdbc = _jdbc(section).jdbc
-    assert jdbc is not None
-    told = jdbc.model_dump(mode="json")
+    database = _database(section).database
+    assert database is not None
+    told = database.model_dump(mode="json")
     assert {name: told[name] for name in section} == section
 
 
 @pytest.mark.parametrize(
     ("section", "changes", "said"),
     [
-        (TABLE | {"url": "jdbc:mysql://db/shop"}, {}, "not yet"),
-        (TABLE | {"url": "sqlite:orders.db"}, {}, "is neither jdbc:sqlite:"),
-        (TABLE | {"url": "jdbc:sqlite:{data}/../orders.db"}, {}, "is neither jdbc:sqlite:"),
-        (TABLE | {"url": "jdbc:sqlite:orders.db?password=x"}, {}, "is neither jdbc:sqlite:"),
-        (TABLE | {"url": "jdbc:sqlite:{hour}/orders.db"}, {}, "is neither jdbc:sqlite:"),
-        (TABLE | {"url": "jdbc:postgresql://db"}, {}, "is neither jdbc:sqlite:"),
-        (TABLE | {"url": "jdbc:postgresql:shop"}, {}, "is neither jdbc:sqlite:"),
-        (TABLE | {"url": "jdbc:postgresql://me:word@db/shop"}, {}, "is neither jdbc:sqlite:"),
-        (TABLE | {"url": "jdbc:postgresql://db/shop?sslmode=disable"}, {}, "is neither jdbc:sqlite:"),
-        (TABLE | {"url": "jdbc:postgresql://a,b/shop"}, {}, "is neither jdbc:sqlite:"),
-        (TABLE | {"url_env": "jdbc:sqlite:orders.db"}, {}, "not the name of a variable"),
+        (TABLE | {"url": "mysql+pymysql://db.example.com/shop"}, {}, "whose TLS tidegate cannot set"),
+        (
+            TABLE | {"url": "jdbc:postgresql://db/shop"},
+            {},
+            "is a JDBC url; write the SQLAlchemy url instead: postgresql://db/shop",
+        ),
+        (TABLE | {"url": "jdbc:sqlite:{data}/shop.db"}, {}, "instead: sqlite:///{data}/shop.db"),
+        (TABLE | {"url": "postgresql+psycopg://db/shop"}, {}, "names a driver; write postgresql://"),
+        (TABLE | {"options": {"ssl_ca": "x"}}, {}, "belong to databases other than"),
+        (TABLE | {"url": "mysql://db/shop", "options": {"password": "x"}}, {}, "may hold a secret"),
+        (TABLE | {"url": "sqlite:orders.db"}, {}, "is neither sqlite:///"),
+        (TABLE | {"url": "sqlite:///{data}/../orders.db"}, {}, "is neither sqlite:///"),
+        (TABLE | {"url": "sqlite:///orders.db?password=x"}, {}, "is neither sqlite:///"),
+        (TABLE | {"url": "sqlite:///{hour}/orders.db"}, {}, "is neither sqlite:///"),
+        (TABLE | {"url": "postgresql://db"}, {}, "is neither sqlite:///"),
+        (TABLE | {"url": "postgresql:shop"}, {}, "is neither sqlite:///"),
+        (TABLE | {"url": "postgresql://me:word@db/shop"}, {}, "is neither sqlite:///"),
+        (TABLE | {"url": "postgresql://db/shop?sslmode=disable"}, {}, "is neither sqlite:///"),
+        (TABLE | {"url": "postgresql://a,b/shop"}, {}, "is neither sqlite:///"),
+        (TABLE | {"url_env": "sqlite:///orders.db"}, {}, "not the name of a variable"),
         (TABLE | {"plain_hosts": ["db:5432"]}, {}, "pattern"),
         (TABLE | {"plain_hosts": ["*"]}, {}, "pattern"),
         ({"url": TABLE["url"]}, {}, "a table or a query"),
         (TABLE | QUERY, {}, "a table or a query"),
+        (TABLE | {"partition": {"column": "row", "lower": 0, "upper": 9, "count": 2}}, {}, "'row' is none of columns"),
         (TABLE | {"table": "orders; DROP TABLE orders"}, {}, "not a name of the database"),
         (TABLE | {"table": "a.b.c"}, {}, "not a name of the database"),
         (QUERY | {"query": "DELETE FROM orders"}, {}, "must begin with SELECT"),
@@ -316,17 +333,17 @@ def test_what_kind_jdbc_may_say(section: dict[str, Any]) -> None:
         (TABLE | {"max_rows": 0}, {}, "greater than or equal to 1"),
         (TABLE | {"password": "x"}, {}, "Extra inputs"),
         (TABLE, {"format": "csv"}, "write format: jsonl"),
-        (TABLE, {"kind": "files"}, "belongs to kind jdbc"),
-        (TABLE, {"jdbc": None}, "needs a section jdbc"),
+        (TABLE, {"kind": "files"}, "belongs to kind database"),
+        (TABLE, {"database": None}, "needs a section database"),
     ],
 )
-def test_what_kind_jdbc_may_not_say(section: dict[str, Any], changes: dict[str, Any], said: str) -> None:
+def test_what_kind_database_may_not_say(section: dict[str, Any], changes: dict[str, Any], said: str) -> None:
     """Each field with a value that is refused, and what does not go together."""
     with pytest.raises(ValidationError, match=said):
-        _jdbc(section, **changes)
+        _database(section, **changes)
 
 
-HADOOP: dict[str, Any] = {"root": "hdfs://namenode:8020/deliveries"}
+REMOTE: dict[str, Any] = {"root": "s3://bucket/deliveries"}
 
 
 @pytest.mark.parametrize(
@@ -335,98 +352,114 @@ HADOOP: dict[str, Any] = {"root": "hdfs://namenode:8020/deliveries"}
         ({}, {}),
         ({}, {"format": "parquet"}),
         ({}, {"complete": {"by": "marker", "marker": "orders/{day}/{hour}.done"} | DATA}),
-        ({"root": "s3a://bucket"}, {"complete": {"by": "stable", "for": "10m"} | DATA}),
-        ({"root": "hdfs://nameservice1"}, {}),
-        ({"root": "s3a://bucket.of-ours/a/day=x/b c/"}, {}),
+        ({}, {"complete": {"by": "stable", "for": "10m"} | DATA}),
+        ({"root": "hdfs://nameservice1:8020/a"}, {"complete": {"by": "marker", "marker": "orders/{day}/{hour}.x"} | DATA}),
+        ({"root": "s3://bucket.of-ours/a/day=x/b c/"}, {}),
         ({"root": "abfss://container@account.dfs.core.windows.net/deliveries"}, {}),
+        ({"root": "https://files.example.com/deliveries"}, {}),
         ({"root": "ftp://127.0.0.1:2121/deliveries"}, {}),
+        ({"root": "sftp://files.example.com:2222/deliveries", "host_keys": ["ssh-ed25519 AAAAC3Nz", "ssh-rsa AAAA+/=="]}, {}),
         ({"root": "ftp://upstream/", "plain_hosts": ["upstream"], "root_env": "ORDERS_ROOT"}, {}),
-        (
-            {"options": {"fs.s3a.endpoint": "https://s3.example.com", "fs.s3a.path.style.access": True, "dfs.x-y": 3}},
-            {},
-        ),
-        ({"options_env": {"fs.s3a.access.key": "S3_KEY", "hadoop.security.x": "X", "fs.ftp.user.127.0.0.1": "U"}}, {}),
+        ({"options": {"endpoint_url": "http://127.0.0.1:8333", "anon": True, "client_kwargs.region_name": "x"}}, {}),
+        ({"options": {"endpoint_url": "http://store:8333"}, "plain_hosts": ["store"]}, {}),
+        ({"options_env": {"key": "S3_KEY", "secret": "S3_SECRET", "client_kwargs.aws_session_token": "X"}}, {}),
         ({"timeout_s": 1}, {}),
         ({"timeout_s": 86_400}, {}),
     ],
-)
+)  # fmt: skip
 def test_what_files_of_another_file_system_may_say(section: dict[str, Any], changes: dict[str, Any]) -> None:
-    """Each field with a value that is taken; options are told to Hadoop in its own way of writing."""
-    hadoop = SourceConf.model_validate(ORDERS | {"hadoop": HADOOP | section} | changes).hadoop
-    assert hadoop is not None
-    told = hadoop.model_dump(mode="json")
-    assert {name: told[name] for name in section} == section
-    options = {"fs.s3a.endpoint": "https://s3.example.com", "fs.s3a.path.style.access": "true", "dfs.x-y": "3"}
-    assert hadoop.open_options() == (options if "options" in section else {})
+    """Each field with a value that is accepted."""
+    remote = SourceConf.model_validate(ORDERS | {"remote": REMOTE | section} | changes).remote
+    assert remote is not None
+    dumped = remote.model_dump(mode="json")
+    assert {name: dumped[name] for name in section} == section
 
 
 @pytest.mark.parametrize(
     ("section", "changes", "said"),
     [
         ({}, {"kind": "http", "http": {"url": "https://a.example/{from}"}}, "belongs to kind files"),
-        ({}, {"kind": "jdbc", "jdbc": TABLE, "format": "jsonl"}, "belongs to kind files"),
-        ({"root": "file:///srv/deliveries"}, {}, "local drops belong in the landing folder"),
-        ({"root": "file:/srv/deliveries"}, {}, "local drops belong in the landing folder"),
-        ({"root": "file://host/deliveries"}, {}, "local drops belong in the landing folder"),
-        ({"root": "/srv/deliveries"}, {}, "local drops belong in the landing folder"),
-        ({"root": "deliveries"}, {}, "local drops belong in the landing folder"),
-        ({"root": "FILE:///srv"}, {}, "local drops belong in the landing folder"),
-        ({"root": "hdfs:/deliveries"}, {}, "names no other file system"),
+        ({}, {"kind": "database", "database": TABLE, "format": "jsonl"}, "belongs to kind files"),
+        *(
+            ({"root": root}, {}, "local drops belong in the landing")
+            for root in ("file:///srv/x", "file:/srv/x", "file://host/x", "/srv/x", "deliveries", "FILE:///srv", "hdfs:/x")
+        ),
         ({"root": "hdfs:///deliveries"}, {}, "names no host or bucket"),
-        ({"root": "hdfs://a b/deliveries"}, {}, "names no host or bucket"),
-        ({"root": "hdfs://namenode:x/deliveries"}, {}, "names no host or bucket"),
+        ({"root": "s3://a b/deliveries"}, {}, "names no host or bucket"),
+        ({"root": "sftp://host:x/deliveries"}, {}, "names no host or bucket"),
         ({"root": "ftp://me:word@127.0.0.1/deliveries"}, {}, "user or password; write options_env"),
-        ({"root": "s3a://key:secret@bucket"}, {}, "user or password; write options_env"),
+        ({"root": "s3://key:secret@bucket"}, {}, "user or password; write options_env"),
         ({"root": "abfs://c:word@account/x"}, {}, "user or password; write options_env"),
         ({"root": "abfs://c@d@account/x"}, {}, "user or password; write options_env"),
-        ({"root": "hdfs://namenode/deliveries?op=OPEN"}, {}, "settings behind a"),
-        ({"root": "hdfs://namenode/deliveries#a"}, {}, "settings behind a"),
-        ({"root": "hdfs://namenode/a/../b"}, {}, "may hold no '..'"),
-        ({"root": "hdfs://namenode/.."}, {}, "may hold no '..'"),
-        ({"root": "hdfs://namenode/a//b"}, {}, "may hold no '..'"),
-        ({"root": "hdfs://namenode/a\\b"}, {}, "may hold no '..'"),
-        ({"root": "hdfs://namenode/%2e%2e/b"}, {}, "may hold no '..'"),
-        ({"root": "hdfs://namenode/{day}"}, {}, "place such as"),
-        ({"root": "hdfs://namenode/*"}, {}, "wildcard"),
+        ({"root": "s3a://bucket/x"}, {}, "has a scheme of Hadoop; write s3://bucket/x"),
+        ({"root": "s3://bucket/deliveries?versionId=1"}, {}, "settings behind a"),
+        ({"root": "s3://bucket/deliveries#a"}, {}, "settings behind a"),
+        *(
+            ({"root": f"s3://bucket/{path}"}, {}, "may hold no '..'")
+            for path in ("a/../b", "..", "a//b", "a\\b", "%2e%2e/b", "{day}", "*")
+        ),
         ({"root": "ftp://upstream/deliveries"}, {}, "name the host in plain_hosts"),
+        ({"root": "http://upstream/deliveries"}, {}, "name the host in plain_hosts"),
         ({"root": "webhdfs://namenode:9870/a", "plain_hosts": ["other"]}, {}, "name the host in plain_hosts"),
         ({"plain_hosts": ["ftp://upstream"]}, {}, "pattern"),
-        ({"root_env": "hdfs://namenode"}, {}, "not the name of a variable"),
-        ({"options": {"spark.x": "1"}}, {}, "begin with fs., dfs. or hadoop."),
-        ({"options": {"fs": "1"}}, {}, "begin with fs., dfs. or hadoop."),
-        ({"options": {"fs.s3a.secret.key": "word"}}, {}, "write it in options_env"),
-        ({"options": {"fs.ftp.password.127.0.0.1": "word"}}, {}, "write it in options_env"),
-        ({"options_env": {"spark.hadoop.fs.x": "S3_KEY"}}, {}, "begin with fs., dfs. or hadoop."),
-        ({"options_env": {"fs.s3a.access.key": "AKIA/word"}}, {}, "not the name of a variable"),
-        ({"options": {"fs.x": "1"}, "options_env": {"fs.x": "X"}}, {}, "stands in options, too"),
+        ({"host_keys": ["ssh-ed25519 AAAA"]}, {}, "host_keys: belong to sftp"),
+        ({"root": "sftp://h/x", "host_keys": ["files.example.com ssh-ed25519 AAAA"]}, {}, "is not a public key"),
+        ({"root_env": "s3://bucket"}, {}, "not the name of a variable"),
+        ({"options": {"fs.s3a.endpoint": "x"}}, {}, "is an option of Hadoop; write the one of the fsspec"),
+        ({"options": {"a-b": "1"}}, {}, "is not an option of a file system"),
+        *(
+            ({"options": {name: "word"}}, {}, "write it in options_env")
+            for name in ("secret", "key", "password", "token", "account_key", "client_kwargs.aws_secret_access_key")
+        ),
+        ({"options": {"endpoint_url": "http://store:8333"}}, {}, "http has no TLS; write https, or name the host"),
+        ({"options": {"use_ssl": False}}, {}, "turns TLS or its certificates off"),
+        ({"options": {"client_kwargs.verify": False}}, {}, "turns TLS or its certificates off"),
+        ({"options": {"a": 1, "a.b": 1}}, {}, "a.b is inside an option that has a value of its own"),
+        ({"options": {"anon": True}, "options_env": {"anon": "X"}}, {}, "stands in options, too"),
+        ({"options_env": {"key": "AKIA/word"}}, {}, "not the name of a variable"),
         ({"timeout_s": 0}, {}, "greater than or equal to 1"),
         ({"timeout_s": 86_401}, {}, "less than or equal to"),
-        ({}, {"complete": {"by": "stable", "for": "10m"} | DATA}, "use marker or manifest"),
+        ({"root": "hdfs://n/x"}, {"complete": {"by": "stable", "for": "10m"} | DATA}, "write by: marker or manifest"),
+        ({"root": "https://n/x"}, {"complete": {"by": "stable", "for": "10m"} | DATA}, "write by: manifest"),
         ({"password": "x"}, {}, "Extra inputs"),
         ({"root": None}, {}, "valid string"),
     ],
-)
+)  # fmt: skip
 def test_what_files_of_another_file_system_may_not_say(
     section: dict[str, Any], changes: dict[str, Any], said: str
 ) -> None:
     """Each field with a value that is refused, and what does not go together."""
     with pytest.raises(ValidationError, match=said):
-        SourceConf.model_validate(ORDERS | {"hadoop": HADOOP | section} | changes)
+        SourceConf.model_validate(ORDERS | {"remote": REMOTE | section} | changes)
 
 
-def test_a_variable_that_is_not_set_is_told_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And with what is set, before anything is read."""
-    hadoop = SourceConf.model_validate(ORDERS | {"hadoop": HADOOP | {"options_env": {"fs.x": "ORDERS_X"}}}).hadoop
-    assert hadoop is not None
+def test_the_former_section_hadoop_is_refused_with_the_new_one() -> None:
+    with pytest.raises(ValidationError, match="hadoop: was replaced by remote; rename the section"):
+        SourceConf.model_validate(ORDERS | {"hadoop": {"root": "hdfs://namenode/x"}})
+
+
+def test_options_with_dots_are_nested_and_secrets_come_from_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that is not set is named; one that leads around TLS is refused without its value."""
+    section = {"options": {"anon": False, "client_kwargs.region_name": "x"},
+               "options_env": {"secret": "ORDERS_X", "endpoint_url": "ORDERS_Y"}}  # fmt: skip
+    remote = SourceConf.model_validate(ORDERS | {"remote": REMOTE | section}).remote
+    assert remote is not None
+    monkeypatch.setenv("ORDERS_Y", "https://store")
     for value in (None, ""):
         monkeypatch.delenv("ORDERS_X", raising=False)
         if value is not None:
             monkeypatch.setenv("ORDERS_X", value)
         with pytest.raises(UsageError, match="ORDERS_X is not set") as told:
-            hadoop.secrets("orders")
+            remote.secrets("orders")
         assert told.value.todo == "export ORDERS_X=…"
     monkeypatch.setenv("ORDERS_X", "word")
-    assert hadoop.secrets("orders") == {"fs.x": "word"}
+    assert remote.storage_options(remote.secrets("orders")) == {
+        "anon": False, "client_kwargs": {"region_name": "x"}, "secret": "word", "endpoint_url": "https://store",
+    }  # fmt: skip
+    monkeypatch.setenv("ORDERS_Y", "http://canary-store")
+    with pytest.raises(UsageError, match="variable ORDERS_Y: http has no TLS") as told:
+        remote.secrets("orders")
+    assert "canary" not in str(told.value)
 
 
 def test_an_hour_may_be_shifted_back_and_a_plain_name_is_an_instant() -> None:

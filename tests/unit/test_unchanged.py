@@ -54,24 +54,6 @@ def _score(root: Path, version: str) -> None:
     publish(ledger, Publication(pub, "score", covers, {}, 1, frozenset(), f"{MODEL} version {version}"))
 
 
-def test_databases_are_asked_once_an_hour(root: Path) -> None:
-    """Unless somebody asks again on purpose: `tidegate fetch`."""
-    asked = replace(PREPARE, step="query")
-    done = conclude_without_spark(asked)
-    assert done is not None
-    assert (done.state, done.exit_code, done.pub) == ("landed", 0, None)
-    assert conclude_without_spark(replace(asked, end=NOON + 2 * HOUR)) is None
-
-
-def test_files_of_another_file_system_are_looked_for_again(root: Path, project: Path) -> None:
-    """A correction may lie there though every drop has landed; in the landing folder it would be seen, too."""
-    sources = project / f"conf/pipelines/{NAME}/sources.yaml"
-    text = sources.read_text()
-    section = "  departures:\n    hadoop: {root: hdfs://namenode/deliveries}"
-    sources.write_text(text.replace("  departures:", section, 1))
-    assert conclude_without_spark(replace(PREPARE, step="query")) is None
-
-
 def test_the_same_drops_again_are_nothing_to_do_and_that_is_written_down(root: Path) -> None:
     """Also when they came as another version with the same bytes, and after a later hour."""
     land(root, "weather", NOON, f"{NOON} weather".encode(), version=2)
