@@ -92,7 +92,7 @@ def test_status_of_an_hour_shows_its_spine_rows(
     assert [(row["as_of"][:13], row["expected"], row["not_known"]) for row in facts["spine"]] == [
         ("2024-05-01T21", 2, 2), ("2024-05-01T22", 2, 0),
     ]  # fmt: skip
-    _print_hour(facts)
+    _print_hour(facts, "local")
     assert "not_known" in capsys.readouterr().out
 
 
