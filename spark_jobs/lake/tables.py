@@ -169,10 +169,13 @@ class Lake:
         return self._log(table) is not None
 
     def newest_known(self, table: str) -> datetime:
-        """No row of `table` is known later than this, by the statistics in its log; the year 1 when there is no row."""
-        never = datetime.min.replace(tzinfo=UTC)
+        """No row of `table` is known later than this, by the statistics in its log; the year 1 when there is no row.
+
+        The year 9999 where a file has no statistics of known_at: a log has those of the first 32 columns only.
+        """
+        never, unknown = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
         log = self._log(table)
-        return max((file.known_to for file in log.files if file.known_to), default=never) if log else never
+        return max((file.known_to or unknown for file in log.files), default=never) if log else never
 
     def _as_logged(self, table: str, frame: DataFrame) -> list[Column]:
         """The columns of `frame` but day and pub, as the log of `table` will have them."""
