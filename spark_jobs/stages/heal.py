@@ -64,7 +64,7 @@ def outcome(work: Work) -> str:
     restated = sum(files.rows for files in work.lake.staged.values())
     interval = f"{format_hour(work.call.start)} to {format_hour(work.call.end)}"
     text = f"{restated} cells restated" if restated else f"no cell of {interval} restated"
-    left = sum(rows.where("cols['_differs'] = 'true'").count() for rows in work.held)  # rows of the gate, cached
+    left = sum(rows.where("cols['_restated'] = 'true'").count() for rows in work.held)  # rows of the gate, cached
     return f"{text}; {left} left as they were: restated they would break a rule on rows" if left else text
 
 
@@ -77,12 +77,12 @@ def _stage(work: Work, name: str, group: Group) -> tuple[Verdict, DataFrame]:
     """The verdict on the group's cells, and the cells that differ but break a rule on rows."""
     return gate.stage_judged(
         work, f"features/{name}", "features", _recomputed(work, name, group),
-        kept=lambda good: good.where("_differs").drop("_differs"),
+        kept=lambda good: good.where("_restated").drop("_restated"),
     )  # fmt: skip
 
 
 def _recomputed(work: Work, name: str, group: Group) -> DataFrame:
-    """Every cell of the hours as of all that is known now, and whether readers see another value (`_differs`).
+    """Every cell of the hours as of all that is known now, and whether readers see another value (`_restated`).
 
     A restated cell is known after its as_of, no earlier than any row of the lake, and no earlier than the version that it
     replaces: the newest known version counts, whatever hours were published or healed in between.
@@ -94,7 +94,7 @@ def _recomputed(work: Work, name: str, group: Group) -> DataFrame:
     rows = features.cells(work, group, old.select(*key), latest=True).join(old, key)
     return rows.withColumns(
         {
-            "_differs": ~values.eqNullSafe(F.col("_seen")),
+            "_restated": ~values.eqNullSafe(F.col("_seen")),
             "hour": F.col("as_of") - F.lit(HOUR),
             "known_at": _known_at(work),
         }
