@@ -40,7 +40,8 @@ def shown(data: Path, release: int | None, as_known: str | None) -> dict[str, di
     before = expected(data)[0]["tables"]
     with connect() as connection:
         for table, kind in table_kinds(load_pipeline(NAME, PROJECT)).items():
-            if register_current(connection, root, table, kind, line, "rows", known_by=known_by):
+            shows = table in before and register_current(connection, root, table, kind, line, "rows", known_by=known_by)
+            if shows:
                 listed = ", ".join(f'"{name}"' for name in before[table]["columns"])
                 rows = connection.execute(f"SELECT {listed} FROM rows ORDER BY ALL").fetchall()
                 tables[table] = {"columns": before[table]["columns"], "rows": [list(map(str, row)) for row in rows]}
