@@ -10,15 +10,13 @@ from spark_jobs import plan
 from spark_jobs.cli.look import lake_root
 from spark_jobs.cli.output import show_json
 from spark_jobs.config import load_environment, load_pipeline
-from spark_jobs.config.agree import columns_of, feature_columns
 from spark_jobs.config.definitions import Definitions, define
 from spark_jobs.config.interval import check_interval
+from spark_jobs.config.schemas import table_types
 from spark_jobs.config.suites import RESERVED
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.errors import UsageError
 from spark_jobs.invocation import Invocation, format_hour, hours_between, parse_hour
-
-OWN_COLUMNS = {"day", "hour", "known_at", "pub", "file", "line", "entity", "key", "as_of"}  # beside those of conf/
 
 
 def plan_of(pipeline: str, step: str | None, start: str | None, end: str | None, env: str, *, as_json: bool) -> None:
@@ -141,17 +139,18 @@ def schema_changes(root: Path, pipeline: Pipeline) -> dict[str, list[str]]:
     """Columns that conf/ has and a table of the lake has not (+), or the other way round (-), by table."""
     from spark_jobs.storage.damage import open_log
 
-    wanted = {f"silver/{name}": columns_of(table) for name, table in pipeline.silver.items()}
-    wanted |= {name: feature_columns(pipeline, name.removeprefix("features/")) for name in pipeline.feature_tables}
+    wanted = {
+        table: types for table, types in table_types(pipeline).items() if table.startswith(("silver/", "features/"))
+    }
     found: dict[str, list[str]] = {}
-    for table, columns in wanted.items():
+    for table, types in wanted.items():
         log = open_log(root / table)
         if log is None:
             continue
-        present = {field.name for field in log.schema().fields} - OWN_COLUMNS
+        present = {field.name for field in log.schema().fields}
         words = [
-            *(f"+{name}" for name in columns if name not in present),
-            *(f"-{name}" for name in present - {*columns}),
+            *(f"+{name}" for name in types if name not in present),
+            *(f"-{name}" for name in present - {*types}),
         ]
         if words:
             found[table] = sorted(words)

@@ -29,6 +29,8 @@ RESERVED = (
     "type_drift",
     "volume",
     "arrival",
+    "spine_missed",
+    "values_fit",
 )
 # Those of them that judge rows, with the columns that they are about: none, or one each.
 ROW_RULES = ("parse", "key_null", "event_within", "contradiction")

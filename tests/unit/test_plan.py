@@ -10,11 +10,13 @@ import pytest
 from spark_jobs import plan
 from spark_jobs.cli.act import run_step
 from spark_jobs.cli.backfill import run_backfill
-from spark_jobs.cli.planning import show_plan
+from spark_jobs.cli.planning import schema_changes, show_plan
 from spark_jobs.config import ConfigError
 from spark_jobs.config.environment import Grouping
 from spark_jobs.config.load import load_environment, load_pipeline
+from spark_jobs.config.schemas import table_schemas
 from spark_jobs.errors import UsageError
+from spark_jobs.storage.delta import DeltaStorage
 
 HOUR = ["bronze", "silver", "tiles", "features", "publish", "score"]
 
@@ -111,3 +113,16 @@ def test_a_grouping_is_one_of_two_words(cluster):
         ConfigError, match=r"cluster\.yaml:\d+:\d+: spark\.grouping: 'spilt': Input should be 'fused' or 'split'"
     ):
         load_environment("cluster")
+
+
+def test_a_lake_of_the_current_definitions_has_no_schema_changes(project, tmp_path):
+    """Columns that the lake adds to those of conf/, such as the coverage of windows, are no change; a new window is."""
+    pipeline = load_pipeline("nycflights13")
+    storage = DeltaStorage(tmp_path)
+    for table, schema in table_schemas(pipeline).items():
+        storage.make_file_table(table, schema)
+    assert schema_changes(tmp_path, pipeline) == {}
+    features = project / "conf/pipelines/nycflights13/features.yaml"
+    features.write_text(features.read_text().replace("[3h, 24h, 7d, 28d]", "[3h, 24h, 7d, 14d, 28d]"))
+    changed = schema_changes(tmp_path, load_pipeline("nycflights13"))
+    assert changed == {"features/departures": ["+departures_14d", "+mean_delay_min_14d", "+share_late_14d"]}
