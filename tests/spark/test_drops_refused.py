@@ -85,7 +85,7 @@ def test_a_broken_drop_is_refused_by_its_name(
     assert expected in f"{rule.observed} {rule.allowed}"
     why = broken[1][run].why
     assert f"{file}: {found}" in why
-    assert "tidegate status nycflights13 --hour" in why
+    assert "tidegate quarantine list nycflights13 --refused --hour" in why
     assert "deliver" in why
 
 

@@ -77,7 +77,7 @@ def test_the_message_of_a_blocked_hour_says_what_was_found_what_is_allowed_and_w
     assert "allowed: column values to be between: min_value -60, max_value 1440" in why
     assert "examples: " in why
     assert "readers still see release 2" in why
-    assert "tidegate status nycflights13 --hour 2013-06-14T10:00:00" in why
+    assert "tidegate quarantine list nycflights13 --refused --hour 2013-06-14T10:00:00" in why
     assert len(why.splitlines()) <= 13  # one line names the gate
     assert "Traceback" not in why
 
