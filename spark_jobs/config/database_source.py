@@ -167,7 +167,7 @@ class DatabaseConf(Section):
         _check_url(url)
         if not (url.startswith((SQLITE, POSTGRESQL)) or self.options or self.is_plain(url)):
             raise ValueError(
-                "is of a database whose TLS tidegate cannot set; write the driver's arguments for TLS in options, or name"
+                "is of a database whose TLS settings are not known; write the driver's arguments for TLS in options, or name"
                 " the host in plain_hosts if it is in your own network"
             )
 

@@ -19,7 +19,13 @@ from driver import Driver
 from lakes import HOUR_HIT, HOUR_NEXT, STEPS, RiverLake, Watch, word_for
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-ELSEWHERE = ("rollback.", "maintenance.", "fetch.")  # failpoints whose own tests kill there
+ELSEWHERE = (
+    "rollback.",
+    "maintenance.",
+    "fetch.",
+    "migration.",
+    "storage.schema.",
+)  # failpoints whose own tests kill there
 
 HANGS_AT = "stage.tiles.before"
 STAGING = ["stage.silver.after", "audit.features/readings.judged"]  # in tries of one run, one after the other

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import json
 import math
 import random
 import re
 import struct
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -206,9 +207,9 @@ from pyspark.sql import functions as F
 from spark_jobs.transforms.registry import transform
 
 
-@transform("poisoned_minutes_after")
-def poisoned_minutes_after(instant, minutes):
-    """As minutes_after, but 1001 raises and 1002 kills the worker."""
+@transform("poisoned_instant")
+def poisoned_instant(instant, seats):
+    """The instant as it is, but 1001 seats raise and 1002 kill the worker."""
 
     def checked(value):
         if value == 1001:
@@ -217,7 +218,7 @@ def poisoned_minutes_after(instant, minutes):
             os._exit(7)
         return value
 
-    return F.timestamp_add("MINUTE", F.coalesce(F.udf(checked, "int")(minutes), F.lit(0)), instant)
+    return F.timestamp_add("MINUTE", F.coalesce(F.udf(checked, "int")(seats), F.lit(0)) * 0, instant)
 '''
 
 
@@ -231,7 +232,11 @@ def poisoned(past: Any, new_project: Any, tmp_path: Path, monkeypatch: pytest.Mo
     conf = folder / "conf/pipelines/nycflights13"
     for file, old, new in (
         ("pipeline.yaml", "modules: []", "modules: [poison_transforms]"),
-        ("tables.yaml", "use: minutes_after", "use: poisoned_minutes_after"),
+        (
+            "tables.yaml",
+            "{use: itself, columns: [changed_at]}",
+            "{use: poisoned_instant, columns: [changed_at, seats]}",
+        ),
     ):
         text = (conf / file).read_text()
         assert old in text
@@ -246,10 +251,11 @@ def test_N13_a_row_that_kills_a_transform_or_its_worker_publishes_nothing_and_th
     they saw; the worker's death does not outlive its job."""
     site, hour = poisoned, poisoned.ledger.line()[-1].covers[0][2]
     before, releases, first = site.seen(), len(site.ledger.line()), ""
-    lines = gzip.decompress(site.file_of("departures", hour).read_bytes()).decode().splitlines()
+    lines = gzip.decompress(site.file_of("planes", hour).read_bytes()).decode().splitlines()
+    plane = dict.fromkeys(site.pipeline.sources.sources["planes"].columns) | {"tailnum": "N1", "engines": 1}
     for poison, told in (("1001", "poison"), ("1002", "crashed|exited unexpectedly")):
-        row = f"{hour - timedelta(hours=1):%FT%TZ},ZZ,1,JFK,{poison}"
-        site.hand_in("departures", hour, gzip.compress("\n".join([*lines, row, ""]).encode()), len(lines))
+        row = json.dumps({**plane, "seats": int(poison), "changed_at": f"{hour:%FT%TZ}"})
+        site.hand_in("planes", hour, gzip.compress("\n".join([*lines, row, ""]).encode()), len(lines) + 1)
         if poison == "1001":  # the function says no: the hour is refused
             result = site.run("prepare", hour, dag_run=f"poison_{poison}")
             assert (result.exit_code, "values_computable" in result.why) == (65, True)
@@ -259,7 +265,7 @@ def test_N13_a_row_that_kills_a_transform_or_its_worker_publishes_nothing_and_th
         failed = next(row for row in reversed(site.ledger.intervals()) if row["state"] in ("failed", "refused"))
         assert failed["state"] == ("refused" if poison == "1001" else "failed")
         assert re.search(told, failed["why"])
-        file = site.file_of("departures", hour).relative_to(site.landing)
+        file = site.file_of("planes", hour).relative_to(site.landing)
         assert f"; line {len(lines) + 1} of {file}" in failed["why"]
         assert len(failed["why"]) < 800
         assert [row["body"] for row in open_incidents(site.ledger.incidents()).values()] == [first or failed["why"]]

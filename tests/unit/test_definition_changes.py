@@ -1,7 +1,11 @@
 """What a change of conf/ means for published tables: refused with instructions, rewritten by `migrate`, or simply published."""
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +15,7 @@ import pytest
 from deltalake import DeltaTable
 from former_lake import NAME, PROJECT, unpacked
 
+from spark_jobs import failpoints
 from spark_jobs.cli.act import submit
 from spark_jobs.cli.migrate import migrate_tables
 from spark_jobs.cli.planning import show_plan
@@ -298,3 +303,40 @@ def test_columns_are_matched_by_name_of_any_case_and_never_by_position() -> None
         ("a", "integer", True), ("B", "string", True), ("c", "date", True),
     ]  # fmt: skip
     assert evolved(after, _schema(c="date", a="integer")) is None
+
+
+def _killed_at(name: str, code: str) -> None:
+    """Run `code` in a process of its own until it dies at failpoint `name`."""
+    environ = {**os.environ, failpoints.VARIABLE: name}
+    assert subprocess.run([sys.executable, "-c", code], env=environ, check=False).returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("name", ["migration.before", "migration.rewritten", "migration.committed"])
+def test_a_migration_that_is_killed_is_continued_by_the_next_one(lake: Lake, name: str) -> None:
+    """Readers see the former table or the new one, and after the second run every table is rewritten."""
+    tables = ("silver/landings", "features/last_landing", "tiles/landings")
+    before = {table: len(lake.rows(table, 3)) for table in tables}
+    _rename(lake)
+    _killed_at(
+        name, f"from spark_jobs.cli.migrate import migrate_tables; migrate_tables({NAME!r}, 'local', as_json=True)"
+    )
+    assert {table: len(lake.rows(table, 3)) for table in tables} == before
+    migrate_tables(NAME, "local", as_json=True)
+    require_publishable(lake.pipeline, lake.root, "local")
+    assert {table: len(lake.rows(table, 3)) for table in tables} == before
+    assert all("delay" in row and "delay_min" not in row for row in lake.rows("silver/landings", 3))
+
+
+@pytest.mark.parametrize("name", ["storage.schema.before", "storage.schema.after"])
+def test_a_publication_killed_around_the_change_of_a_log_harms_nobody(lake: Lake, name: str) -> None:
+    """A column that no file has yet is null; the next publication goes on from either state."""
+    before = lake.rows("silver/landings")
+    lake.edit("tables.yaml", (NOTE, f"{NOTE}\n      later: {{from: delay, type: int, meaning: As told.}}"))
+    schema = table_schemas(lake.pipeline)["silver/landings"]
+    code = "from pathlib import Path; from spark_jobs.storage.delta import DeltaStorage as S\n"
+    code += f"S(Path({str(lake.root)!r})).make_file_table('silver/landings', {schema!r})"
+    _killed_at(name, code)
+    rows = lake.rows("silver/landings")
+    assert [{column: value for column, value in row.items() if column != "later"} for row in rows] == before
+    lake.record()
+    assert {row["later"] for row in lake.rows("silver/landings")} == {None}

@@ -286,7 +286,7 @@ def test_what_kind_database_may_say(section: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("section", "changes", "said"),
     [
-        (TABLE | {"url": "mysql+pymysql://db.example.com/shop"}, {}, "whose TLS tidegate cannot set"),
+        (TABLE | {"url": "mysql+pymysql://db.example.com/shop"}, {}, "whose TLS settings are not known"),
         (
             TABLE | {"url": "jdbc:postgresql://db/shop"},
             {},
