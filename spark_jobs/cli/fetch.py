@@ -9,10 +9,11 @@ from spark_jobs.cli.output import show_json, show_table
 from spark_jobs.config import load_environment, load_pipeline
 from spark_jobs.config.interval import check_interval
 from spark_jobs.config.whole import Pipeline
-from spark_jobs.connectors.delivery import Delivery, FetchedDrop
+from spark_jobs.connectors.delivery import Delivery
 from spark_jobs.connectors.fetch import fetch_source
 from spark_jobs.errors import EXIT_OK, RetryError, UsageError, nearest
 from spark_jobs.invocation import Invocation, format_hour, parse_hour
+from spark_jobs.sources.landing import FetchedDrop
 
 SHOWN_DROPS = 48  # more are summed by source
 

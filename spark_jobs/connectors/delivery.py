@@ -10,7 +10,7 @@ from spark_jobs.config.sources import SourceConf, SourcesConf
 from spark_jobs.errors import RetryError
 from spark_jobs.invocation import format_hour, hours_between
 from spark_jobs.sources.drops import Drop, find_drops
-from spark_jobs.sources.landing import Landed
+from spark_jobs.sources.landing import FetchedDrop
 
 
 @dataclass(frozen=True)
@@ -53,27 +53,6 @@ class FetchRequest:
             raise RetryError(
                 self.where, "waiting: the last hour is not over", f"from {format_hour(self.end)}Z on", "try then"
             )
-
-
-@dataclass(frozen=True)
-class FetchedDrop:
-    """The newest drop of an hour; `written`: its bytes are new or its file was restored; `pages`: of an API, else 0."""
-
-    source: str
-    hour: datetime
-    manifest: Path
-    version: int
-    rows: int
-    bytes: int
-    written: bool
-    pages: int = 0
-
-    @staticmethod
-    def of(source: str, hour: datetime, landed: Landed, pages: int = 0) -> FetchedDrop:
-        """The drop that was landed."""
-        return FetchedDrop(
-            source, hour, landed.manifest, landed.version, landed.rows, landed.bytes, landed.written, pages
-        )
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from spark_jobs.config.environment import Places
 from spark_jobs.config.whole import Pipeline
-from spark_jobs.connectors.delivery import Delivery, FetchedDrop, FetchRequest
+from spark_jobs.connectors.delivery import Delivery, FetchRequest
 from spark_jobs.errors import UsageError, nearest
 
 
@@ -35,11 +35,7 @@ def fetch_source(
 def _pages(request: FetchRequest) -> Delivery:
     from spark_jobs.sources.http import fetch_drop
 
-    done = [fetch_drop(request.name, request.source, request.landing, hour) for hour in request.hours]
-    return Delivery([
-        FetchedDrop(one.source, one.hour, one.manifest, one.version, one.rows, one.bytes, one.written, one.pages)
-        for one in done
-    ])  # fmt: skip
+    return Delivery([fetch_drop(request.name, request.source, request.landing, hour) for hour in request.hours])
 
 
 def _rows(request: FetchRequest) -> Delivery:

@@ -14,7 +14,7 @@ from typing import Any
 
 from spark_jobs.config.definitions import Definitions, define, input_hashes, is_narrowed, is_row_rule, table_of
 from spark_jobs.config.whole import Pipeline
-from spark_jobs.invocation import HOUR, hours_between
+from spark_jobs.invocation import HOUR
 from spark_jobs.ledger import Ledger, folds
 from spark_jobs.ledger.folds import Release
 
@@ -269,11 +269,6 @@ def subtract(spans: Iterable[Span], away: Span) -> list[Span]:
 def count_hours(spans: Iterable[Span]) -> int:
     """Number of hours in disjoint spans."""
     return sum(int((b - a) / HOUR) for a, b in spans)
-
-
-def hours_in(spans: Iterable[Span]) -> set[datetime]:
-    """The hours of `spans`."""
-    return {hour for a, b in spans for hour in hours_between(a, b)}
 
 
 def _without(made: Made, covered: Sequence[Span]) -> list[Made]:

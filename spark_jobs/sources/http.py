@@ -6,7 +6,6 @@ A light task: no Spark. Rows are landed as they came, unpacked, so that the same
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,29 +17,15 @@ from spark_jobs.errors import RefusedError, RetryError, UsageError
 from spark_jobs.invocation import HOUR, HOUR_FORMAT, format_hour
 from spark_jobs.sources.http_client import LATER, Page, Patience, Upstream
 from spark_jobs.sources.http_pages import DropText, PageError
-from spark_jobs.sources.landing import land
+from spark_jobs.sources.landing import FetchedDrop, land
 
 PATIENCE = Patience()
-
-
-@dataclass(frozen=True)
-class Fetched:
-    """The newest drop of an hour and from how many pages it came; `written`: it is new, or its file was mended."""
-
-    source: str
-    hour: datetime
-    manifest: Path
-    version: int
-    rows: int
-    bytes: int
-    pages: int
-    written: bool
 
 
 def fetch_drop(
     name: str, source: SourceConf, landing: Path, hour: datetime, arrived_at: datetime | None = None,
     *, patience: Patience = PATIENCE,
-) -> Fetched:  # fmt: skip
+) -> FetchedDrop:  # fmt: skip
     """Ask for the rows of `hour` and land them below `landing`, the pipeline's own landing folder.
 
     The same rows again change nothing; other rows become the hour's next version. `arrived_at` is when the rows had
@@ -65,7 +50,7 @@ def fetch_drop(
     data = drop.data
     arrived = min(arrived_at or datetime.now(UTC), stated or datetime.max.replace(tzinfo=UTC))
     landed = land(name, source, landing, hour, data, drop.rows, arrived)
-    return Fetched(name, hour, landed.manifest, landed.version, drop.rows, len(data), pages, landed.written)
+    return FetchedDrop.of(name, hour, landed, pages)
 
 
 async def _collect(

@@ -16,7 +16,7 @@ from spark_jobs.config.sources import SourceConf, SourcesConf
 from spark_jobs.failpoints import failpoint
 from spark_jobs.sources.drops import Drop, drops_of
 from spark_jobs.sources.manifest import Manifest
-from spark_jobs.storage.files import exclusive, whole_file, write_whole
+from spark_jobs.storage.files import exclusive, sha256_of, whole_file, write_whole
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,27 @@ class Landed:
     def of(drop: Drop, *, written: bool) -> Landed:
         """The drop, which was there already."""
         return Landed(Path(drop.manifest), Path(drop.path), drop.version, drop.rows, drop.bytes, written)
+
+
+@dataclass(frozen=True)
+class FetchedDrop:
+    """The newest drop of an hour; `written`: its bytes are new or its file was restored; `pages`: of an API, else 0."""
+
+    source: str
+    hour: datetime
+    manifest: Path
+    version: int
+    rows: int
+    bytes: int
+    written: bool
+    pages: int = 0
+
+    @staticmethod
+    def of(source: str, hour: datetime, landed: Landed, pages: int = 0) -> FetchedDrop:
+        """The drop that was landed."""
+        return FetchedDrop(
+            source, hour, landed.manifest, landed.version, landed.rows, landed.bytes, landed.written, pages
+        )
 
 
 @dataclass(frozen=True)
@@ -138,8 +159,7 @@ def _write(path: Path, parts: Iterable[bytes]) -> None:
 def _has(path: Path, sha256: str) -> bool:
     """Whether a file with this hash is at `path`."""
     try:
-        with open(path, "rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest() == sha256
+        return sha256_of(path) == sha256
     except FileNotFoundError:
         return False
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 
+from spark_jobs.config.schemas import ACCOUNTS, SPINE_ACCOUNTS, Types
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.invocation import hours_between, parse_hour
 from spark_jobs.lake.kinds import table_kinds
@@ -15,17 +16,16 @@ from spark_jobs.lake.reading import read_current
 from spark_jobs.ledger import Ledger, Release
 from spark_jobs.quality.decide import Account, SpineAccount, same_hours
 from spark_jobs.sources.drops import Drop
-from spark_jobs.stages.held import ALL, Line, discards, held_rows, line_of
+from spark_jobs.stages.held import ALL, Line, discards, held_rows, hours_condition, line_of
 from spark_jobs.storage import Row
 
-ACCOUNT_COLUMNS = (  # as Spark names types
-    "source string, table string, drop_sha256 string, file string, arrived_at timestamp, manifest bigint, silver bigint,"
-    " quarantined bigint, duplicates bigint, discarded bigint, hour timestamp, known_at timestamp"
-)
-SPINE_COLUMNS = (  # as Spark names types
-    "as_of timestamp, expected bigint, predicted bigint, incomplete bigint, not_known bigint, entity_null bigint,"
-    " no_cells bigint, too_early bigint, hour timestamp, known_at timestamp"
-)
+
+def _columns(types: Types) -> str:
+    """The columns of a row of accounts, as Spark's DDL writes them."""
+    return ", ".join(f"{name} {kind}" for name, kind in {**types, "hour": "timestamp", "known_at": "timestamp"}.items())
+
+
+ACCOUNT_COLUMNS, SPINE_COLUMNS = _columns(ACCOUNTS), _columns(SPINE_ACCOUNTS)
 _COUNTS = ("manifest", "silver", "quarantined", "duplicates", "discarded")  # rows
 
 
@@ -38,16 +38,15 @@ def account_row(table: str, drop: Drop, account: Account, known_at: datetime) ->
 
 def spine_account_row(account: SpineAccount, known_at: datetime) -> Row:
     """A row of `spine_accounts`, columns in the order of SPINE_COLUMNS."""
-    counts = ("expected", "predicted", "incomplete", "not_known", "entity_null", "no_cells", "too_early")
-    facts = {name: getattr(account, name) for name in counts}
-    return {"as_of": account.as_of, **facts, "hour": account.hour, "known_at": known_at}
+    facts = {name: getattr(account, name) for name in SPINE_ACCOUNTS}
+    return {**facts, "hour": account.hour, "known_at": known_at}
 
 
 def published_spine_accounts(
     pipeline: Pipeline, root: Path, line: list[Release], start: datetime, end: datetime
 ) -> list[Row]:
     """Spine rows that the hours [start, end) account for, by hour and as_of, as of the last release of `line`."""
-    hours = f"hour >= TIMESTAMPTZ '{start.isoformat()}' AND hour < TIMESTAMPTZ '{end.isoformat()}'"
+    hours = hours_condition(start, end)
     kind = table_kinds(pipeline)["spine_accounts"]
     rows = read_current(root, "spine_accounts", kind, line, where=hours, limit=ALL)
     return sorted(rows, key=lambda row: (row["hour"], row["as_of"], row["too_early"]))
@@ -65,7 +64,7 @@ def published_accounts(
 
     Rows that were discarded since are still among the quarantined: see `settled_accounts`.
     """
-    hours = f"hour >= TIMESTAMPTZ '{start.isoformat()}' AND hour < TIMESTAMPTZ '{end.isoformat()}'"
+    hours = hours_condition(start, end)
     return read_current(root, "accounts", table_kinds(pipeline)["accounts"], line, where=hours, limit=ALL)
 
 

@@ -7,10 +7,11 @@ from datetime import datetime, timedelta
 from pyspark.sql import DataFrame
 
 from spark_jobs.config.columns import COVERED
+from spark_jobs.identifiers import text_literal
 from spark_jobs.invocation import HOUR, hours_between
 from spark_jobs.lake.reading import read_current
 from spark_jobs.lake.versions import EVERY
-from spark_jobs.stages.held import ALL
+from spark_jobs.stages.held import ALL, hours_condition
 from spark_jobs.stages.work import Work
 from spark_jobs.windows.coverage import covered_hours
 
@@ -38,8 +39,7 @@ def covered_frame(work: Work, table: str, longest: timedelta, *, latest: bool = 
 
 def _published_hours(work: Work, table: str, start: datetime) -> dict[datetime, datetime]:
     """Hours from `start` to the end of the call -> when each was first known, this publication's own among them."""
-    hours = f"hour >= TIMESTAMPTZ '{start.isoformat()}' AND hour < TIMESTAMPTZ '{work.call.end.isoformat()}'"
-    where = f"{hours} AND \"table\" = '{table}'"
+    where = f'{hours_condition(start, work.call.end)} AND "table" = {text_literal(table)}'
     known = dict(work.known)
     for row in read_current(work.root, "accounts", EVERY, work.line, where=where, limit=ALL):
         hour, known_at = datetime.fromisoformat(row["hour"]), datetime.fromisoformat(row["known_at"])

@@ -21,7 +21,7 @@ from spark_jobs.invocation import hours_between
 from spark_jobs.quality import decide, measures, suites
 from spark_jobs.quality.decide import CONTRADICTION, HourTally
 from spark_jobs.quality.fits import named_columns
-from spark_jobs.quality.split import BROKEN, built_ins, examples, good_rows, split_rows
+from spark_jobs.quality.split import BROKEN, broken_rows, built_ins, examples, good_rows, split_rows
 from spark_jobs.stages.work import Work
 from spark_jobs.verdict import MASKED, RuleResult, Verdict
 from spark_jobs.windows.kernel import OVERFLOWED
@@ -189,9 +189,14 @@ def stage_judged(
 
 def _without_values(rows: DataFrame, key: Sequence[str], former: DataFrame) -> DataFrame:
     """The broken rows whose key is in `former`, all values null."""
-    broken = rows.where((F.size(BROKEN) > 0) & ~F.array_contains(BROKEN, DUPLICATE)).drop(BROKEN)
+    broken = _without_duplicates(broken_rows(rows)).drop(BROKEN)
     found, stay = broken.join(former.select(*key), list(key), "left_semi"), {*key, "hour", "known_at"}
     return found.select(*[F.col(n) if n in stay else F.lit(None).cast(t).alias(n) for n, t in found.dtypes])
+
+
+def _without_duplicates(broken: DataFrame) -> DataFrame:
+    """Broken rows that are held back: repeated lines are marked like them, but are only counted."""
+    return broken.where(~F.array_contains(BROKEN, DUPLICATE))
 
 
 def _overflow_results(judged: Judged) -> list[RuleResult]:
@@ -211,8 +216,7 @@ def held_rows(rows: DataFrame, table: str, key: Sequence[str]) -> DataFrame:
         F.col(n) if n in rows.columns else F.lit(None).cast(t).alias(n)
         for n, t in (("file", "string"), ("line", "bigint"))
     ]
-    broken = rows.where((F.size(BROKEN) > 0) & ~F.array_contains(BROKEN, DUPLICATE))
-    return broken.select(
+    return _without_duplicates(broken_rows(rows)).select(
         F.lit(table).alias("table"), *origin,
         business_key(rows, key).alias("business_key"),
         F.col(BROKEN).alias("rules"), F.concat_ws(", ", BROKEN).alias("reason"), F.create_map(*text).alias("cols"),

@@ -32,6 +32,12 @@ def discards(ledger: Ledger) -> dict[Line, Row]:
     return {line_of(row): row for row in reversed(ledger.quarantine_actions(DISCARDED))}
 
 
+def hours_condition(start: datetime | None, end: datetime | None) -> str:
+    """The SQL condition that selects rows of the hours [start, end); none: no bound, empty without both."""
+    bounds = [(">=", start), ("<", end)]
+    return " AND ".join(f"hour {test} TIMESTAMPTZ '{at.isoformat()}'" for test, at in bounds if at)
+
+
 def held_rows(
     pipeline: Pipeline, root: Path, ledger: Ledger, line: list[Release], start: datetime | None = None,
     end: datetime | None = None,
@@ -41,8 +47,7 @@ def held_rows(
     Grain: a row of a table. Columns are those of `quarantine`, hour as an instant, and drop_sha256 and `discarded`: why
     somebody discarded it, else none.
     """
-    bounds = [(">=", start), ("<", end)]
-    where = " AND ".join(f"hour {test} TIMESTAMPTZ '{at.isoformat()}'" for test, at in bounds if at)
+    where = hours_condition(start, end)
     kind, gone = table_kinds(pipeline)["quarantine"], discards(ledger)
     rows = read_current(root, "quarantine", kind, line, where=where, limit=ALL, newest_first=False)
     for row in rows:

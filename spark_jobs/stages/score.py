@@ -18,7 +18,6 @@ from spark_jobs.learning.score import score_frame
 from spark_jobs.ledger import Ledger, Release
 from spark_jobs.ledger.staleness import Published, differing_inputs
 from spark_jobs.stages import spine
-from spark_jobs.stages.train import tracking_of
 from spark_jobs.stages.work import Work
 
 SHOWN = 10  # inputs that a message names
@@ -38,7 +37,7 @@ def run(work: Work, start_publication: StartPublication) -> list[Release]:
         version = work.ledger.champion(name)
         if version is None:
             continue
-        champion = tracking.load_model(tracking_of(work), name, int(version))
+        champion = tracking.load_model(tracking.Tracking.of(work.places), name, int(version))
         former = former_inputs(work.pipeline, work.ledger, work.call, champion)
         if former:
             desk.unscored(work.call, name, _why_unscored(work, name, version, former))

@@ -137,7 +137,7 @@ def _typed(lines: DataFrame, table: SilverTable, nulls: list[str]) -> tuple[Data
         text = F.when(~F.col(f"_{name}").isin(nulls), F.col(f"_{name}")) if nulls else F.col(f"_{name}")
         made[name] = typed(text, settings.type)
         if settings.type != "string":
-            faults[f"type:{name}"] = text.isNotNull() & made[name].isNull()
+            faults[f"type:{name}"] = text.isNotNull() & F.col(name).isNull()
     return held.withColumns(made), faults
 
 

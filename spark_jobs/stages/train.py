@@ -21,7 +21,7 @@ from spark_jobs.learning.folds import EVALUATE, TRAIN
 from spark_jobs.learning.model_files import sha256
 from spark_jobs.learning.tracking import Proof, Tracking
 from spark_jobs.learning.train import Trained
-from spark_jobs.ledger.staleness import differing_inputs
+from spark_jobs.ledger.staleness import former_inputs
 from spark_jobs.runtime.places import code_version
 from spark_jobs.stages.fits import Fits
 from spark_jobs.stages.work import Work
@@ -46,11 +46,6 @@ def run(work: Work) -> dict[str, dict[str, float]]:
     for name, model in (work.pipeline.models.models if work.pipeline.models else {}).items():
         shown[name] = _one(work, name, model, int(row["pub"]))
     return shown
-
-
-def tracking_of(work: Work) -> Tracking:
-    """The registry of this environment."""
-    return Tracking.of(work.places)
 
 
 def _one(work: Work, name: str, model: Model, pub: int) -> dict[str, float]:
@@ -121,11 +116,11 @@ def _figures(
             models[baseline] = (simple.booster, simple.encoder)
     version = work.ledger.champion(name)
     if version is not None:
-        champion = tracking.load_model(tracking_of(work), name, int(version))
-        meant = work.ledger.model_definitions(name, version)
-        columns = {one.column for one in champion.encoder.inputs}
-        now = input_hashes(work.pipeline, define(work.pipeline))
-        if not (differing_inputs(meant, now) if meant is not None else columns - {*judged.columns}):
+        champion = tracking.load_model(Tracking.of(work.places), name, int(version))
+        former = former_inputs(work.pipeline, work.ledger, name, version)
+        if former is None:  # trained before definitions were recorded
+            former = sorted({one.column for one in champion.encoder.inputs} - {*judged.columns})
+        if not former:
             models[CHAMPION] = (champion.booster, champion.encoder)
     return evaluate.judge(judged, models, singles)
 
@@ -144,13 +139,13 @@ def _register(
         sha256(json.dumps(meant, sort_keys=True).encode())[:16],
     )  # fmt: skip
     params = {"use": model.estimator.use, "seed": model.estimator.seed, **model.estimator.options}
-    version = tracking.register(tracking_of(work), name, trained, proof, found, decision, params)
+    version = tracking.register(Tracking.of(work.places), name, trained, proof, found, decision, params)
     work.ledger.add_model_definitions(name, str(version), json.dumps(meant, sort_keys=True))
     before = work.ledger.champion(name)
     done = {"version": str(version), "champion_before": before, "promoted": decision.promote and before != str(version)}
     if not done["promoted"]:
         return done
-    tracking.promote(tracking_of(work), name, version, int(before) if before else None)
+    tracking.promote(Tracking.of(work.places), name, version, int(before) if before else None)
     work.ledger.add_promotion(
         {"model": name, "alias": CHAMPION, "from_version": before, "to_version": str(version),
          "why": "; ".join(decision.reasons), "proof_digest": proof.digest}

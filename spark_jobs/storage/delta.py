@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -24,6 +23,7 @@ from spark_jobs.failpoints import failpoint
 from spark_jobs.storage import Answer, Item, Row, StagedFile, day_of
 from spark_jobs.storage.damage import open_log
 from spark_jobs.storage.evolution import IncompatibleError, evolved, fields_of, schema_of
+from spark_jobs.storage.files import adopt_whole, sha256_of, write_whole
 from spark_jobs.storage.parquet import merged_rows, rewritten_rows, staged_file
 
 # Compare-and-swap: with delta-rs's own retries plain appends never conflict, and a creation that lost the race is
@@ -129,6 +129,14 @@ class DeltaFiles:
         return True
 
 
+def _write_rows(rows: pa.Table, path: Path) -> None:
+    """Write `rows` as the Parquet file `path`, whole, on the disk before its log names it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    pq.write_table(rows, part, compression="zstd")
+    adopt_whole(part, path)
+
+
 class DeltaStorage:
     """One pipeline's folder on a disk."""
 
@@ -187,11 +195,8 @@ class DeltaStorage:
     def merge_files(self, table: str, paths: Sequence[str], target: str) -> StagedFile:
         """One Parquet file with the rows of `paths` in their order, under the log's schema as far as it holds theirs."""
         folder, delta = self.root / table, self._open(table)
-        (folder / target).parent.mkdir(parents=True, exist_ok=True)
         rows = merged_rows([folder / path for path in paths], delta.schema().to_json() if delta else None)
-        part = (folder / target).with_suffix(".part")
-        pq.write_table(rows, part, compression="zstd")
-        part.rename(folder / target)
+        _write_rows(rows, folder / target)
         return staged_file(folder, folder / target)
 
     def rewrite_file(
@@ -201,10 +206,7 @@ class DeltaStorage:
         folder = self.root / table
         fresh = folder / target
         if not fresh.is_file() or fresh.stat().st_mtime < since.timestamp():
-            fresh.parent.mkdir(parents=True, exist_ok=True)
-            part = fresh.with_suffix(".part")
-            pq.write_table(rewritten_rows(folder / path, renames, schema), part, compression="zstd")
-            part.rename(fresh)
+            _write_rows(rewritten_rows(folder / path, renames, schema), fresh)
         return staged_file(folder, fresh)
 
     def vacuum(self, table: str, before: datetime) -> int:
@@ -225,8 +227,7 @@ class DeltaStorage:
     def sha256(self, path: str) -> str | None:
         """Hash of the bytes on disk."""
         try:
-            with (self.root / path).open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
+            return sha256_of(self.root / path)
         except FileNotFoundError:
             return None
 
@@ -238,12 +239,8 @@ class DeltaStorage:
             return None
 
     def write_text(self, path: str, text: str) -> None:
-        """By a rename, so that a reader finds the old text or the new."""
-        target = self.root / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        fresh = target.with_name(target.name + ".part")
-        fresh.write_text(text)
-        fresh.rename(target)
+        """Whole, so that a reader finds the old text or the new."""
+        write_whole(self.root / path, text)
 
     def remove(self, path: str) -> None:
         """Unlink."""

@@ -75,6 +75,12 @@ def adopt_whole(part: Path, path: Path) -> None:
     sync(path.parent)
 
 
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def sync(path: Path) -> None:
     """Return when the content of a file, or the names in a folder, are on the disk."""
     handle = os.open(path, os.O_RDONLY)

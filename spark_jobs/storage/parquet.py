@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from deltalake import Schema
 
 from spark_jobs.storage import StagedFile
 from spark_jobs.storage.evolution import evolved
+from spark_jobs.storage.files import sha256_of
 
 STATS_COLUMNS = ("hour", "known_at", "pub", "as_of", "event_hour")  # whole hours and a number: exact as statistics
 
@@ -24,8 +24,7 @@ def staged_file(folder: Path, path: Path) -> StagedFile:
     """The file at `path`, below the table's `folder` in a folder day=…, as a log names it."""
     metadata = pq.read_metadata(path)
     day = unquote(path.parent.name.removeprefix("day="))
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    sha256 = sha256_of(path)
     return StagedFile(
         path.relative_to(folder).as_posix(), path.stat().st_size, sha256, metadata.num_rows, day,
         json.dumps(_stats(metadata)),

@@ -16,8 +16,9 @@ import pytest
 from spark_jobs.config.sources import SourceConf, SourcesConf
 from spark_jobs.errors import TidegateError
 from spark_jobs.sources.drops import Drop, check_drop, find_drops
-from spark_jobs.sources.http import Fetched, fetch_drop
+from spark_jobs.sources.http import fetch_drop
 from spark_jobs.sources.http_client import Patience
+from spark_jobs.sources.landing import FetchedDrop
 
 HOUR = datetime(2013, 11, 1, 12, tzinfo=UTC)
 ARRIVED = datetime(2013, 11, 1, 13, 0, 30, tzinfo=UTC)
@@ -107,7 +108,7 @@ class Waits(list[float]):
         self.append(seconds)
 
 
-def fetch_hour(source: SourceConf, landing: Path, arrived_at: datetime = ARRIVED, **patience: Any) -> Fetched:
+def fetch_hour(source: SourceConf, landing: Path, arrived_at: datetime = ARRIVED, **patience: Any) -> FetchedDrop:
     return fetch_drop("orders", source, landing, HOUR, arrived_at, patience=Patience(**{"sleep": Waits()} | patience))
 
 

@@ -120,6 +120,5 @@ def test_only_storage_and_set_up_write_files_by_hand() -> None:
     allowed = {"runtime/java.py", "runtime/install.py", "runtime/jars.py", "config/docs.py"}
     # a temporary folder whose files MLflow copies; the seam's own call of `Storage.write_text`
     allowed |= {"learning/tracking.py", "lake/staging.py"}
-    allowed |= {"sources/copies.py"}  # until remote files are copied by fsspec
     files = {path.relative_to(CODE).as_posix(): path.read_text() for path in CODE.rglob("*.py")}
-    assert {name for name, text in files.items() if by_hand.search(text) and not name.startswith("storage/")} <= allowed
+    assert {name for name, text in files.items() if by_hand.search(text) and name != "storage/files.py"} <= allowed

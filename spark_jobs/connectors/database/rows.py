@@ -20,10 +20,10 @@ from spark_jobs.config.database_source import DatabaseConf, PartitionConf
 from spark_jobs.connectors.database.connection import Database
 from spark_jobs.connectors.database.dialects import INSTANT
 from spark_jobs.connectors.database.spool import Spool
-from spark_jobs.connectors.delivery import Delivery, FetchedDrop, FetchRequest
+from spark_jobs.connectors.delivery import Delivery, FetchRequest
 from spark_jobs.errors import RefusedError, UsageError
 from spark_jobs.invocation import HOUR, format_hour
-from spark_jobs.sources.landing import land_parts
+from spark_jobs.sources.landing import FetchedDrop, land_parts
 from spark_jobs.sources.shape import MAX_UNPACKED
 
 _BEGINS = re.compile(INSTANT)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
-from pathlib import Path
 
-from spark_jobs.connectors.delivery import Delivery, FetchedDrop, FetchRequest
+from spark_jobs.connectors.delivery import Delivery, FetchRequest
 from spark_jobs.errors import RetryError
-from spark_jobs.sources.drops import Drop
+from spark_jobs.sources.landing import FetchedDrop, Landed
 
 
 def land_files(request: FetchRequest) -> Delivery:
@@ -26,13 +25,11 @@ def land_files(request: FetchRequest) -> Delivery:
         missing, copied = mirrored.waiting, mirrored.copied
     if request.source.complete.by == "manifest":
         there = request.landed()
-        drops = [_landed(drop, hour in copied) for hour, drop in there.items()]
+        drops = [
+            FetchedDrop.of(request.name, hour, Landed.of(drop, written=hour in copied)) for hour, drop in there.items()
+        ]
         return Delivery(drops, {hour: missing.get(hour, "no manifest") for hour in request.hours if hour not in there})
     return _adopted(request, missing)
-
-
-def _landed(drop: Drop, written: bool) -> FetchedDrop:
-    return FetchedDrop(drop.source, drop.hour, Path(drop.manifest), drop.version, drop.rows, drop.bytes, written)
 
 
 def _adopted(request: FetchRequest, missing: dict[datetime, str]) -> Delivery:

@@ -5,7 +5,6 @@ A copy appears whole, by a rename, with the time at which its original was last 
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import stat
@@ -110,12 +109,6 @@ def is_copy(here: Path, file: RemoteFile) -> bool:
     found = _look(here)
     state = None if found is None else (found.st_size, found.st_mtime_ns // 1_000_000)
     return file.changed_ms > 0 and state == (file.bytes, file.changed_ms)
-
-
-def sha256_of(here: Path) -> str:
-    """The hash of the bytes of a file."""
-    with open(here, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _look(here: Path) -> os.stat_result | None:

@@ -14,14 +14,14 @@ import structlog
 
 from spark_jobs.config.drop_files import manifest_names
 from spark_jobs.connectors.delivery import FetchRequest
-from spark_jobs.connectors.files.copies import Copies, is_copy, sha256_of, size_of
+from spark_jobs.connectors.files.copies import Copies, is_copy, size_of
 from spark_jobs.connectors.files.remote import RemoteFile, remote_files
 from spark_jobs.connectors.files.whole import mirror_whole
 from spark_jobs.errors import RefusedError, UsageError
 from spark_jobs.sources.landing import hour_path
 from spark_jobs.sources.manifest import Manifest, parse_manifest
 from spark_jobs.sources.shape import MAX_UNPACKED
-from spark_jobs.storage.files import exclusive
+from spark_jobs.storage.files import exclusive, sha256_of
 
 log = structlog.get_logger()
 _MAX_MANIFEST = 1 << 20  # bytes
