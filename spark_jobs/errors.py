@@ -47,6 +47,10 @@ class RefusedError(TidegateError):
     exit_code = EXIT_REFUSED
 
 
+class AlreadyRefusedError(RefusedError):
+    """A former step of the same run was refused, and its incident is open already."""
+
+
 class RetryError(TidegateError):
     """Something is not there yet, or another writer was first; the same command may work later."""
 

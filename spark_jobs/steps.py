@@ -22,7 +22,7 @@ from spark_jobs.config.environment import Environment, Places
 from spark_jobs.config.interval import check_interval
 from spark_jobs.config.load import load_environment, load_pipeline
 from spark_jobs.config.whole import Pipeline
-from spark_jobs.errors import RefusedError, RetryError, TidegateError, UsageError
+from spark_jobs.errors import AlreadyRefusedError, RefusedError, RetryError, TidegateError, UsageError
 from spark_jobs.failpoints import failpoint
 from spark_jobs.invocation import Invocation, format_hour
 from spark_jobs.lake.admission import required_release, seal
@@ -127,7 +127,8 @@ class StepRun:
         if refused:
             if self.call.hours == 1:
                 self.result.refused = [(self.result.start, self.result.end)]
-            self.desk.blocked(self.call, str(fault))
+            if not isinstance(fault, AlreadyRefusedError):
+                self.desk.blocked(self.call, str(fault))
 
     def _is_refused(self, error: Exception) -> bool:
         """Record an unforeseen error; whether a row caused it, so that the hour is refused. Else it must end the process.

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from spark_jobs.errors import RefusedError, RetryError
+from spark_jobs.errors import AlreadyRefusedError, RefusedError, RetryError
 from spark_jobs.failpoints import failpoint
 from spark_jobs.invocation import Invocation
 from spark_jobs.lake import staging
@@ -70,7 +70,9 @@ def sealed_row(ledger: Ledger, call: Invocation) -> Row:
         raise RetryError(where, "nothing is staged for this interval", allowed, before.command())
     if row["state"] == "refused":
         again = call.with_step(first_step(call.step)).command()
-        raise RefusedError(where, f"its gate refused it: {row['why']}", todo=f"deliver a corrected drop, then {again}")
+        raise AlreadyRefusedError(
+            where, f"its gate refused it: {row['why']}", todo=f"deliver a corrected drop, then {again}"
+        )
     if row["state"] not in ("staged", "published"):  # published: it found the rows of its drops released already
         raise RetryError(where, f"{before.step} is in state '{row['state']}'", "staged", before.command())
     return row

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import driver
+import gauges
 import pytest
-import readings
 from lakes import HOUR_HIT, HOUR_NEXT, PAST, RiverLake, Shown
 
 from spark_jobs.runtime import process_environment
@@ -31,7 +31,7 @@ def ready(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     driver.start_server()
     jvm = driver.jvm_environment(request.getfixturevalue("spark"))
     lake = RiverLake(tmp_path_factory.mktemp("ready") / "data", jvm)
-    readings.deliver(lake.landing, 4)
+    gauges.deliver(lake.landing, 4)
     lake.run(PAST, hours=2)
     lake.run(HOUR_NEXT, ("prepare",), dag_run="next")
     return lake

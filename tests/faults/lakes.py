@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from driver import Driver, Orders
-from readings import FIRST
+from gauges import FIRST
 
 from spark_jobs import failpoints
 from spark_jobs.config import load_pipeline

@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -23,6 +24,13 @@ def test_yaml_is_read_in_one_place() -> None:
     """Everything else gets frozen models."""
     found = {path.relative_to(CHECKOUT / "spark_jobs").as_posix() for path in SOURCES if "yaml" in _imports(path)}
     assert found == {"config/yaml_file.py"}
+
+
+def test_no_two_modules_of_the_tests_share_a_name() -> None:
+    """pytest imports them by their bare names: the second of a name would get the first one's content."""
+    paths = [path for path in (CHECKOUT / "tests").rglob("*.py") if path.stem not in ("__init__", "conftest")]
+    twice = Counter(path.name for path in paths)
+    assert [path.relative_to(CHECKOUT).as_posix() for path in paths if twice[path.name] > 1] == []
 
 
 def _imports(path: Path) -> set[str]:
