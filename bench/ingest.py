@@ -142,7 +142,7 @@ def main() -> None:
 
 def stages(spark: SparkSession, rows: Rows, data: Path, start: datetime, end: datetime) -> None:
     """The real stages bronze and silver over all sources: files written, every row judged by its rules."""
-    call = Invocation(NAME, "prepare", start, end, f"bench {time.time_ns()}")
+    call = Invocation(NAME, "ingest", start, end, f"bench {time.time_ns()}")
     os.environ["TIDEGATE_DATA"] = str(data)
     run = StepRun(call, lambda: spark)
     work = run.open_work(call, [])

@@ -57,6 +57,10 @@ class RetryError(TidegateError):
     exit_code = EXIT_RETRY
 
 
+class SupersededError(RetryError):
+    """Another attempt or another release was first; what this one made is not published, nothing is lost."""
+
+
 def closest(name: str, legal: list[str]) -> str:
     """The legal name that `name` was probably meant to be; empty when none is close."""
     folded = {one.lower(): one for one in reversed(legal)}

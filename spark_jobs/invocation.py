@@ -62,6 +62,7 @@ class Invocation:
     end: datetime
     dag_run: str
     env: str = "local"
+    model: str = ""  # of step score: only this one; all when empty
 
     def __post_init__(self) -> None:
         if self.start >= self.end:
@@ -92,6 +93,7 @@ class Invocation:
             *("--pipeline", self.pipeline, "--step", self.step),
             *("--from", format_hour(self.start), "--to", format_hour(self.end)),
             *("--dag-run", self.dag_run, "--env", self.env),
+            *(("--model", self.model) if self.model else ()),
         ]
 
     def command(self) -> str:
@@ -101,6 +103,11 @@ class Invocation:
     def backfill(self) -> str:
         """The command that a person types to run all steps of these hours."""
         return f"tidegate backfill {self.pipeline} {self._options()}"
+
+    def score(self) -> str:
+        """The command that a person types to add predictions to these hours."""
+        model = f" --model {self.model}" if self.model else ""
+        return f"tidegate score {self.pipeline} {self._options()}{model}"
 
     def look(self, hour: datetime | None = None) -> str:
         """The command that shows runs, verdicts and account of `hour`, by default the first: all rules that broke."""
@@ -125,12 +132,12 @@ class Invocation:
         """
         flags = ("--pipeline", "--step", "--from", "--to", "--dag-run", "--env")
         pairs = dict(zip(words[::2], words[1::2], strict=False))
-        unknown = [flag for flag in words[::2] if flag not in flags]
+        unknown = [flag for flag in words[::2] if flag not in (*flags, "--model")]
         missing = [flag for flag in flags if flag not in pairs]
-        if unknown or missing or len(words) != 2 * len(flags):
+        if unknown or missing or len(words) != 2 * len(pairs):
             raise UsageError("run_step.py", f"unknown {unknown}, missing {missing}", " ".join(f"{f} …" for f in flags))
         return Invocation(
             pairs["--pipeline"], pairs["--step"],
             parse_hour(pairs["--from"], "--from"), parse_hour(pairs["--to"], "--to"),
-            pairs["--dag-run"], pairs["--env"],
+            pairs["--dag-run"], pairs["--env"], pairs.get("--model", ""),
         )  # fmt: skip

@@ -1,7 +1,7 @@
 """The steps of a pipeline and the stages in each, in order: DAG wiring, command line and report read it here.
 
-A step is one spark-submit; a stage is one unit of work inside it. Which gate follows which step, and which step goes on
-with what another one staged, is data as well. An environment's grouping says which steps take an hour to its readers.
+A step is one task and, where it needs Spark, one spark-submit; a stage is one unit of work inside it. Which gate follows
+which step, and which step goes on with what another one staged, is data as well.
 """
 
 from __future__ import annotations
@@ -10,39 +10,34 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from spark_jobs.config.environment import Grouping
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.errors import UsageError, nearest
 
 
 @dataclass(frozen=True)
 class Step:
-    """One Spark application: its stages in order, and the scopes of the verdicts that it leaves for gates."""
+    """One step: its stages in order, and the scopes of the verdicts that it leaves for gates."""
 
     name: str
     cadence: str  # 'hourly', 'daily' or 'weekly'
     stages: tuple[str, ...]
     gates: tuple[str, ...] = ()
     meaning: str = ""
-    grouping: Grouping | None = None  # the only one that has it; none: all have it
     continues: str = ""  # the step of the same run and interval whose publication this one goes on with
 
 
 STEPS: Final[dict[str, Step]] = {
     step.name: step
     for step in (
-        Step("prepare", "hourly", ("bronze", "silver", "tiles", "features"), ("silver", "features"),
-             "read the drops, type and judge them, compute features; all staged, nothing readable yet", "fused"),
-        Step("publish_and_score", "hourly", ("publish", "score"), (),
-             "make what prepare staged readable as one release, score it with the champion", "fused", "prepare"),
         Step("ingest", "hourly", ("bronze", "silver"), ("silver",),
-             "read the drops, type and judge them; staged, nothing readable yet", "split"),
-        Step("build_features", "hourly", ("tiles", "features"), ("features",),
-             "compute features of what ingest staged and judge them; staged, nothing readable yet", "split", "ingest"),
+             "read the drops, type and judge them; staged, nothing readable yet"),
+        Step("build_features", "hourly", ("tiles", "features", "predictions"), ("features",),
+             "compute features of what ingest staged, judge them, predict with the champion; staged, nothing readable yet",
+             "ingest"),
         Step("publish", "hourly", ("publish",), (),
-             "make what ingest and build_features staged readable as one release", "split", "build_features"),
-        Step("score", "hourly", ("score",), (),
-             "score what was published with the champion", "split", "build_features"),
+             "make what ingest and build_features staged readable: the hours as one release, then their predictions; starts a"
+             " JVM only to stage again what another release overtook, or to predict with a champion promoted since",
+             "build_features"),
         Step("heal", "daily", ("heal",), (),
              "make cells anew that rows made wrong which came late or were corrected; publish those that differ"),
         Step("rebuild", "daily", ("tiles", "features"), (),
@@ -51,37 +46,44 @@ STEPS: Final[dict[str, Step]] = {
              "one row a spine row with its features as known at prediction time and its label"),
         Step("train", "weekly", ("train",), (),
              "train on the executors, evaluate on later rows, register, promote"),
+        Step("score", "weekly", ("score",), (),
+             "add the champion's predictions to published hours that lack them"),
     )
 }  # fmt: skip
-JUDGED: Final = frozenset(step.name for step in STEPS.values() if step.cadence == "hourly" and step.gates)
-# Their rows in `intervals` record the state of an hour; those of scores do not.
-OF_HOURS: Final = JUDGED | {step.name for step in STEPS.values() if "publish" in step.stages}
-# The one step of a publication whose row has everything: what is staged, the account of rows, the release it was made on.
-SEALS: Final = frozenset(step.continues for step in STEPS.values() if "publish" in step.stages)
+# Steps of former versions, whose rows a ledger keeps for ever: `prepare` staged an hour, `publish_and_score` published it.
+_FORMER_STAGED, _FORMER_PUBLISHED = "prepare", "publish_and_score"
+JUDGED: Final = frozenset(
+    [*(step.name for step in STEPS.values() if step.cadence == "hourly" and step.gates), _FORMER_STAGED]
+)
+# Their rows in `intervals` record the state of an hour; those of predictions do not.
+OF_HOURS: Final = JUDGED | {step.name for step in STEPS.values() if "publish" in step.stages} | {_FORMER_PUBLISHED}
+# The step whose row has everything of a publication: what is staged, the account of rows, the release it was made on.
+SEALS: Final = frozenset([*(step.continues for step in STEPS.values() if "publish" in step.stages), _FORMER_STAGED])
+HOUR_STEPS: Final = tuple(step for step in STEPS.values() if step.cadence == "hourly")
+"""The steps that take an hour's drops to its readers, in order."""
 
 
-def step(name: str, grouping: Grouping | None = None) -> Step:
-    """The step `name`; with `grouping`, one that an environment of this grouping has.
+def step(name: str) -> Step:
+    """The step `name`.
 
     Raises:
-        UsageError: no such step, or not in this grouping.
+        UsageError: there is no such step.
     """
-    legal = [one.name for one in STEPS.values() if grouping is None or one.grouping in (None, grouping)]
-    if name in legal:
+    if name in STEPS:
         return STEPS[name]
-    found = f"no step '{name}'" + (f" where spark.grouping is {grouping}" if name in STEPS else "")
-    raise UsageError("step", found, nearest(name, legal))
-
-
-def hour_steps(grouping: Grouping) -> list[Step]:
-    """The steps that take an hour's drops to their readers, in order."""
-    return [one for one in STEPS.values() if one.cadence == "hourly" and one.grouping == grouping]
+    raise UsageError("step", f"no step '{name}'", nearest(name, list(STEPS)))
 
 
 def steps_before(name: str) -> list[Step]:
     """The steps of the same run and interval whose publication step `name` goes on with, in order; none where it begins one."""
     former = STEPS[name].continues
     return [*steps_before(former), STEPS[former]] if former else []
+
+
+def stages_from(name: str) -> tuple[str, ...]:
+    """The stages of step `name` and of the steps that continue its publication, in order."""
+    continuing = [one for one in STEPS.values() if name in {before.name for before in steps_before(one.name)}]
+    return tuple(stage for one in (STEPS[name], *continuing) for stage in one.stages)
 
 
 def first_step(name: str) -> str:
@@ -97,6 +99,7 @@ def tables_read(pipeline: Pipeline, stages: Iterable[str]) -> list[str]:
         "silver": silver,
         "tiles": [*silver, *tiles],
         "features": [*silver, *tiles],
+        "predictions": [*silver, *pipeline.feature_tables],
         "score": [*silver, *pipeline.feature_tables],
         "heal": [*silver, *tiles, *pipeline.feature_tables],
         "training_set": [*silver, *pipeline.feature_tables],
@@ -113,6 +116,7 @@ def tables_written(pipeline: Pipeline, stages: Iterable[str]) -> list[str]:
         "silver": [*(f"silver/{name}" for name in pipeline.silver), *held, "accounts"],
         "tiles": [f"tiles/{group.table}" for group in pipeline.features.windows.values()],
         "features": [*pipeline.feature_tables, "spine_accounts", *held],
+        "predictions": [f"predictions/{name}" for name in _models(pipeline)],
     }
     written |= {
         "publish": [table for tables in written.values() for table in tables],

@@ -16,17 +16,17 @@ from pyspark.errors import PythonException
 from pyspark.sql import SparkSession
 
 from spark_jobs import plan, transforms
-from spark_jobs.alerts.incidents import Desk
 from spark_jobs.config.definitions import define
 from spark_jobs.config.environment import Environment, Places
 from spark_jobs.config.interval import check_interval
 from spark_jobs.config.load import load_environment, load_pipeline
 from spark_jobs.config.whole import Pipeline
-from spark_jobs.errors import AlreadyRefusedError, RefusedError, RetryError, TidegateError, UsageError
+from spark_jobs.errors import RefusedError, RetryError, TidegateError, UsageError
 from spark_jobs.failpoints import failpoint
 from spark_jobs.invocation import Invocation, format_hour
-from spark_jobs.lake.admission import required_release, seal
+from spark_jobs.lake.admission import seal
 from spark_jobs.lake.changes import require_publishable
+from spark_jobs.lake.staging import Staged
 from spark_jobs.learning.drift import Drift, find_drift
 from spark_jobs.learning.tracking import Tracking
 from spark_jobs.ledger import Ledger, Release, folds
@@ -48,7 +48,9 @@ from spark_jobs.stages import (
     train,
     training_set,
 )
+from spark_jobs.stages.asked import Asked
 from spark_jobs.stages.changes import require_unmixed
+from spark_jobs.stages.unscored import Span, to_score
 from spark_jobs.stages.work import Work
 from spark_jobs.verdict import hours_at_fault
 
@@ -68,13 +70,14 @@ class StepRun:
         self.environment: Environment
         self.places: Places
         self.environment, self.places = load_environment(call.env)
-        plan.step(call.step, self.environment.spark.grouping)
+        plan.step(call.step)
         self.pipeline: Pipeline = load_pipeline(call.pipeline)
         check_interval(self.pipeline, call)
         require_publishable(self.pipeline, self.places.lake / self.pipeline.name, call.env)
         transforms.load_modules(self.pipeline.settings.modules)
         self.ledger = Ledger.open(self.places.lake / self.pipeline.name, by=call.dag_run)
-        self.desk = Desk(self.pipeline, self.environment, self.places, self.ledger)
+        self.asked = Asked(call, self.pipeline, self.environment, self.places, self.ledger)
+        self.desk = self.asked.desk
         self.work: Work | None = None  # of a step that reads drops, for an error that does not say which
         self.result = Result(
             call.pipeline, call.step, format_hour(call.start), format_hour(call.end), call.dag_run, "started"
@@ -95,8 +98,7 @@ class StepRun:
         log.info("step started", step=step.name, stages=",".join(step.stages), **_names(self.call))
         try:
             require_unmixed(self.pipeline, self.ledger, self.call)
-            {"prepare": self._stage_hour, "ingest": self._stage_hour,
-             "build_features": self._stage_hour, "publish_and_score": self._publish_and_score,
+            {"ingest": self._stage_hour, "build_features": self._stage_hour,
              "publish": self._publish_or_stage_again, "score": self._score,
              "heal": self._heal, "rebuild": self._rebuild,
              "training_set": self._training_set, "train": self._train}[step.name]()  # fmt: skip
@@ -120,15 +122,7 @@ class StepRun:
         return round(time.monotonic() - self._began, 2)
 
     def _fault(self, fault: TidegateError) -> None:
-        self.result.exit_code, self.result.why = fault.exit_code, str(fault)
-        refused = isinstance(fault, RefusedError)
-        self.result.state = "refused" if refused else _state_of(fault)
-        self.ledger.record(self.call, self.result.state, self.result.pub, why=str(fault))
-        if refused:
-            if self.call.hours == 1:
-                self.result.refused = [(self.result.start, self.result.end)]
-            if not isinstance(fault, AlreadyRefusedError):
-                self.desk.blocked(self.call, str(fault))
+        self.asked.fail(self.result, fault)
 
     def _is_refused(self, error: Exception) -> bool:
         """Record an unforeseen error; whether a row caused it, so that the hour is refused. Else it must end the process.
@@ -177,10 +171,14 @@ class StepRun:
             self._stage("tiles", lambda: tiles.run(work))
             self._stage("features", lambda: features.run(work))
             self._refuse_if_blocked(work)
+        predictions: list[Staged] = []
+        if "predictions" in stages:
+            self.result.why = "\n".join(drift.text() for drift in self._registry_drifts())
+            self._stage("predictions", lambda: predictions.extend(score.stage(work, self.open_work)))
         work.lake.stage("quarantine", silver.quarantine(work), call.start, call.end)
         handover.require_newest(work)
         seal(
-            self.ledger, call, work.pub, work.lake.staged.values(), drops=drops or drops_digest(work.drops),
+            self.ledger, call, work.pub, [*work.lake.staged.values(), *predictions], drops=drops or drops_digest(work.drops),
             rows=work.accounts, base=work.line[-1].release if work.line else None,
             code_version=code_version(self.places.project), config_hash=self.pipeline.config_hash, seconds=self._elapsed(),
         )  # fmt: skip
@@ -227,39 +225,48 @@ class StepRun:
         except Exception as error:  # the verdicts are recorded: the hour is refused, with or without these rows
             log.warning("held rows of a refused publication were not kept", why=cause(error), **_names(work.call))
 
-    def _publish_and_score(self) -> None:
-        self._publish_or_stage_again()
-        self._run_score()
-
     def _publish_or_stage_again(self) -> None:
-        """Publish; what cannot be released as it was staged is staged anew here, since no scheduler goes back to a task.
+        """Publish; what cannot be released as it was staged is staged again here, since no scheduler goes back to a task.
 
-        Its gates are asked again: nothing is published without a verdict that lets it through.
+        Its gates judge again: nothing is published without a verdict that lets it through.
         """
         try:
             self._stage("publish", self._publish)
-        except RetryError:
-            before = plan.steps_before(self.call.step)
-            row = self.ledger.step_row(self.call.dag_run, before[-1].name)
-            if row is None or row["state"] != "staged":
+        except RetryError as fault:
+            if not publish.can_stage_again(self.asked, fault):
                 raise
             log.warning("what was staged cannot be released; staging again", **_names(self.call))
-            for step in before:
+            for step in plan.steps_before(self.call.step):
                 self._stage_hour(self.call.with_step(step.name))
             self._stage("publish", self._publish)
 
-    def _score(self) -> None:
-        release = required_release(self.ledger, self.call)
-        self._run_score()
+    def _publish(self) -> None:
+        """Publish, and predict with champions that were promoted after the hours were staged."""
+        done = publish.run(self.asked)
+        release = done.release
         self.result.state, self.result.pub, self.result.release = "published", release.pub, release.release
-        self.desk.published(self.call, release.release)
+        self.result.rows = release.rows
+        if done.to_score:
+            spans = [(self.call.start, self.call.end)]
+            self._stage("score", lambda: self._run_score(dict.fromkeys(done.to_score, spans)))
 
-    def _run_score(self) -> None:
+    def _score(self) -> None:
+        """Predict for the published hours of the call that lack a champion's predictions."""
+        self.result.why = "\n".join(drift.text() for drift in self._registry_drifts())
+        released: list[Release] = []
+        self._stage("score", lambda: released.extend(self._run_score(to_score(self.asked))))
+        self.result.state = "published" if released else "empty"
+        if released:
+            self.result.pub, self.result.release = released[-1].pub, released[-1].release
+        for release in released:
+            for table, count in release.rows.items():
+                self.result.rows[table] = self.result.rows.get(table, 0) + count
+
+    def _run_score(self, todo: dict[str, list[Span]]) -> list[Release]:
         work = Work(
             self.pipeline, self.environment, self.places, self.ledger, self.call, 0, self.ledger.line(), self._open_session
         )  # fmt: skip
-        self.result.why = "\n".join(drift.text() for drift in self._registry_drifts())
-        self._stage("score", lambda: score.run(work, self.open_work))
+        return score.run(work, self.open_work, todo)
 
     def _registry_drifts(self) -> list[Drift]:
         """Models on whose champion registry and ledger disagree; each has an incident, which closes when they agree.
@@ -291,9 +298,6 @@ class StepRun:
             ways = "\n".join(drift.text() for drift in blocking)
             raise UsageError(where, ways, "one champion in registry and ledger", next(iter(blocking[0].ways.values())))
         self.result.why = "\n".join(drift.text() for drift in drifts)
-
-    def _publish(self) -> None:
-        self._published(publish.run(self.pipeline, self.ledger, self.call))
 
     def _published(self, release: Release) -> None:
         """Record that `release` was published by this step."""
@@ -357,12 +361,6 @@ def cause(error: Exception) -> str:
     named = re.findall(r"(?m)^(?:: |Caused by: )?((?:[\w$]+\.)*[\w$]*(?:Error|Exception): .+)$", str(error))
     told = named[-1] if named else str(error).strip().partition("\n")[0]
     return f"{type(error).__name__}: {told}"[:300]
-
-
-def _state_of(fault: TidegateError) -> str:
-    """`late` or `waiting` only where drops are missing; everything else that a retry may cure is a failure until then."""
-    missing = fault.found.partition(":")[0]
-    return missing if isinstance(fault, RetryError) and missing in ("late", "waiting") else "failed"
 
 
 def _names(call: Invocation) -> dict[str, str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, BaseSensorOperator, Context
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException
 
 from dag_builder.alerting import not_ready, ready_after_all
 from dag_builder.partition import environment_name, invocation
@@ -109,7 +109,6 @@ class Gate(BaseOperator):
         pipeline: name of the pipeline.
         step: the step that was audited.
         scope: silver, features or training_set.
-        after: scopes audited before; refused there, this one was never audited and is skipped.
     """
 
     ui_color = "#fdf1d8"
@@ -121,18 +120,16 @@ class Gate(BaseOperator):
         step: str,
         scope: str,
         width: timedelta = HOUR,
-        after: Iterable[str] = (),
         **kwargs: Any,  # Airflow's own
     ) -> None:
         super().__init__(**kwargs)
-        self.pipeline, self.step, self.scope, self.width, self.after = pipeline, step, scope, width, tuple(after)
+        self.pipeline, self.step, self.scope, self.width = pipeline, step, scope, width
 
     def execute(self, context: Context) -> None:
         """Read the verdicts of this run's newest publication and decide.
 
         Raises:
             AirflowFailException: a verdict blocks, or nothing was audited; never retried.
-            AirflowSkipException: an earlier scope was refused.
         """
         call = invocation(context, self.pipeline, self.step, self.width)
         ledger = open_ledger(self.pipeline, self.task_id)
@@ -140,13 +137,10 @@ class Gate(BaseOperator):
         where = f"{self.pipeline} {format_hour(call.start)} {self.task_id}"
         first = first_step(self.step)
         again = f"deliver a corrected drop, then clear {first} with downstream; or: {call.with_step(first).command()}"
-        if row is None or row["state"] == "empty":
-            self._without_verdict(where, row, again)
-            return
+        if row is None:
+            raise AirflowFailException(f"{where}: {self.step} left no row in the ledger for this run\n  do: {again}")
         verdicts = ledger.verdicts(row["pub"]) if row["pub"] is not None else []
         mine = [verdict for verdict in verdicts if verdict.scope == self.scope]
-        if not mine and any(v.outcome.blocks for v in verdicts if v.scope in self.after):
-            raise AirflowSkipException(f"{where}: not audited, since {', '.join(self.after)} was refused")
         if not mine:
             raise AirflowFailException(f"{where}: no verdict on publication {row['pub']}\n  do: {again}")
         for verdict in mine:
@@ -158,12 +152,6 @@ class Gate(BaseOperator):
             line = ledger.line()
             release = line[-1].release if line else "none"
             raise AirflowFailException("\n".join(red_lines(call, blocking, release, again)))
-
-    def _without_verdict(self, where: str, row: dict[str, Any] | None, again: str) -> None:
-        """An hour without rows has nothing to judge and passes; a step that left no trace does not."""
-        if row is None:
-            raise AirflowFailException(f"{where}: {self.step} left no row in the ledger for this run\n  do: {again}")
-        self.log.info("%s: an empty hour, verified by its manifests", where)
 
 
 def log_warnings(log: Any, verdicts: Iterable[Verdict], call: Invocation) -> None:

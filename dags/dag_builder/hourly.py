@@ -1,15 +1,11 @@
 """`<pipeline>_hourly`: one UTC hour a run, from its drops to published, scored rows.
 
 fetch_<source>, for each source of kind http or database and for files on another file system -> drops_ready
--> the steps of the environment's grouping, each with its gates -> announce:
-
-fused: prepare -> gate_silver, gate_features -> publish_and_score
-split: ingest -> gate_silver -> build_features -> gate_features -> publish -> score
+-> ingest -> gate_silver -> build_features -> gate_features -> publish -> announce
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -17,10 +13,10 @@ from airflow.sdk import DAG, Asset, BaseOperator, CronPartitionTimetable
 
 from dag_builder.fetch import LOOK_EVERY, FetchDrop, look_options
 from dag_builder.gates import Announce, DropsReady, Gate
-from dag_builder.partition import catches_up, environment_name, hour_param
+from dag_builder.partition import catches_up, hour_param
 from dag_builder.spark_step import SparkStep
 from spark_jobs import plan
-from spark_jobs.config.load import load_environment, load_pipeline
+from spark_jobs.config.load import load_pipeline
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.invocation import HOUR
 from spark_jobs.runtime.scheduler import spark_pool
@@ -52,7 +48,6 @@ def hourly_dag(name: str) -> DAG:
         UsageError: conf/ has faults.
     """
     pipeline = load_pipeline(name)
-    environment, _ = load_environment(environment_name())
     hourly = pipeline.schedules.hourly
     with DAG(
         dag_id=f"{name}_hourly",
@@ -81,29 +76,24 @@ def hourly_dag(name: str) -> DAG:
             task_id="drops_ready", pipeline=name, poke_interval=LOOK_EVERY, timeout=hourly.wait, pool="default_pool",
             trigger_rule="all_done",  # a failed fetch may have landed its drop before; what is missing makes the hour late
         )  # fmt: skip
-        steps = plan.hour_steps(environment.spark.grouping)
-        ended = hour_tasks(name, steps, drops_ready)
-        publishing = next(step.name for step in steps if "publish" in step.stages)
-        announce = Announce(task_id="announce", pipeline=name, step=publishing, outlets=[hour_asset(name)])
+        last = hour_tasks(name, drops_ready)
+        announce = Announce(
+            task_id="announce", pipeline=name, step=plan.HOUR_STEPS[-1].name, outlets=[hour_asset(name)]
+        )
         fetched >> drops_ready
-        ended >> announce
+        last >> announce
     return dag
 
 
-def hour_tasks(name: str, steps: Iterable[plan.Step], first: BaseOperator) -> list[BaseOperator]:
-    """`steps` one after the other behind `first`, each followed by its gates; returns those that end the last one."""
-    before = [first]
-    for step in steps:
+def hour_tasks(name: str, first: BaseOperator) -> BaseOperator:
+    """The steps of an hour one after the other behind `first`, each followed by its gates; returns the last task."""
+    last = first
+    for step in plan.HOUR_STEPS:
         task = SparkStep(
-            task_id=step.name, pipeline=name, step=step.name, gated=bool(step.gates), pool=spark_pool(name),
-            # by default a gate that is skipped first would skip what follows, and end the run well
-            trigger_rule="none_failed" if len(before) > 1 else "all_success",
-        )  # fmt: skip
-        before >> task
-        before = [
-            Gate(task_id=f"gate_{scope}", pipeline=name, step=step.name, scope=scope, after=step.gates[:number])
-            for number, scope in enumerate(step.gates)
-        ] or [task]
-        if step.gates:
-            task >> before
-    return before
+            task_id=step.name, pipeline=name, step=step.name, gated=bool(step.gates), pool=spark_pool(name)
+        )
+        gates = [Gate(task_id=f"gate_{scope}", pipeline=name, step=step.name, scope=scope) for scope in step.gates]
+        for following in (task, *gates):
+            last >> following
+            last = following
+    return last

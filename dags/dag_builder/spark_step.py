@@ -86,6 +86,9 @@ class SparkStep(SparkSubmitOperator):
             done = conclude_without_spark(call)
         except UsageError as fault:  # conf/ has faults, or contradicts published rows: no retry helps
             raise AirflowFailException(str(fault)) from fault
+        if done and done.exit_code:
+            self._conclude(done.exit_code, call.command(), context["ti"].try_number, done.why)
+            return
         if done:
             self.log.info("%s: %s", self.step, done.why)
             return

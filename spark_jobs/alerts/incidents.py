@@ -43,10 +43,8 @@ class Desk:
 
         self.ledger.add_incident_after(signal)
         if event == ["opened"]:
-            first = plan.hour_steps(self.environment.spark.grouping)[
-                0
-            ].name  # to run again what is no step: the wait for drops
-            again = call if call.step in plan.STEPS else call.with_step(first)
+            # what is not a step, the wait for drops, is followed by the first one
+            again = call if call.step in plan.STEPS else call.with_step(plan.HOUR_STEPS[0].name)
             self._tell(message.opened(incident, self.pipeline.owner, again, body))
 
     def published(self, call: Invocation, release: int) -> None:
@@ -54,13 +52,13 @@ class Desk:
 
         Of this interval; and of a longer one that holds it, when the last of its hours became readable.
         """
-        before = [step.name for step in plan.steps_before(call.step)] if call.step in plan.STEPS else []
+        steps = plan.OF_HOURS if call.step in plan.OF_HOURS else {call.step}
         for incident in open_incidents(self.ledger.incidents()):
             if incident.count("/") != incident_key(call).count("/"):
                 continue  # of a model, not of an interval
             pipeline, step, start, end = incident.split("/")
             blocked = Invocation(pipeline, step, parse_hour(start), parse_hour(end), call.dag_run, call.env)
-            if step in (*before, call.step) and self._is_over(blocked, call):
+            if step in steps and self._is_over(blocked, call):
                 body = f"published after all: {start} to {end}, release {release}"
                 self._note(incident, "recovered", "", body)
                 over = replace(blocked, step=call.step)

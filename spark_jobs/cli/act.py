@@ -48,8 +48,8 @@ def run_step(pipeline: str, step: str, start: str, end: str, dag_run: str, env: 
 
 def step_call(pipeline: str, step: str, start: str, end: str, dag_run: str, env: str) -> Invocation:
     """The call of a step that the environment has; its run id is made of the interval where none is given."""
-    environment, _ = load_environment(env)
-    plan.step(step, environment.spark.grouping)
+    load_environment(env)
+    plan.step(step)
     low, high = parse_hour(start, "--from"), parse_hour(end, "--to")
     call = Invocation(pipeline, step, low, high, dag_run or f"manual__{format_hour(low)}__{format_hour(high)}", env)
     check_interval(load_pipeline(pipeline), call)
@@ -70,10 +70,10 @@ def submit(call: Invocation, *, again: bool = False) -> tuple[int, dict[str, obj
     check_channels(call.pipeline, call.env)  # all faults of conf/ before any Spark starts
     environment, places = load_environment(call.env)
     require_publishable(load_pipeline(call.pipeline), places.lake / call.pipeline, call.env)
-    done = None if again else conclude_without_spark(call)
+    done = conclude_without_spark(call, again=again)
     if done:
         note(f"  {done.why}")
-        return EXIT_OK, asdict(done)
+        return done.exit_code, asdict(done)
     profile, conf = step_conf(environment, places, call.step, call.hours)
     name = f"{call.pipeline} {call.step} {format_hour(call.start)}"
     command = submit_command(

@@ -65,9 +65,7 @@ To = Annotated[str, typer.Option("--to", help="Hour before which the interval en
 StepName = Annotated[
     str,
     typer.Argument(
-        help="prepare, publish_and_score, heal, rebuild, training_set or train; where spark.grouping is split ingest, "
-        "build_features, publish and score in place of prepare and publish_and_score.",
-        metavar="STEP",
+        help="ingest, build_features, publish, heal, rebuild, training_set, train or score.", metavar="STEP"
     ),
 ]
 MaybeStep = Annotated[str | None, typer.Argument(help="A step, with --from and --to.", metavar="[STEP]")]
@@ -169,6 +167,26 @@ def heal(
     from spark_jobs.cli.heal import heal_cells
 
     raise typer.Exit(heal_cells(pipeline, from_hour, to_hour, dag_run, env, as_json=json))
+
+
+@app.command()
+def score(
+    pipeline: Pipeline,
+    from_hour: From,
+    to_hour: To,
+    model: Annotated[str, typer.Option("--model", help="Only this model of model.yaml; all when left out.")] = "",
+    dag_run: RunId = "",
+    env: Env = "local",
+    json: Json = False,
+) -> None:
+    """Add the champion's predictions to the published hours of [from, to) that lack them.
+
+    Hours that have them already are left alone, and no Spark application starts when all have. Predictions of former
+    champions stay.
+    """
+    from spark_jobs.cli.score import score_hours
+
+    raise typer.Exit(score_hours(pipeline, from_hour, to_hour, model, dag_run, env, as_json=json))
 
 
 @app.command()

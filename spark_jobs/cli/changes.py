@@ -12,7 +12,6 @@ from spark_jobs.cli.output import show_json
 from spark_jobs.cli.planning import missing_drops, schema_changes
 from spark_jobs.config import load_environment, load_pipeline
 from spark_jobs.config.definitions import define, table_of
-from spark_jobs.config.environment import Environment
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.invocation import format_hour
 from spark_jobs.lake.changes import pending_changes
@@ -34,14 +33,14 @@ def show_changes(pipeline: str, env: str, *, as_json: bool) -> None:
 
 def change_facts(pipeline: str, env: str) -> dict[str, Any]:
     """Definitions, stale hours, models, work and commands as plain data."""
-    environment, places = load_environment(env)
+    _, places = load_environment(env)
     whole, root = load_pipeline(pipeline), lake_root(pipeline, env)
     ledger = Ledger.open(root)
     published = Published.of(ledger, define(whole))
     changes = pending_changes(whole, root)
     refused = [f"{one.where}: {one.found}; {one.hint}" for one in changes.refusals]
     todo = pieces(whole, published)
-    work = [_piece_facts(piece, environment, ledger) for piece in todo]
+    work = [_piece_facts(piece, ledger) for piece in todo]
     seconds = [piece["seconds"] for piece in work]
     models = champion_facts(whole, ledger)
     hours = [piece for piece in todo if piece.how == "hours"]
@@ -87,12 +86,13 @@ def _stale_facts(published: Published, table: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _piece_facts(piece: Piece, environment: Environment, ledger: Ledger) -> dict[str, Any]:
-    steps = [step.name for step in plan.hour_steps(environment.spark.grouping)]
+def _piece_facts(piece: Piece, ledger: Ledger) -> dict[str, Any]:
+    steps = [step.name for step in plan.HOUR_STEPS]
     rows = ledger.intervals("step", "state", "from_hour", "to_hour", "seconds")
     seconds = estimate_seconds(rows, steps if piece.how == "hours" else [piece.how], piece.hours)
-    if seconds is None and piece.how != "hours":  # it makes less than the steps that stage an hour
-        seconds = estimate_seconds(rows, [step for step in steps if plan.STEPS[step].gates], piece.hours)
+    if seconds is None and piece.how != "hours":  # it makes less than the step that makes features of an hour
+        features = [step for step in steps if "features" in plan.STEPS[step].stages]
+        seconds = estimate_seconds(rows, features, piece.hours)
     return {
         "how": piece.how, "from": format_hour(piece.start), "to": format_hour(piece.end), "hours": piece.hours,
         "tables": list(piece.tables), "seconds": None if seconds is None else round(seconds),

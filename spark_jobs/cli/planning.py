@@ -44,7 +44,7 @@ def plan_of(pipeline: str, step: str | None, start: str | None, end: str | None,
 def show_plan(pipeline: str, step_name: str, start: str, end: str, env: str, *, as_json: bool) -> None:
     """Print the plan of one step over [start, end)."""
     environment, places = load_environment(env)
-    step = plan.step(step_name, environment.spark.grouping)
+    step = plan.step(step_name)
     low, high = parse_hour(start, "--from"), parse_hour(end, "--to")
     call = Invocation(pipeline, step_name, low, high, "plan", env)
     whole = load_pipeline(pipeline)

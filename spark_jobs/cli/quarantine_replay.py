@@ -13,7 +13,7 @@ from spark_jobs.cli.act import submit
 from spark_jobs.cli.look import lake_root
 from spark_jobs.cli.output import note, show_json, show_some
 from spark_jobs.cli.quarantine_rows import check_table
-from spark_jobs.config import load_environment, load_pipeline
+from spark_jobs.config import load_pipeline
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.errors import EXIT_OK, EXIT_REFUSED, UsageError
 from spark_jobs.invocation import HOUR, Invocation, format_hour, parse_hour
@@ -91,9 +91,8 @@ def _one_hour(whole: Pipeline, root: Path, hour: datetime, env: str, run: Run) -
 
     span = (hour, hour + HOUR)
     before = _held(whole, root, span, discarded=True)
-    environment, _ = load_environment(env)
     released: object = None
-    for step in plan.hour_steps(environment.spark.grouping):
+    for step in plan.HOUR_STEPS:
         code, result = run(Invocation(whole.name, step.name, *span, f"quarantine_replay__{format_hour(hour)}", env))
         released = result.get("release") or released
         if code != EXIT_OK:

@@ -12,18 +12,15 @@ from spark_jobs.config.channels import Channel
 from spark_jobs.config.section import Name, Section, not_yet
 from spark_jobs.errors import UsageError
 
-Grouping = Literal["fused", "split"]
 StepName = Literal[
-    "prepare",
-    "publish_and_score",
     "ingest",
     "build_features",
     "publish",
-    "score",
     "heal",
     "rebuild",
     "training_set",
     "train",
+    "score",
 ]  # those of plan.py, which a test holds equal
 BULK_FROM_HOURS = 25  # an interval of more than a day is worth the optimising compiler and more memory
 
@@ -57,18 +54,11 @@ class SparkSection(Section):
     cluster: ClusterSection | None = Field(
         default=None, description="executors of an application; needed with a master spark://, refused with a local one"
     )
-    grouping: Grouping = Field(
-        default="fused",
-        description="which stages of an hour share an application: fused (prepare; publish_and_score; where a JVM's start is "
-        "the cost) or split (ingest; build_features; publish; score; where the data is the cost, and features that failed "
-        "should not ingest again), example: split",
-    )
     hourly: JvmProfile = Field(description="profile of short steps: fast start, C1 compiler, serial GC")
     bulk: JvmProfile = Field(description="profile of long steps: optimising compiler")
     steps: dict[StepName, Literal["hourly", "bulk"]] = Field(
         default={},
-        description="profile of each step, those of the other grouping unread; an interval of more than 24 hours takes bulk "
-        "whatever stands here",
+        description="profile of each step; an interval of more than 24 hours takes bulk whatever stands here",
     )
 
     @model_validator(mode="after")

@@ -42,7 +42,7 @@ def publish_sealed(ledger: Ledger, call: Invocation, kind: str, gated: Iterable[
 
     Raises:
         RefusedError: a gate blocks, gave no verdict, or judged other files.
-        RetryError: nothing is sealed, or it is stale: stage again.
+        RetryError: nothing is sealed, or another release touched what was read: stage again.
     """  # fmt: skip
     row = sealed_row(ledger, call)
     pub = int(row["pub"])
@@ -52,8 +52,9 @@ def publish_sealed(ledger: Ledger, call: Invocation, kind: str, gated: Iterable[
     staged = sealed_files(ledger, call, pub)
     present = {table: files.digest for table, files in staged.items()}
     require_verdicts(ledger, f"{call.pipeline} pub {pub}", pub, gated, json.loads(row["staged"]), present)
-    covered = dict.fromkeys(staged, (call.start, call.end))
-    return publish(ledger, Publication(pub, kind, covered, staged, row["base"], read))
+    hours = {table: files for table, files in staged.items() if files.pub == pub}  # predictions have their own
+    covered = dict.fromkeys(hours, (call.start, call.end))
+    return publish(ledger, Publication(pub, kind, covered, hours, row["base"], read))
 
 
 def sealed_row(ledger: Ledger, call: Invocation) -> Row:
@@ -90,22 +91,6 @@ def sealed_files(ledger: Ledger, call: Invocation, pub: int) -> dict[str, Staged
         again = call.with_step(first_step(call.step)).command()
         raise RetryError(f"{call.pipeline} pub {pub}", "its manifest is gone", allowed, again)
     return staged
-
-
-def required_release(ledger: Ledger, call: Invocation) -> Release:
-    """The release of this run's publication.
-
-    Raises:
-        RetryError: nothing is staged, or it is not published yet.
-        RefusedError: its gates refused it.
-    """
-    pub = sealed_row(ledger, call)["pub"]
-    release = ledger.released(pub)
-    if release is None:
-        publishing = next(step.name for step in STEPS.values() if step.stages == ("publish",))
-        raise RetryError(f"{call.pipeline}/{call.step} {call.dag_run}", f"publication {pub} is not released",
-                         "a released one", call.with_step(publishing).command())  # fmt: skip
-    return release
 
 
 def require_verdicts(

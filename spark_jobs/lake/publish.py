@@ -5,11 +5,11 @@ Needs no JVM and copies no byte; a crash anywhere leaves rows of a publication t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from spark_jobs.errors import RefusedError, RetryError
+from spark_jobs.errors import RefusedError, RetryError, SupersededError
 from spark_jobs.failpoints import failpoint
 from spark_jobs.lake import staging
 from spark_jobs.lake.staging import Staged
@@ -26,7 +26,7 @@ class Publication:
     pub: int
     kind: str
     covers: dict[str, tuple[datetime, datetime]]
-    staged: dict[str, Staged]
+    staged: Mapping[str, Staged]
     base: int | None
     read: frozenset[str]  # tables whose released rows the stages looked at
     why: str = ""
@@ -37,7 +37,8 @@ def publish(ledger: Ledger, publication: Publication) -> Release:
 
     Raises:
         RefusedError: a staged file is not the one that was audited.
-        RetryError: what was read back differs, another release touched what was read, or a day has gone: stage again.
+        RetryError: what was read back differs, or a day has gone: stage again.
+        SupersededError: another release touched what was read: stage again.
     """
     storage, tables = ledger.storage, list(publication.staged.values())
     for staged in tables:
@@ -63,7 +64,7 @@ def publish(ledger: Ledger, publication: Publication) -> Release:
     try:
         release = ledger.release(draft, publication.base, publication.read)
     except StaleBaseError as error:
-        raise RetryError(
+        raise SupersededError(
             f"pub {publication.pub}", f"release {error.releases} came first and touched what was read",
             todo="run the step again: it stages anew",
         ) from error  # fmt: skip

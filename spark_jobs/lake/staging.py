@@ -7,16 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-from deltalake import Schema
-
-from spark_jobs.storage import Row, StagedFile, Storage
+from spark_jobs.storage import StagedFile, Storage
 from spark_jobs.storage.parquet import staged_file
 
 if TYPE_CHECKING:  # publishing needs no Spark: neither does this module, but to write a frame
@@ -59,23 +55,6 @@ def stage(root: Path, table: str, pub: int, frame: DataFrame, *, bulk: bool, att
     spread = frame.repartition("day") if bulk else frame.coalesce(1)
     spread.write.mode("overwrite").partitionBy("day").parquet(str(target))
     return staged_files(root, table, pub, frame.schema.json(), attempt)
-
-
-def stage_rows(root: Path, table: str, pub: int, rows: Sequence[Row], schema: Schema | None) -> Staged:
-    """Write `rows` as the staged file of `pub`, without Spark; no row, no file.
-
-    Args:
-        rows: all of one day, of their column hour; `pub` and `day` are added.
-        schema: of the table's log; none where no row comes, which needs none.
-    """
-    if not rows or schema is None:
-        return Staged(table, pub, "", ())
-    day = f"{rows[0]['hour']:%Y-%m-%d}"
-    columns = pa.schema([field for field in pa.schema(schema.to_arrow()) if field.name != "day"])
-    path = table_folder(root, table) / f"pub-{pub}" / f"day={day}" / "part-0.parquet"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pylist([{**row, "pub": pub} for row in rows], schema=columns), path)
-    return staged_files(root, table, pub, schema.to_json())
 
 
 def staged_files(root: Path, table: str, pub: int, schema: str, attempt: int | None = None) -> Staged:

@@ -67,5 +67,16 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
     ),
 }  # fmt: skip
 
-STATES: Final = ("waiting", "late", "empty", "started", "staged", "refused", "published", "withdrawn", "failed")
+STATES: Final = (
+    "waiting",
+    "late",
+    "empty",
+    "started",
+    "staged",
+    "refused",
+    "published",
+    "superseded",
+    "withdrawn",
+    "failed",
+)
 KINDS: Final = ("hour", "backfill", "rebuild", "heal", "score", "rollback")

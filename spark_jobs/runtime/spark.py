@@ -28,7 +28,7 @@ AUTH_SECRET = "_SPARK_AUTH_SECRET"  # Spark's own name; in the environment, so i
 STEP_SCRIPT = Path(__file__).parents[1] / "submit" / "run_step.py"
 TRIAL_SCRIPT = STEP_SCRIPT.with_name("run_trial.py")
 # An hour's plans run once, on few rows: compiling code for them, or planning them again between their stages, costs
-# more than it saves (an hour's prepare: 42 s of wall time with both, 34 s without, 2 cores).
+# more than it saves (an hour's stages up to features: 42 s of wall time with both, 34 s without, 2 cores).
 _PLANS: dict[JvmClass, dict[str, str]] = {
     "hourly": {
         "spark.sql.adaptive.enabled": "false",

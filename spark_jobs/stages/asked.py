@@ -7,10 +7,10 @@ from functools import cached_property
 from pathlib import Path
 
 from spark_jobs.alerts.incidents import Desk
-from spark_jobs.config.definitions import define
 from spark_jobs.config.environment import Environment, Places
 from spark_jobs.config.load import load_environment, load_pipeline
 from spark_jobs.config.whole import Pipeline
+from spark_jobs.errors import AlreadyRefusedError, RefusedError, RetryError, SupersededError, TidegateError
 from spark_jobs.invocation import Invocation, format_hour
 from spark_jobs.ledger import Ledger, Release
 from spark_jobs.result import Result
@@ -75,11 +75,6 @@ class Asked:
         models = self.pipeline.models.models if self.pipeline.models else {}
         return {name: version for name in models if (version := self.ledger.champion(name))}
 
-    def start(self, call: Invocation, base: int) -> int:
-        """A publication of its own for `call`, which reads release `base`; its definitions are recorded first."""
-        self.ledger.add_definitions(self.pipeline.config_hash, define(self.pipeline).to_json())
-        return self.ledger.start(call, self.code, self.pipeline.config_hash, base)
-
     def result(
         self, state: str, pub: int | None, rows: dict[str, int], release: int | None = None, why: str = ""
     ) -> Result:
@@ -89,3 +84,23 @@ class Asked:
             call.pipeline, call.step, format_hour(call.start), format_hour(call.end), call.dag_run, state, pub, release,
             rows, why=why,
         )  # fmt: skip
+
+    def fail(self, result: Result, fault: TidegateError) -> None:
+        """Record what ended the call: in the ledger, in `result`, and as an incident where the data were refused."""
+        refused = isinstance(fault, RefusedError)
+        result.exit_code, result.why = fault.exit_code, str(fault)
+        result.state = "refused" if refused else state_of(fault)
+        self.ledger.record(self.call, result.state, result.pub, why=str(fault))
+        if refused:
+            if self.call.hours == 1:
+                result.refused = [(result.start, result.end)]
+            if not isinstance(fault, AlreadyRefusedError):
+                self.desk.blocked(self.call, str(fault))
+
+
+def state_of(fault: TidegateError) -> str:
+    """`late` or `waiting` only where drops are missing, `superseded` where a race was lost; else a failure until a retry."""
+    if isinstance(fault, SupersededError):
+        return "superseded"
+    missing = fault.found.partition(":")[0]
+    return missing if isinstance(fault, RetryError) and missing in ("late", "waiting") else "failed"

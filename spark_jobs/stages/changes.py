@@ -40,8 +40,9 @@ def require_unmixed(pipeline: Pipeline, ledger: Ledger, call: Invocation) -> Non
         UsageError: published hours have to be rebuilt first.
     """
     step = plan.step(call.step)
-    if step.continues or call.step == "train":
-        return  # goes on with what was staged under this very configuration, or reads no table of the lake
+    if step.continues or call.step in ("train", "score"):
+        # continues what was staged under this very configuration, reads no table of the lake, or checks its inputs itself
+        return
     published = Published.of(ledger, define(pipeline))
     if not published.former:
         return
@@ -60,7 +61,7 @@ def require_unmixed(pipeline: Pipeline, ledger: Ledger, call: Invocation) -> Non
 def mixed_hours(pipeline: Pipeline, published: Published, call: Invocation) -> dict[str, list[Span]]:
     """Published hours outside of those that `call` makes itself which it would read as if made under today's definitions."""
     found: dict[str, list[Span]] = {}
-    stages = plan.step(call.step).stages
+    stages = plan.stages_from(call.step)
     own = (call.start, call.end) if "tiles" in stages else None
     for read in step_reads(pipeline, published.now, call):
         made = published.made_otherwise(read.table, read.ids, added=read.added)

@@ -13,7 +13,7 @@ from datetime import datetime
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from spark_jobs.errors import RefusedError, RetryError, UsageError
+from spark_jobs.errors import RefusedError, RetryError, SupersededError, UsageError
 from spark_jobs.invocation import Invocation, format_hour
 from spark_jobs.lake.admission import sealed_files, sealed_row
 from spark_jobs.lake.staging import Staged, staged_files
@@ -104,14 +104,14 @@ def require_newest(work: Work) -> None:
     """That no later attempt at the same publication has begun, which may have sealed or published it.
 
     Raises:
-        RetryError: one has.
+        SupersededError: one has.
     """
     if work.attempt in (None, work.pub):
         return  # a publication of its own
     asked = {"pub": work.pub, "step": work.call.step, "state": "started"}
     newest = work.ledger.store.rows("intervals", ["seq"], asked)[-1]["seq"]
     if newest != work.attempt:
-        raise RetryError(
+        raise SupersededError(
             f"{work.call.pipeline}/{work.call.step} {work.call.dag_run}",
             f"another attempt at publication {work.pub} began after this one", "the newest attempt goes on",
             f"tidegate status {work.call.pipeline} --hour {format_hour(work.call.start)}",

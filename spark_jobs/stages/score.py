@@ -1,56 +1,103 @@
-"""Score: the champion's prediction for the spine rows of the published hours; a release of its own."""
+"""The champion's predictions: staged beside hours that are staged, or for published hours; a release of their own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
+from pyspark.errors import PythonException
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from spark_jobs.alerts.incidents import Desk
 from spark_jobs.config.definitions import define, input_hashes
 from spark_jobs.config.whole import Pipeline
+from spark_jobs.errors import TidegateError
 from spark_jobs.invocation import HOUR, Invocation
 from spark_jobs.lake import publish as lake_publish
+from spark_jobs.lake.predictions import SCORE, made_by, predictions_table, seal_predictions
 from spark_jobs.lake.publish import Publication
+from spark_jobs.lake.staging import Staged
 from spark_jobs.learning import tracking
 from spark_jobs.learning.model_files import LoadedModel
 from spark_jobs.learning.score import score_frame
 from spark_jobs.ledger import Ledger, Release
 from spark_jobs.ledger.staleness import Published, differing_inputs
 from spark_jobs.stages import spine
+from spark_jobs.stages.unscored import Span
 from spark_jobs.stages.work import Work
 
 SHOWN = 10  # inputs that a message names
 StartPublication = Callable[[Invocation, list[Release]], Work]  # a further publication with a number of its own
 
 
-def run(work: Work, start_publication: StartPublication) -> list[Release]:
-    """Stage and release predictions/<model> for every model with a champion; hours without one are left unscored.
+def stage(work: Work, start_publication: StartPublication) -> list[Staged]:
+    """Stage predictions/<model> for the staged hours of `work`, for every model with a champion.
+
+    Grain as in `run`; data_release is null, since the hours have no release yet. A champion that cannot predict holds no
+    data back: an incident says why, and the hours are published without its predictions.
+    """
+    desk = Desk(work.pipeline, work.environment, work.places, work.ledger)
+    staged = []
+    for name, version in _champions(work).items():
+        try:
+            champion = _usable(work, desk, name, version, staged=True)
+            if champion is None:
+                continue
+            predicting = start_publication(work.call.with_step(SCORE), work.line)
+            table = predictions_table(name)
+            predicting.lake.stage(table, _predictions(work, champion, None), work.call.start, work.call.end)
+        except (TidegateError, PythonException) as fault:
+            found = str(fault) if isinstance(fault, TidegateError) else f"it cannot predict: {str(fault).strip()[:300]}"
+            again = replace(work.call, model=name).score()
+            desk.unscored(work.call, name, f"{made_by(name, version)}: {found}\n  do: {again}")
+            continue
+        files = predicting.lake.staged[table]
+        seal_predictions(work.ledger, work.call, files, made_by(name, version))
+        staged.append(files)
+    return staged
+
+
+def run(work: Work, start_publication: StartPublication, todo: Mapping[str, Sequence[Span]]) -> list[Release]:
+    """Stage and release predictions/<model> for the published hours `todo` of each model, one release a span.
 
     Grain: spine key and model version. `scored_late` says that the cells were known only after the prediction time. A
     champion whose inputs had another meaning when it was trained does not score: an incident says so.
     """
     desk = Desk(work.pipeline, work.environment, work.places, work.ledger)
-    models = work.pipeline.models.models if work.pipeline.models else {}
     released = []
-    for name in models:
-        version = work.ledger.champion(name)
-        if version is None:
+    for name, version in _champions(work).items():
+        champion = _usable(work, desk, name, version) if todo.get(name) else None
+        if champion is None:
             continue
-        champion = tracking.load_model(tracking.Tracking.of(work.places), name, int(version))
-        former = former_inputs(work.pipeline, work.ledger, work.call, champion)
-        if former:
-            desk.unscored(work.call, name, _why_unscored(work, name, version, former))
-            continue
-        released.append(_score(work, champion, start_publication))
+        for start, end in todo[name]:
+            call = replace(work.call.with_step(SCORE), start=start, end=end)
+            released.append(_score(work, call, champion, start_publication))
         desk.scored(work.call, name, version)
     return released
 
 
-def former_inputs(pipeline: Pipeline, ledger: Ledger, call: Invocation, champion: LoadedModel) -> list[str]:
+def _champions(work: Work) -> dict[str, str]:
+    models = work.pipeline.models.models if work.pipeline.models else {}
+    return {name: version for name in models if (version := work.ledger.champion(name))}
+
+
+def _usable(work: Work, desk: Desk, name: str, version: str, *, staged: bool = False) -> LoadedModel | None:
+    """The champion; None, with an incident, when it was trained on inputs of another meaning."""
+    champion = tracking.load_model(tracking.Tracking.of(work.places), name, int(version))
+    former = former_inputs(work.pipeline, work.ledger, work.call, champion, staged=staged)
+    if former:
+        desk.unscored(work.call, name, _why_unscored(work, name, version, former))
+    return None if former else champion
+
+
+def former_inputs(
+    pipeline: Pipeline, ledger: Ledger, call: Invocation, champion: LoadedModel, *, staged: bool = False
+) -> list[str]:
     """Inputs that have another meaning in the cells of the hours of `call`, or in conf/, than the champion was trained on.
 
-    Of a version whose training recorded no definitions only those that are not there any more.
+    Of a version whose training recorded no definitions only those that are not there any more. `staged`: the cells are
+    those that `call` itself stages, under the definitions in conf/.
     """
     published = Published.of(ledger, define(pipeline))
     trained = ledger.model_definitions(champion.model, str(champion.version))
@@ -60,7 +107,7 @@ def former_inputs(pipeline: Pipeline, ledger: Ledger, call: Invocation, champion
     tables = [f"silver/{pipeline.features.spine.table}", *pipeline.feature_tables]
     covering = {
         made.digest
-        for table in tables
+        for table in ([] if staged else tables)
         for made in published.made(table)
         if made.start < call.end and made.end > call.start
     }
@@ -79,28 +126,27 @@ def _why_unscored(work: Work, model: str, version: str, former: list[str]) -> st
     )
 
 
-def _score(work: Work, champion: LoadedModel, start_publication: StartPublication) -> Release:
-    model, version = champion.model, str(champion.version)
-    call = work.call.with_step("score")
+def _score(work: Work, call: Invocation, champion: LoadedModel, start_publication: StartPublication) -> Release:
     scoring = start_publication(call, work.ledger.line())
+    base = scoring.line[-1].release
+    table = predictions_table(champion.model)
+    scoring.lake.stage(table, _predictions(scoring, champion, base), call.start, call.end)
+    by = made_by(champion.model, str(champion.version))
+    publication = Publication(scoring.pub, SCORE, scoring.lake.covers, scoring.lake.staged, base, frozenset(), by)
+    release = lake_publish.publish(work.ledger, publication)
+    work.ledger.record(call, "published", scoring.pub, why=f"release {release.release}", rows=release.rows)
+    return release
+
+
+def _predictions(work: Work, champion: LoadedModel, data_release: int | None) -> DataFrame:
+    """A prediction for each spine row with as_of in (start, end] of the call of `work`."""
     first, last = work.call.start + HOUR, work.call.end
-    rows = spine.with_cells(scoring, spine.spine_rows(scoring, first, last), first, as_known=False)
+    rows = spine.with_cells(work, spine.spine_rows(work, first, last), first, as_known=False)
     key = work.pipeline.silver[work.pipeline.features.spine.table].key
-    scores = score_frame(rows, champion.encoder, champion.booster)
-    predictions = scores.select(
-        *key, F.lit(version).alias("model_version"), F.lit("champion").alias("role"), "prediction_at", "as_of", "score",
-        F.lit(scoring.line[-1].release).cast("bigint").alias("data_release"),
+    return score_frame(rows, champion.encoder, champion.booster).select(
+        *key, F.lit(str(champion.version)).alias("model_version"), F.lit("champion").alias("role"), "prediction_at",
+        "as_of", "score", F.lit(data_release).cast("bigint").alias("data_release"),
         F.coalesce(F.col("cells_known_at") > F.col("prediction_at"), F.lit(False)).alias("scored_late"),
         (F.col("as_of") - F.lit(HOUR)).alias("hour"),
         F.greatest("as_of", F.coalesce("cells_known_at", "as_of")).alias("known_at"),
     )  # fmt: skip
-    table = f"predictions/{model}"
-    scoring.lake.stage(table, predictions, work.call.start, work.call.end)
-    publication = Publication(
-        scoring.pub, "score", scoring.lake.covers, scoring.lake.staged, scoring.line[-1].release, frozenset(),
-        f"{model} version {version}",
-    )  # fmt: skip
-    release = lake_publish.publish(work.ledger, publication)
-    rows_scored = {table: scoring.lake.staged[table].rows}
-    work.ledger.record(call, "published", scoring.pub, why=f"release {release.release}", rows=rows_scored)
-    return release

@@ -83,7 +83,7 @@ def _scratch(
     """A step call under way whose lake is empty and lies in `folder`; no ledger is written."""
     hours = [*drawn.bad, *drawn.clean]
     places = Places(project=folder, data=folder, lake=folder / "lake", landing=folder, tracking_uri="")
-    call = Invocation(pipeline.name, "prepare", min(hours), max(hours) + HOUR, "gate test")
+    call = Invocation(pipeline.name, "ingest", min(hours), max(hours) + HOUR, "gate test")
     return Work(pipeline, environment, places, Ledger.open(places.lake / pipeline.name), call, 1, [], open_session)
 
 

@@ -17,11 +17,12 @@ HEAVY = ("pyspark", "delta", "deltalake", "great_expectations", "mlflow", "panda
 HOURLY = {
     "fetch_weather": {"drops_ready"},
     "fetch_planes": {"drops_ready"},
-    "drops_ready": {"prepare"},
-    "prepare": {"gate_silver", "gate_features"},
-    "gate_silver": {"publish_and_score"},
-    "gate_features": {"publish_and_score"},
-    "publish_and_score": {"announce"},
+    "drops_ready": {"ingest"},
+    "ingest": {"gate_silver"},
+    "gate_silver": {"build_features"},
+    "build_features": {"gate_features"},
+    "gate_features": {"publish"},
+    "publish": {"announce"},
     "announce": set(),
 }
 WEEKLY = {
@@ -101,20 +102,23 @@ def test_spark_tasks_are_the_steps_of_the_plan_and_gates_read_its_scopes(dags):
     for cadence in ("hourly", "weekly"):
         tasks = dags[f"nycflights13_{cadence}"].tasks
         steps = [task for task in tasks if isinstance(task, SparkStep)]
-        mine = [step for step in plan.STEPS.values() if step.cadence == cadence and step.grouping in (None, "fused")]
+        mine = [step for step in plan.STEPS.values() if step.cadence == cadence]
         planned = {step.name: bool(step.gates) for step in mine}
         assert {task.step: task.gated for task in steps} == planned
         gates = {(task.step, task.scope) for task in tasks if isinstance(task, Gate)}
         assert gates == {(name, scope) for name in planned for scope in plan.STEPS[name].gates}
 
 
-def test_a_blocked_hour_fails_its_run_whichever_gate_ends_first(dags):
-    """gate_features is skipped when silver was refused; by Airflow's default rule that would skip all that follows."""
-    hourly = dags["nycflights13_hourly"]
-    assert hourly.get_task("publish_and_score").trigger_rule == "none_failed"
-    assert hourly.get_task("announce").trigger_rule == "all_success"
-    weekly = dags["nycflights13_weekly"]
-    assert [task.task_id for task in weekly.tasks if len(task.upstream_task_ids) > 1] == []
+def test_a_red_gate_stops_all_that_follows_it(dags):
+    """One gate a step: nothing is skipped, so Airflow's default rule ends the run as failed."""
+    for dag in dags.values():
+        rules = {task.task_id: task.trigger_rule for task in dag.tasks if task.task_id != "drops_ready"}
+        assert set(rules.values()) == {"all_success"}
+        assert [task.task_id for task in dag.tasks if len(task.upstream_task_ids) > 1] in ([], ["drops_ready"])
+
+
+def test_what_is_announced_is_what_was_published(dags):
+    assert dags["nycflights13_hourly"].get_task("announce").step == "publish"
 
 
 def test_owner_tags_retries_and_timeouts_come_from_conf(dags):
@@ -183,7 +187,7 @@ def test_people_see_the_hours_asset_beside_the_week_and_it_schedules_nothing(dag
 
 
 def test_retries_wait_longer_each_time_within_bounds(dags):
-    task = dags["nycflights13_hourly"].get_task("prepare")
+    task = dags["nycflights13_hourly"].get_task("ingest")
     assert (task.retry_delay, task.max_retry_delay) == (timedelta(seconds=20), timedelta(minutes=10))
 
 

@@ -1,4 +1,4 @@
-"""Gates over a real ledger: green, red, skipped, and red when nothing was judged."""
+"""Gates over a real ledger: green, red, and red when nothing was judged."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import yaml
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException
 from dag_builder.gates import Announce, DropsReady, Gate, missing_hours, not_whole, open_ledger
 from dag_builder.partition import invocation
 
@@ -22,8 +22,8 @@ from spark_jobs.verdict import Outcome, RuleResult, Verdict
 KEY = "2013-11-01T13:00:00"
 
 
-def gate(scope: str, *after: str) -> Gate:
-    return Gate(task_id=f"gate_{scope}", pipeline="nycflights13", step="prepare", scope=scope, after=after)
+def gate(scope: str, step: str = "ingest") -> Gate:
+    return Gate(task_id=f"gate_{scope}", pipeline="nycflights13", step=step, scope=scope)
 
 
 def rule(outcome: Outcome, number: int = 0) -> RuleResult:
@@ -31,8 +31,8 @@ def rule(outcome: Outcome, number: int = 0) -> RuleResult:
 
 
 def record(context, state: str, *verdicts: tuple[str, Outcome]) -> Ledger:
-    """The ledger after a `prepare` of this run that ended in `state` with these verdicts (scope, outcome)."""
-    ledger, call = open_ledger("nycflights13", "test"), invocation(context, "nycflights13", "prepare")
+    """The ledger after an `ingest` of this run that ended in `state` with these verdicts (scope, outcome)."""
+    ledger, call = open_ledger("nycflights13", "test"), invocation(context, "nycflights13", "ingest")
     pub = ledger.start(call, "code", "config", None)
     for number, (scope, outcome) in enumerate(verdicts):
         ledger.add_verdict(call, pub, Verdict.of(f"table_{number}", scope, [rule(outcome)]))
@@ -44,7 +44,7 @@ def test_a_gate_is_green_when_every_verdict_of_its_scope_passes_or_warns(project
     context = run_of(KEY)
     record(context, "staged", ("silver", Outcome.PASS), ("silver", Outcome.WARN), ("features", Outcome.PASS))
     gate("silver").execute(context)
-    gate("features", "silver").execute(context)
+    gate("features").execute(context)
 
 
 def test_a_red_gate_says_what_broke_what_readers_see_and_what_to_do_in_twelve_lines(project, run_of):
@@ -56,7 +56,7 @@ def test_a_red_gate_says_what_broke_what_readers_see_and_what_to_do_in_twelve_li
     assert len(lines) <= 12
     assert "max 5400" in str(caught.value)
     assert "readers still see release none" in str(caught.value)
-    assert "clear prepare with downstream" in lines[-1]
+    assert "clear ingest with downstream" in lines[-1]
 
 
 def test_a_check_that_broke_blocks_too(project, run_of):
@@ -66,19 +66,12 @@ def test_a_check_that_broke_blocks_too(project, run_of):
         gate("silver").execute(context)
 
 
-def test_features_are_skipped_not_red_when_silver_was_refused(project, run_of):
-    context = run_of(KEY)
-    record(context, "refused", ("silver", Outcome.FAIL))
-    with pytest.raises(AirflowSkipException, match="silver was refused"):
-        gate("features", "silver").execute(context)
-
-
 def test_no_verdict_at_all_is_red(project, run_of):
     context = run_of(KEY)
     record(context, "staged")
-    for scope, after in (("silver", ()), ("features", ("silver",))):
+    for scope in ("silver", "features"):
         with pytest.raises(AirflowFailException, match="no verdict"):
-            gate(scope, *after).execute(context)
+            gate(scope).execute(context)
 
 
 def test_a_step_that_left_no_trace_is_red(project, run_of):
@@ -93,10 +86,42 @@ def test_only_the_newest_try_of_a_step_counts(project, run_of):
     gate("silver").execute(context)
 
 
+def tried(context, *outcomes: Outcome):
+    """The ledger after tries of `build_features` under one publication, with these outcomes of one table."""
+    ledger = open_ledger("nycflights13", "test")
+    call = invocation(context, "nycflights13", "ingest")
+    pub = ledger.start(call, "code", "config", None)
+    ledger.record(call, "staged", pub)
+    for outcome in outcomes:
+        ledger.add_verdict(call, pub, Verdict.of("features/delays", "features", [rule(outcome)]))
+        state = "refused" if outcome.blocks else "staged"
+        ledger.record(call.with_step("build_features"), state, pub)
+
+
+def test_a_red_gate_of_features_names_ingest_as_the_step_to_clear(project, run_of):
+    context = run_of(KEY)
+    tried(context, Outcome.FAIL)
+    with pytest.raises(AirflowFailException) as caught:
+        gate("features", "build_features").execute(context)
+    assert str(caught.value).splitlines()[-1] == (
+        "do: deliver a corrected drop, then clear ingest with downstream; or: tidegate run nycflights13 ingest "
+        "--from 2013-11-01T13:00:00 --to 2013-11-01T14:00:00 --env local"
+    )
+
+
+def test_the_newest_verdict_on_a_table_counts_when_a_step_was_retried(project, run_of):
+    context = run_of(KEY)
+    tried(context, Outcome.FAIL, Outcome.PASS)
+    gate("features", "build_features").execute(context)
+    tried(run_of(KEY), Outcome.PASS, Outcome.FAIL)
+    with pytest.raises(AirflowFailException, match="max 5400"):
+        gate("features", "build_features").execute(context)
+
+
 def test_nothing_is_announced_that_was_not_published(project, run_of):
     context = run_of(KEY)
     record(context, "staged", ("silver", Outcome.PASS))
-    announce = Announce(task_id="announce", pipeline="nycflights13", step="prepare")
+    announce = Announce(task_id="announce", pipeline="nycflights13", step="ingest")
     with pytest.raises(AirflowFailException, match="'staged', not published"):
         announce.execute(context)
 

@@ -69,7 +69,7 @@ def test_the_pool_is_named_by_a_variable(text, pool):
 )
 def test_a_step_refuses_what_is_no_spark_master_before_it_submits(master, refused, project):
     """A missing connection resolves to yarn."""
-    step = SparkStep(task_id="prepare", pipeline=NAME, step="prepare")
+    step = SparkStep(task_id="ingest", pipeline=NAME, step="ingest")
     if refused:
         with pytest.raises(AirflowFailException, match=r"airflow connections add spark_default .*local\[2\]"):
             step._require_master(master)

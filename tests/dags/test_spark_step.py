@@ -34,16 +34,16 @@ def step(name: str, width: timedelta = timedelta(hours=1), *, gated: bool = Fals
 
 
 def test_the_words_of_an_hour_come_from_its_partition_key(project, run_of):
-    task = step("prepare")
+    task = step("ingest")
     command = task.prepare(run_of(KEY))
     assert task.application_args == [
-        *("--pipeline", "nycflights13", "--step", "prepare"),
+        *("--pipeline", "nycflights13", "--step", "ingest"),
         *("--from", "2013-11-01T12:00:00", "--to", "2013-11-01T13:00:00"),
         *("--dag-run", "by_key__test", "--env", "local"),
     ]
     assert task.application.endswith("spark_jobs/submit/run_step.py")
     assert command == (
-        "tidegate run nycflights13 prepare --from 2013-11-01T12:00:00 --to 2013-11-01T13:00:00 --env local"
+        "tidegate run nycflights13 ingest --from 2013-11-01T12:00:00 --to 2013-11-01T13:00:00 --env local"
     )
 
 
@@ -75,16 +75,16 @@ def test_T6_a_run_that_names_no_whole_hour_is_refused_and_not_retried(run_of, ke
 
 def test_exit_0_succeeds_and_hands_over_master_and_memory(submit, run_of, tmp_path):
     submit(0)
-    step("publish_and_score").execute(run_of(KEY))
+    step("build_features").execute(run_of(KEY))
     words = (tmp_path / "words").read_text().splitlines()
     assert words[words.index("--master") + 1] == "local[2]"
     assert words[words.index("--driver-memory") + 1].endswith("m")
-    assert words[-12:-8] == ["--pipeline", "nycflights13", "--step", "publish_and_score"]
+    assert words[-12:-8] == ["--pipeline", "nycflights13", "--step", "build_features"]
 
 
 def test_exit_65_of_a_gated_step_leaves_the_decision_to_its_gates(submit, run_of):
     submit(65)
-    step("prepare", gated=True).execute(run_of(KEY))
+    step("ingest", gated=True).execute(run_of(KEY))
 
 
 @pytest.mark.parametrize(
@@ -94,6 +94,6 @@ def test_exit_65_of_a_gated_step_leaves_the_decision_to_its_gates(submit, run_of
 def test_only_faults_that_a_retry_may_cure_are_retried(submit, run_of, code, tries, final):
     submit(code)
     with pytest.raises(AirflowException) as caught:
-        step("publish_and_score").execute(run_of(KEY, tries=tries))
+        step("build_features").execute(run_of(KEY, tries=tries))
     assert isinstance(caught.value, AirflowFailException) == final
-    assert str(caught.value).splitlines()[-1].startswith("  do: tidegate run nycflights13 publish_and_score --from")
+    assert str(caught.value).splitlines()[-1].startswith("  do: tidegate run nycflights13 build_features --from")

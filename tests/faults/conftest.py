@@ -9,7 +9,7 @@ from typing import Any
 import driver
 import gauges
 import pytest
-from lakes import HOUR_HIT, HOUR_NEXT, PAST, RiverLake, Shown
+from lakes import HOUR_HIT, HOUR_NEXT, PAST, STEPS, RiverLake, Shown
 
 from spark_jobs.runtime import process_environment
 
@@ -33,15 +33,15 @@ def ready(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     lake = RiverLake(tmp_path_factory.mktemp("ready") / "data", jvm)
     gauges.deliver(lake.landing, 4)
     lake.run(PAST, hours=2)
-    lake.run(HOUR_NEXT, ("prepare",), dag_run="next")
+    lake.run(HOUR_NEXT, STEPS[:-1], dag_run="next")
     return lake
 
 
 @pytest.fixture(scope="session")
-def staged(ready: RiverLake, tmp_path_factory: pytest.TempPathFactory) -> tuple[RiverLake, list[str]]:
-    """As `ready`, and the hour that is hit is staged; with the failpoints that staging passes."""
+def staged(ready: RiverLake, tmp_path_factory: pytest.TempPathFactory) -> tuple[RiverLake, dict[str, list[str]]]:
+    """As `ready`, and the hour that is hit is staged; with the failpoints that each step passes."""
     lake = ready.copy(tmp_path_factory.mktemp("staged") / "data")
-    return lake, lake.run(HOUR_HIT, ("prepare",), note=True).passed
+    return lake, {step: lake.run(HOUR_HIT, (step,), note=True).passed for step in STEPS[:-1]}
 
 
 @pytest.fixture(scope="session")
@@ -49,10 +49,10 @@ def oracle(ready: RiverLake, staged: Any, tmp_path_factory: pytest.TempPathFacto
     """The same drops, hour by hour, nobody killed."""
     lake, staging = staged
     whole = lake.copy(tmp_path_factory.mktemp("whole") / "data")
-    publishing = whole.run(HOUR_HIT, ("publish_and_score",), note=True).passed
+    publishing = whole.run(HOUR_HIT, ("publish",), note=True).passed
     skipping = ready.copy(tmp_path_factory.mktemp("skipping") / "data")
-    skipping.run(HOUR_NEXT, ("publish_and_score",), dag_run="next")
-    passed = {"prepare": staging, "publish_and_score": publishing}
+    skipping.run(HOUR_NEXT, ("publish",), dag_run="next")
+    passed = {**staging, "publish": publishing}
     told = Oracle(ready.seen(), whole.seen(), skipping.seen(), passed)
     assert all(told.before[table] != told.after[table] != told.skipped[table] for table in told.before)
     return told

@@ -25,7 +25,7 @@ PROJECT = Path(__file__).with_name("small")
 NAME = "river"
 KINDS = table_kinds(load_pipeline(NAME, PROJECT))
 PAST, HOUR_HIT, HOUR_NEXT = FIRST, FIRST + 2 * HOUR, FIRST + 3 * HOUR  # two hours are past; one is hit; the next
-STEPS = ("prepare", "publish_and_score")
+STEPS = ("ingest", "build_features", "publish")
 Shown = dict[str, list[tuple[Any, ...]]]  # table -> its current rows, without pub
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import toy_pipeline as toy
 from memory_storage import MemoryFiles, MemoryRows, MemoryStorage
 
-from spark_jobs.lake import admission, maintenance, publish
+from spark_jobs.lake import admission, maintenance, predictions, publish
 from spark_jobs.ledger import folds, releasing
 from spark_jobs.verdict import Outcome
 
@@ -171,6 +172,13 @@ def commit_over_another_commit(patch: pytest.MonkeyPatch) -> None:
         return True
 
     patch.setattr(MemoryFiles, "commit", commit)
+
+
+@_control
+def predictions_of_withdrawn_hours(patch: pytest.MonkeyPatch) -> None:
+    """Predictions are released although their hours were rolled back after they were published."""
+    live = folds.live
+    patch.setattr(predictions, "folds", SimpleNamespace(live=lambda line: live(line) | {r.pub for r in line}))
 
 
 @_control

@@ -218,7 +218,7 @@ def publish_hours(world: World, hours: range, kind: str = "hour", tables: list[s
     ledger = world.ledger
     world.kinds |= table_kinds(world.pipeline())
     require_publishable(world.pipeline(), world.root, "local")
-    call = Invocation("toy", "prepare", BEGAN + hours.start * HOUR, BEGAN + hours.stop * HOUR, f"run {len(world.log)}")
+    call = Invocation("toy", "ingest", BEGAN + hours.start * HOUR, BEGAN + hours.stop * HOUR, f"run {len(world.log)}")
     line = ledger.line()
     base = line[-1].release if line else None
     pub = ledger.start(call, "code", "conf", base)
@@ -256,7 +256,7 @@ def abandoned(world: World) -> None:
     ledger, table = world.ledger, world.chance.choice(world.tables())
     world.kinds |= table_kinds(world.pipeline())
     require_publishable(world.pipeline(), world.root, "local")
-    call = Invocation("toy", "prepare", BEGAN, BEGAN + HOUR, f"dead {len(world.log)}")
+    call = Invocation("toy", "ingest", BEGAN, BEGAN + HOUR, f"dead {len(world.log)}")
     pub = ledger.start(call, "code", "conf", None)
     staged, rows = stage(world, table, pub, range(1), 1)
     publish._append(ledger, pub, [staged])

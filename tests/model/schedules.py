@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import toy_pipeline as toy
@@ -43,6 +44,7 @@ class World:
     disk: Disk = field(init=False)
     drops: dict[int, Drop] = field(default_factory=dict)  # newest good or bad drop by hour
     inputs: dict[int, dict[int, Drop]] = field(default_factory=dict)  # by publication
+    hours_of: dict[int, int] = field(default_factory=dict)  # publication of predictions -> that of their hours
     running: list[greenlet] = field(default_factory=list)
     asleep: list[greenlet] = field(default_factory=list)  # zombies: they wake up much later, or never
     ledger_class: type[Ledger] = Ledger
@@ -126,29 +128,31 @@ def drop(world: World, hour: int, version: int) -> Drop:
 
 
 def runner(world: World, start: int, end: int, dag_run: str) -> Callable[[], None]:
-    """What a scheduler does for one run: prepare, publish, score; again after a transient fault."""
+    """What a scheduler does for one run: stage with or without predictions, publish, score; again after a transient fault."""
 
     def act() -> None:
         storage, ledger = world.storage(), world.ledger(dag_run)
-        call = Invocation("toy", "prepare", at(start), at(end), dag_run)
+        call = Invocation("toy", "build_features", at(start), at(end), dag_run)
         tried = 0
         while tried < ATTEMPTS:
             began = storage.now()
             try:
-                row = ledger.step_row(dag_run, "prepare")
+                row = ledger.step_row(dag_run, "build_features")
                 if row is None or row["state"] != "staged" or world.chance.random() < 0.3:
-                    toy.prepare(ledger, storage, call, [world.drops[h] for h in range(start, end)], world.inputs)
+                    drops = [world.drops[h] for h in range(start, end)]
+                    hours_of = world.hours_of if world.chance.random() < 0.5 else None
+                    toy.build(ledger, storage, call, drops, world.inputs, hours_of)
                 toy.release(ledger, call)
                 check(world, ledger, "after a release")
                 if end - start == 1 and world.chance.random() < 0.5:
                     toy.score(ledger, storage, call, world.inputs)
                 return
             except (RetryError, FileGoneError):
-                ledger.record(call, "late", None)
+                ledger.record(call, "failed", None)
             except RefusedError as error:
                 if "changed after" not in str(error):
                     return
-                ledger.record(call, "late", None)
+                ledger.record(call, "failed", None)
             tried += storage.now() - began < MAY_RELEASE_FOR  # no attempt can get through a pause of a day
         raise BrokenError(f"seed {world.seed}: {dag_run} did not get through in {ATTEMPTS} attempts")
 
@@ -218,6 +222,12 @@ def check(world: World, ledger: Ledger, when: str) -> None:
         bad = [d for d in world.inputs.get(made.pub, {}).values() if d.outcome in BLOCKING]
         if bad:
             raise BrokenError(f"seed {world.seed}: publication {made.pub} was refused and is released")
+    for before, made in pairwise(line):
+        hours = world.hours_of.get(made.pub)
+        if hours is not None and (
+            hours in before.dead or hours not in {r.pub for r in line if r.release < made.release}
+        ):
+            raise BrokenError(f"seed {world.seed}: predictions {made.pub} for hours that readers do not see")
     try:
         found = toy.shown(ledger.storage, line)  # type: ignore[arg-type]
     except FileGoneError:

@@ -7,15 +7,17 @@ of scores: [hour, known, pub, hour scored]. Times are hours since the world bega
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from memory_storage import FileGoneError, MemoryStorage
 
-from spark_jobs.errors import RefusedError
+from spark_jobs.errors import RefusedError, RetryError
 from spark_jobs.invocation import HOUR, Invocation
-from spark_jobs.lake.admission import publish_sealed, seal
+from spark_jobs.lake.admission import publish_sealed, seal, sealed_row
+from spark_jobs.lake.predictions import release_predictions, seal_predictions, sealed_predictions
 from spark_jobs.lake.publish import Publication, publish
 from spark_jobs.lake.staging import Staged
 from spark_jobs.ledger import Ledger, Release, folds
@@ -134,10 +136,13 @@ def write(storage: MemoryStorage, table: str, pub: int, rows: Rows) -> Staged:
     return Staged(table, pub, "{}", tuple(files))
 
 
-def prepare(
-    ledger: Ledger, storage: MemoryStorage, call: Invocation, drops: list[Drop], inputs: dict[int, Any]
-) -> None:
-    """As `StepRun` does: start, stage, judge, seal.
+def build(
+    ledger: Ledger, storage: MemoryStorage, call: Invocation, drops: list[Drop], inputs: dict[int, Any],
+    hours_of: dict[int, int] | None = None,
+) -> None:  # fmt: skip
+    """As `StepRun` does: start, stage, judge, predict, seal.
+
+    `hours_of`: where the publication of the hours that were predicted is noted, by that of the predictions; none: no champion.
 
     Raises:
         RefusedError: the gate blocks.
@@ -154,14 +159,23 @@ def prepare(
         if verdict.outcome.blocks:
             ledger.record(call, "refused", pub, why="the gate")
             raise RefusedError("gate", str(verdict.outcome))
-    seal(ledger, call, pub, staged.values(), base=line[-1].release if line else None)
+    sealed = [*staged.values()]
+    if hours_of is not None:
+        predicted = ledger.start(call.with_step("score"), "code", "conf", line[-1].release if line else None)
+        inputs[predicted], hours_of[predicted] = {}, pub
+        sealed.append(write(storage, SCORES, predicted, [[hour, hour + 1, predicted, hour] for hour in span]))
+        seal_predictions(ledger, call, sealed[-1], "toys version 1")
+    seal(ledger, call, pub, sealed, base=line[-1].release if line else None)
 
 
 def release(ledger: Ledger, call: Invocation) -> None:
     """As `StepRun` does: release what was sealed, write it down."""
-    step = call.with_step("publish_and_score")
+    step = call.with_step("publish")
     made = publish_sealed(ledger, step, "hour" if call.hours == 1 else "backfill", [SILVER, TILES], READ)
     ledger.record(step, "published", made.pub, why=f"release {made.release}", rows=made.rows)
+    for predictions in sealed_predictions(ledger, step, sealed_row(ledger, step)).values():
+        with suppress(RetryError):  # a day has passed: the hours are published without
+            release_predictions(ledger, step, predictions, made)
 
 
 def score(ledger: Ledger, storage: MemoryStorage, call: Invocation, inputs: dict[int, Any]) -> None:
@@ -186,9 +200,9 @@ def expected(line: list[Release], inputs: dict[int, dict[int, Drop]]) -> dict[st
     for made in line:
         if made.pub in dead:
             continue
-        for table, start, _ in made.covers:
+        for table, start, end in made.covers:
             if table == SCORES:
-                scores.add(index(start))
+                scores |= {*range(index(start), index(end))}
         for hour, drop in inputs.get(made.pub, {}).items():
             if hour not in of_hour or of_hour[hour][0] < made.pub:
                 of_hour[hour] = (made.pub, drop)

@@ -17,6 +17,7 @@ import duckdb
 import pytest
 from pyspark.sql import SparkSession
 
+from spark_jobs import plan
 from spark_jobs.config import load_pipeline
 from spark_jobs.invocation import HOUR, Invocation, format_hour, parse_hour
 from spark_jobs.lake.kinds import table_kinds
@@ -81,10 +82,18 @@ class Site:
         with self.here():
             return StepRun(call, lambda: self.spark).run()
 
+    def stage(self, start: datetime, hours: int = 1, dag_run: str | None = None) -> Result:
+        """All steps before publish, as far as they end with 0; the result of the last one."""
+        for step in plan.steps_before("publish"):
+            result = self.run(step.name, start, hours, dag_run)
+            if result.exit_code:
+                break
+        return result
+
     def publish(self, start: datetime, hours: int = 1, dag_run: str | None = None) -> Result:
-        """prepare, then publish_and_score, both of which must end with 0."""
-        for step in ("prepare", "publish_and_score"):
-            result = self.run(step, start, hours, dag_run)
+        """The steps of an hour, each of which must end with 0."""
+        for step in plan.HOUR_STEPS:
+            result = self.run(step.name, start, hours, dag_run)
             assert result.exit_code == 0, result.why
         return result
 
@@ -188,7 +197,7 @@ def morning(past: Site, tmp_path_factory: pytest.TempPathFactory) -> Morning:
     told = Morning(site, NOW, [], [site.ledger.line()[-1].release], [site.seen()])
     site.deliver(broken, only=["departures"], scale={"departures.dep_delay": 60}, correction=True)
     for _ in range(2):
-        told.refused.append(site.run("prepare", broken))
+        told.refused.append(site.stage(broken))
         told.released.append(site.ledger.line()[-1].release)
         told.seen.append(site.seen())
     site.deliver(broken, only=["departures"], correction=True)

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
+from spark_jobs import plan
 from spark_jobs.config import load_pipeline
 from spark_jobs.invocation import HOUR, Invocation, parse_hour
 from spark_jobs.lake.kinds import table_kinds
@@ -150,10 +151,18 @@ class Readings:
         with self.here():
             return StepRun(call, lambda: self.spark).run()
 
+    def stage(self, start: datetime, hours: int = 1) -> Result:
+        """All steps before publish, as far as they end with 0; the result of the last one."""
+        for step in plan.steps_before("publish"):
+            result = self.run(step.name, start, hours)
+            if result.exit_code:
+                break
+        return result
+
     def publish(self, start: datetime, hours: int = 1) -> Result:
-        """prepare, then publish_and_score, both of which must end with 0."""
-        for step in ("prepare", "publish_and_score"):
-            result = self.run(step, start, hours)
+        """The steps of an hour, each of which must end with 0."""
+        for step in plan.HOUR_STEPS:
+            result = self.run(step.name, start, hours)
             assert result.exit_code == 0, result.why
         return result
 

@@ -42,7 +42,7 @@ def test_a_refused_hour_and_its_publication_are_mailed_while_a_dead_channel_hold
     local.write_text(f"{local.read_text()}  chat: {json.dumps(chat)}\n  mails: {json.dumps(mails)}\n")
     settings.write_text(settings.read_text().replace("[data_team, data_team_chat]", "[chat, mails]"))
     site.deliver(NOW, only=["departures"], scale={"departures.dep_delay": 60}, correction=True)
-    assert site.run("prepare", NOW).exit_code == 65
+    assert site.stage(NOW).exit_code == 65
     site.deliver(NOW, only=["departures"], correction=True)
     published = site.publish(NOW)
     rows = [(row["event"], row["channel"]) for row in site.ledger.incidents()]
@@ -54,6 +54,6 @@ def test_a_refused_hour_and_its_publication_are_mailed_while_a_dead_channel_hold
     at, span = format_hour(NOW), f"--from {format_hour(NOW)} --to {format_hour(NOW + HOUR)} --env local"
     assert (refused, after) == (f"[{NAME}] blocked: {at}", f"[{NAME}] recovered: {at}")
     for part in ("silver/departures.departure_delay_min, rule delay_in_minutes", "(bad ", "allowed: ", "examples: ",
-                 f"tidegate status {NAME} --hour {at} --env local", f"tidegate run {NAME} prepare {span}"):  # fmt: skip
+                 f"tidegate status {NAME} --hour {at} --env local", f"tidegate run {NAME} ingest {span}"):  # fmt: skip
         assert part in body
     assert f"release {published.release}" in closed

@@ -70,7 +70,7 @@ def _with_delays(text: str, delay: str) -> str:
 
 
 def _steps(lake: Harbour, low: datetime, high: datetime, answers: list[Result]) -> tuple[int, list[Span]]:
-    for step in ("prepare", "publish_and_score"):
+    for step in ("ingest", "build_features", "publish"):
         answers.append(lake.run(step, low, int((high - low) / HOUR)))
         if answers[-1].exit_code:
             return answers[-1].exit_code, [(parse_hour(a), parse_hour(b)) for a, b in answers[-1].refused]

@@ -257,11 +257,11 @@ def test_N13_a_row_that_kills_a_transform_or_its_worker_publishes_nothing_and_th
         row = json.dumps({**plane, "seats": int(poison), "changed_at": f"{hour:%FT%TZ}"})
         site.hand_in("planes", hour, gzip.compress("\n".join([*lines, row, ""]).encode()), len(lines) + 1)
         if poison == "1001":  # the function says no: the hour is refused
-            result = site.run("prepare", hour, dag_run=f"poison_{poison}")
+            result = site.stage(hour, dag_run=f"poison_{poison}")
             assert (result.exit_code, "values_computable" in result.why) == (65, True)
         else:  # a worker that dies may be the machine's fault
             with pytest.raises(Exception, match=told):
-                site.run("prepare", hour, dag_run=f"poison_{poison}")
+                site.stage(hour, dag_run=f"poison_{poison}")
         failed = next(row for row in reversed(site.ledger.intervals()) if row["state"] in ("failed", "refused"))
         assert failed["state"] == ("refused" if poison == "1001" else "failed")
         assert re.search(told, failed["why"])
@@ -270,9 +270,7 @@ def test_N13_a_row_that_kills_a_transform_or_its_worker_publishes_nothing_and_th
         assert len(failed["why"]) < 800
         assert [row["body"] for row in open_incidents(site.ledger.incidents()).values()] == [first or failed["why"]]
         first = first or failed["why"]
-        assert site.run("publish_and_score", hour, dag_run=f"poison_{poison}").exit_code == (
-            65 if poison == "1001" else 75
-        )
+        assert site.run("publish", hour, dag_run=f"poison_{poison}").exit_code == (65 if poison == "1001" else 75)
         assert (site.seen(), len(site.ledger.line())) == (before, releases)
     site.publish(hour + HOUR)
     assert len(site.ledger.line()) == releases + 1

@@ -29,7 +29,7 @@ from spark_jobs.lake.reading import connect, register_current
 from spark_jobs.ledger import Ledger
 from spark_jobs.ledger.pending import Piece, pieces
 from spark_jobs.ledger.staleness import Published
-from spark_jobs.plan import hour_steps
+from spark_jobs.plan import HOUR_STEPS
 from tests.spark.visits import FIRST, NAME, PROJECT, Harbour, Upstream, run_at_once, write_history
 
 HOURS = 20
@@ -113,7 +113,7 @@ def _rebuild(lake: Harbour) -> list[Piece]:
     """What `backfill --changed` runs."""
     todo = _pieces(lake)
     for piece in todo:
-        steps = [step.name for step in hour_steps("fused")] if piece.how == "hours" else [piece.how]
+        steps = [step.name for step in HOUR_STEPS] if piece.how == "hours" else [piece.how]
         for step in steps:
             result = lake.run(step, piece.start, piece.hours, f"changed {piece.how}")
             assert result.exit_code == 0, result.why
@@ -172,7 +172,7 @@ def test_no_step_mixes_tiles_of_two_definitions(lakes: Lakes) -> None:
     project = _project(lakes.folder / "refusing_project", (FEATURES, _measure))
     lake = lakes.copy("refusing", project)
     releases = len(Ledger.open(lake.root).line())
-    for step, start in (("prepare", END), ("heal", FIRST)):
+    for step, start in (("ingest", END), ("heal", FIRST)):
         refused = lake.run(step, start)
         assert refused.exit_code == EXIT_USAGE
         assert "tiles/landings.delay_min" in refused.why
@@ -187,7 +187,7 @@ def test_no_step_mixes_tiles_of_two_definitions(lakes: Lakes) -> None:
     assert facts["work"][0]["tables"] == ["features/landings"]
     assert facts["seconds"] > 0
     assert facts["commands"] == [f"tidegate backfill {NAME} --changed --env local"]
-    assert "mix" not in wider.run("prepare", END).why  # its drops have not come, which is another matter
+    assert "mix" not in wider.stage(END).why  # its drops have not come, which is another matter
 
 
 def test_hours_whose_rules_changed_are_run_again(lakes: Lakes) -> None:

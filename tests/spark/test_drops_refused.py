@@ -30,7 +30,7 @@ def _broken_in_their_bytes(site: Any, hour: datetime) -> Any:
     _replace(site.file_of("schedules", hour), lambda data: data[:-40])
     _replace(site.file_of("departures", hour), lambda data: data[:-3] + bytes([data[-3] ^ 1]) + data[-2:])
     site.hand_in("weather", hour, gzip.compress(b""), rows=3)
-    return site.run("prepare", hour)
+    return site.stage(hour)
 
 
 def _broken_in_their_shape(site: Any, hour: datetime) -> Any:
@@ -41,7 +41,7 @@ def _broken_in_their_shape(site: Any, hour: datetime) -> Any:
     data = site.file_of("weather", hour).read_bytes()
     manifest = json.loads(site.manifest_of("weather", hour).read_text())
     site.hand_in("weather", hour, gzip.compress(gzip.decompress(data) + b"\n"), manifest["rows"])
-    return site.run("prepare", hour)
+    return site.stage(hour)
 
 
 def _without_last_column(line: str, at: int) -> str:
@@ -97,10 +97,10 @@ def test_broken_drops_end_with_65_and_nothing_that_is_published_changes(broken: 
 
 def test_N16_a_missing_drop_is_waited_for_until_it_is_late(broken: Any) -> None:
     site, _, before, _ = broken
-    waiting = site.run("prepare", NOW + 3 * HOUR)
+    waiting = site.stage(NOW + 3 * HOUR)
     assert waiting.exit_code == 75
     assert "waiting: no drop of 1 hour(s): 2013-06-14T12:00:00" in waiting.why
-    late = site.run("prepare", NOW + 3 * HOUR, hours=3)
+    late = site.stage(NOW + 3 * HOUR, hours=3)
     assert late.exit_code == 75
     assert "late: no drop of 3 hour(s)" in late.why
     assert "do: ask the upstream for it" in late.why
@@ -112,7 +112,7 @@ def test_a_manifest_of_another_hour_is_refused_by_its_name(broken: Any) -> None:
     site = broken[0]
     path = site.manifest_of("weather", NOW + 2 * HOUR)
     path.write_text(path.read_text().replace("T11:00:00", "T10:00:00"))
-    result = site.run("prepare", NOW + 2 * HOUR)
+    result = site.stage(NOW + 2 * HOUR)
     assert result.exit_code == 65
     assert str(path) in result.why
     assert "manifest speaks of weather 2013-06-14T10:00:00" in result.why
@@ -141,7 +141,7 @@ def drifted(past: Any, new_project: Any, tmp_path: Path) -> Any:
 def test_N7_a_value_of_another_type_refuses_the_hour_where_the_source_says_so(drifted: Any) -> None:
     """One value of 76, which the budget would have let into quarantine; the refusal names column, count and value."""
     site = drifted("refuse")
-    result = site.run("prepare", NOW + HOUR)
+    result = site.stage(NOW + HOUR)
     assert result.exit_code == 65
     verdict = {one.table: one for one in site.ledger.verdicts(result.pub)}["silver/departures"]
     [rule] = [rule for rule in verdict.rules if rule.outcome is not Outcome.PASS]
@@ -150,7 +150,7 @@ def test_N7_a_value_of_another_type_refuses_the_hour_where_the_source_says_so(dr
     assert rule.examples == ("departure_delay_min: 5 minutes",)
     for told in ("rule type_drift", "departure_delay_min: 5 minutes", "drift: refuse in sources.yaml"):
         assert told in result.why
-    clean = site.run("prepare", NOW + 2 * HOUR)
+    clean = site.stage(NOW + 2 * HOUR)
     assert clean.exit_code == 0, clean.why
     rules = {one.table: one for one in site.ledger.verdicts(clean.pub)}["silver/departures"].rules
     assert [rule.outcome for rule in rules if rule.rule == "type_drift"] == [Outcome.PASS]
@@ -158,7 +158,7 @@ def test_N7_a_value_of_another_type_refuses_the_hour_where_the_source_says_so(dr
 
 def test_N7_a_value_of_another_type_is_quarantined_by_default_and_never_a_null(drifted: Any) -> None:
     site = drifted("quarantine")
-    result = site.run("prepare", NOW + HOUR)
+    result = site.stage(NOW + HOUR)
     assert result.exit_code == 0, result.why
     verdict = {one.table: one for one in site.ledger.verdicts(result.pub)}["silver/departures"]
     counted = {rule.rule: (rule.outcome, rule.bad) for rule in verdict.rules}

@@ -139,13 +139,13 @@ def test_a_type_fault_shows_the_text_as_it_was_delivered(extremes: Any) -> None:
     hour = FIRST + HOUR
     rows = [{"at": "2024-05-01T21:10:00Z", "s": str(number), **bad} for number in range(4)]
     site.deliver(hour, rows)
-    refused = site.run("prepare", hour)
+    refused = site.stage(hour)
     assert (refused.exit_code, refused.state) == (65, "refused")
     shown = site.rules(refused.pub)
     assert {name: shown[f"type:{name}"].examples for name in bad} == {name: (text,) for name, text in bad.items()}
     assert shown["contradiction"].outcome == "PASS"
     site.write(suite=RULES, key=["id", "t"], column=" sensitive: true,")
-    masked = site.rules(site.run("prepare", hour).pub)
+    masked = site.rules(site.stage(hour).pub)
     site.write(suite=RULES, key=["id", "t"])
     assert {example for rule in masked.values() for example in rule.examples} <= {MASKED, "2024-05-01T21:00:00"}
     assert masked["type:i"].examples == (MASKED,)

@@ -29,7 +29,7 @@ def _broken(
     pipeline = load_pipeline("nycflights13")
     suites = {**pipeline.suites, "weather": Suite(table="weather", rules=rules)}
     environment, places = load_environment("local")
-    call = Invocation("nycflights13", "prepare", NOON, NOON + 2 * HOUR, "test")
+    call = Invocation("nycflights13", "ingest", NOON, NOON + 2 * HOUR, "test")
     work = Work(
         pipeline.model_copy(update={"suites": suites}), environment, places, Ledger.open(folder), call, 1, [], lambda: spark
     )  # fmt: skip

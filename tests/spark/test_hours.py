@@ -106,12 +106,12 @@ def test_a_run_twice_is_a_run_once(morning: Any, tmp_path: Any) -> None:
     site, last = morning.site.copy(tmp_path / "data"), morning.first + 2 * HOUR
     before = site.seen(without=("pub",))
     with site.here():
-        spared = conclude_without_spark(Invocation(NAME, "prepare", last, last + HOUR, "spared"))
+        spared = conclude_without_spark(Invocation(NAME, "ingest", last, last + HOUR, "spared"))
     assert (spared is None) == code_version(site.project).endswith("-dirty")
     site.publish(last)
     assert site.ledger.line()[-1].release == 5
     assert site.seen(without=("pub",)) == before
-    again = site.run("publish_and_score", last)  # the answer of the release was lost: nothing is released again
+    again = site.run("publish", last)  # the answer of the release was lost: nothing is released again
     assert (again.exit_code, again.release) == (0, 5)
     assert site.ledger.line()[-1].release == 5
 

@@ -133,7 +133,7 @@ def test_every_name_may_be_a_reserved_word(spark, tmp_path, monkeypatch, capsys)
 
     for hour in (FIRST, FIRST + HOUR):
         _deliver(data / "landing" / NAME, hour, words)
-        for step in ("prepare", "publish_and_score"):
+        for step in ("ingest", "build_features", "publish"):
             run(step, hour)
     run("heal", FIRST)
 

@@ -57,7 +57,7 @@ def _told(site: Any, project: Path) -> str:
     _weather(
         site, NOW + HOUR, {"wind_speed": 777.25, "pressure": 1044.44}, {"wind_speed": 777.25}, {"pressure": 1044.44}
     )
-    refused = site.run("prepare", NOW + HOUR)
+    refused = site.stage(NOW + HOUR)
     assert refused.state == "refused"
     verdicts = [v for v in site.ledger.verdicts(refused.pub) if v.table == "silver/weather"]
     broken = {rule.rule for rule in verdicts[0].broken() if rule.outcome.blocks}
@@ -72,7 +72,7 @@ def _told(site: Any, project: Path) -> str:
         show_held(NAME, Chosen("silver/weather"), 10, "local", as_json=False)
     texts = [shown.getvalue(), refused.why, *(verdict.to_json() for verdict in verdicts)]
     texts += [
-        message(verdicts[0], Invocation(NAME, "prepare", NOW, NOW + HOUR, "x"), 1),
+        message(verdicts[0], Invocation(NAME, "ingest", NOW, NOW + HOUR, "x"), 1),
         *(path.read_text() for path in site.data.rglob("alerts/**/*.json")),
     ]
     return "\n".join(texts)

@@ -101,7 +101,7 @@ def _work(spark: SparkSession, folder: Path) -> Work:
     lake = Harbour(folder, spark)
     with lake.here():
         environment, places = load_environment("local", PROJECT)
-    call = Invocation(NAME, "prepare", FIRST, FIRST + HOUR, "run")
+    call = Invocation(NAME, "ingest", FIRST, FIRST + HOUR, "run")
     pipeline = load_pipeline(NAME, PROJECT)
     return Work(pipeline, environment, places, Ledger.open(lake.root), call, 1, [], lambda: spark)
 

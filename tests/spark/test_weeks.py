@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 import yaml
 
-from spark_jobs.invocation import HOUR, Invocation, parse_hour
+from spark_jobs.alerts.incidents import open_incidents
+from spark_jobs.invocation import HOUR, Invocation, format_hour, parse_hour
 from spark_jobs.learning import tracking
 from spark_jobs.learning.tracking import Tracking
 from spark_jobs.result import Result
 from spark_jobs.stages import spine
-from spark_jobs.steps import StepRun
+from spark_jobs.stages.short import conclude_without_spark
 from spark_jobs.verdict import Outcome
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -163,10 +164,11 @@ def test_training_again_gives_the_same_version(trained: Any) -> None:
 
 @pytest.fixture(scope="module")
 def scored(trained: Any) -> Any:
-    """The last four hours again: published already, now with a champion."""
+    """The last four hours, published before there was a champion, are scored."""
     site = trained[0]
-    result = site.run("publish_and_score", LATE, 4, "later")
-    assert result.exit_code == 0, result.why
+    result = site.run("score", LATE, 4, "later")
+    assert (result.exit_code, result.state) == (0, "published"), result.why
+    assert result.rows[f"predictions/{MODEL}"] > 0
     return site
 
 
@@ -191,20 +193,115 @@ def test_scores_are_a_release_of_their_own(scored: Any) -> None:
     assert (last.kind, [table for table, _, _ in last.covers]) == ("score", [f"predictions/{MODEL}"])
 
 
-def test_step_score_of_a_split_environment_gives_the_same_scores(scored: Any, tmp_path: Path) -> None:
-    """A release of scores of its own; the run's publication is the one that fused steps staged."""
-    site, table = scored.copy(tmp_path / "data"), f"predictions/{MODEL}"
-    folder = site.project / "conf/environments"
-    (folder / "split.yaml").write_text(
-        (folder / "local.yaml").read_text().replace("grouping: fused", "grouping: split")
-    )
-    before, pub = site.seen(table, without=("pub", "data_release")), site.ledger.step_row("later", "prepare")["pub"]
-    call = Invocation(NAME, "build_features", LATE, END, "later", "split")
-    site.ledger.record(call, "staged", pub)
+def test_hours_that_are_scored_are_not_scored_again(scored: Any) -> None:
+    before = scored.ledger.line()[-1]
+    result = scored.run("score", LATE, 4, "later again")
+    assert (result.exit_code, result.state, result.rows) == (0, "empty", {})
+    assert scored.ledger.line()[-1] == before
+    with scored.here():
+        assert conclude_without_spark(Invocation(NAME, "score", LATE, END, "no JVM")) is not None
+
+
+@pytest.fixture(scope="module")
+def next_hour(scored: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The hour after those that are published is delivered. Copy it, never write to it."""
+    site = scored.copy(tmp_path_factory.mktemp("next hour") / "data")
+    site.deliver(END)
+    return site
+
+
+@pytest.fixture(scope="module")
+def staged(next_hour: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """That hour is staged, with the champion's predictions. Copy it, never write to it."""
+    site = next_hour.copy(tmp_path_factory.mktemp("staged") / "data")
+    result = site.stage(END, dag_run="next")
+    assert result.exit_code == 0, result.why
+    return site
+
+
+def _promote(site: Any, version: str | None) -> None:
+    site.ledger.add_promotion({"model": MODEL, "alias": "champion", "to_version": version})
+
+
+def _without_spark(site: Any) -> Result | None:
     with site.here():
-        result = StepRun(call.with_step("score"), lambda: site.spark).run()
-    assert (result.exit_code, result.state, result.pub) == (0, "published", pub), result.why
-    assert site.seen(table, without=("pub", "data_release")) == before
-    scores = [release for release in site.ledger.line() if release.kind == "score"]
-    assert len(scores) == 2
-    assert scores[1].rows == scores[0].rows != {table: 0}
+        return conclude_without_spark(Invocation(NAME, "publish", END, END + HOUR, "next"))
+
+
+def _predicted(site: Any) -> list[tuple[Any, ...]]:
+    columns = "* EXCLUDE (pub, data_release)"
+    return site.ask(f"SELECT {columns} FROM predictions_{MODEL} WHERE hour = '{format_hour(END)}Z' ORDER BY ALL")
+
+
+def _kinds(site: Any) -> list[str]:
+    return [release.kind for release in site.ledger.line()]
+
+
+def test_an_hour_is_published_with_its_predictions_without_spark(staged: Any, scored: Any, tmp_path: Path) -> None:
+    site = staged.copy(tmp_path / "data")
+    assert _predicted(site) == []
+    done = _without_spark(site)
+    assert done is not None
+    assert (done.state, done.exit_code) == ("published", 0), done.why
+    assert _kinds(site) == [*_kinds(scored), "hour", "score"]
+    rows = site.ask(
+        f"SELECT count(*), count(data_release), any_value(scored_late) FROM predictions_{MODEL} WHERE hour = '{format_hour(END)}Z'"
+    )
+    assert rows[0][0] > 0
+    assert rows[0][1:] == (0, False)
+    predicted = _predicted(site)
+    site.ledger.rollback(NAME, scored.ledger.line()[-1].release, "predictions that were served stay")
+    assert _predicted(site) == predicted
+
+
+def test_staged_predictions_equal_those_of_step_score(staged: Any, next_hour: Any, tmp_path: Path) -> None:
+    beside, after = staged.copy(tmp_path / "beside"), next_hour.copy(tmp_path / "after")
+    assert _without_spark(beside) is not None
+    _promote(after, None)
+    after.publish(END, dag_run="next")
+    assert _predicted(after) == []
+    _promote(after, "1")
+    assert after.run("score", END, dag_run="later").state == "published"
+    assert _predicted(after) == _predicted(beside) != []
+
+
+def test_a_champion_demoted_before_publish_predicts_nothing(staged: Any, tmp_path: Path) -> None:
+    site = staged.copy(tmp_path / "data")
+    _promote(site, None)
+    assert _without_spark(site) is not None
+    assert _kinds(site)[-1] == "hour"
+    assert _predicted(site) == []
+
+
+def test_a_champion_promoted_before_publish_predicts_the_hour(next_hour: Any, tmp_path: Path) -> None:
+    """The hours are published at once; Spark is needed for their predictions alone."""
+    site = next_hour.copy(tmp_path / "data")
+    _promote(site, None)
+    assert site.stage(END, dag_run="next").exit_code == 0
+    _promote(site, "1")
+    assert _without_spark(site) is None
+    assert _kinds(site)[-1] == "hour"
+    assert site.run("publish", END, dag_run="next").state == "published"
+    assert _kinds(site)[-2:] == ["hour", "score"]
+    assert _predicted(site) != []
+
+
+def test_a_champion_that_cannot_predict_holds_no_hour_back(next_hour: Any, tmp_path: Path) -> None:
+    site = next_hour.copy(tmp_path / "data")
+    _promote(site, "7")  # which the registry does not have
+    site.publish(END, dag_run="next")
+    assert _kinds(site)[-1] == "hour"
+    [incident] = [row for row in open_incidents(site.ledger.incidents()).values() if "version 7" in row["body"]]
+    assert f"tidegate score {NAME} --from {format_hour(END)}" in incident["body"]
+
+
+def test_predictions_that_changed_after_they_were_sealed_are_not_released(staged: Any, tmp_path: Path) -> None:
+    site = staged.copy(tmp_path / "data")
+    pub = [row["pub"] for row in site.ledger.intervals() if (row["step"], row["state"]) == ("score", "staged")][-1]
+    [path] = (site.root / "predictions" / MODEL / f"pub-{pub}").rglob("part*.parquet")
+    data = path.read_bytes()
+    path.unlink()
+    path.write_bytes(data[:-1] + b"?")
+    assert _without_spark(site) is not None
+    assert (_kinds(site)[-1], _predicted(site)) == ("hour", [])
+    assert any("were not released" in row["body"] for row in open_incidents(site.ledger.incidents()).values())

@@ -41,7 +41,7 @@ def land(root: Path, source: str, hour: datetime, data: bytes, version: int = 1)
 def publish_hour(root: Path, ledger: Ledger, hour: datetime, sources: tuple[str, ...] = ("departures",)) -> int:
     """Land and publish one hour, as a run of today's code and configuration would; its publication."""
     whole = load_pipeline(NAME)
-    call = Invocation(NAME, "prepare", hour, hour + HOUR, f"by_key__{hour:%FT%H}")
+    call = Invocation(NAME, "ingest", hour, hour + HOUR, f"by_key__{hour:%FT%H}")
     pub = ledger.start(call, code_version(root.parents[2]), whole.config_hash, None)
     row = {"thing": f"{hour:%d}", "amount": pub, "hour": hour, "known_at": hour + HOUR, "pub": pub}
     staged = {table: stage(root, table, pub, [row]) for table in TABLES if table != "accounts"}

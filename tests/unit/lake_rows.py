@@ -40,7 +40,7 @@ def at(hour: int) -> datetime:
     return datetime(2013, 11, 1 + hour // 24, hour % 24, tzinfo=UTC)
 
 
-CALLS = Invocation("p", "prepare", at(1), at(2), "run")
+CALLS = Invocation("p", "ingest", at(1), at(2), "run")
 
 
 def things(*rows: tuple[str, int, int, int, int]) -> list[dict[str, Any]]:

@@ -41,10 +41,10 @@ def write_ledger(root: Path, publications: int, tables: Iterable[str], gated: It
         run = {"dag_run": f"by_key__{format_hour(start)}", "by": f"by_key__{format_hour(start)}", "pub": pub}
         base = index or None
         intervals += [
-            {**run, **hours, "step": "prepare", "state": "started", "base": base},
-            {**run, **hours, "step": "prepare", "state": "staged", "base": base, "rows": account,
+            {**run, **hours, "step": "ingest", "state": "started", "base": base},
+            {**run, **hours, "step": "ingest", "state": "staged", "base": base, "rows": account,
              "staged": json.dumps(dict.fromkeys(covered, f"{index:064x}"))},
-            {**run, **hours, "step": "publish_and_score", "state": "published", "why": f"release {index + 1}"},
+            {**run, **hours, "step": "publish", "state": "published", "why": f"release {index + 1}"},
         ]  # fmt: skip
         verdicts += [{**hours, "pub": pub, "table": t, "outcome": "PASS", "verdict": _verdict(t)} for t in judged]
         covers = [[table, format_hour(start), format_hour(start + HOUR)] for table in covered]
@@ -72,7 +72,7 @@ def write_logs(root: Path, tables: Iterable[str], files: int, schema: pa.Schema)
 def stage_hour(root: Path, number: int, tables: list[str]) -> int:
     """The `number`-th hour from `FIRST` staged under the publication that is returned: one row in each of `tables`."""
     ledger, start = Ledger.open(root), FIRST + number * HOUR
-    pub = ledger.start(Invocation(root.name, "prepare", start, start + HOUR, f"by_key__{number}"), "", "", number)
+    pub = ledger.start(Invocation(root.name, "ingest", start, start + HOUR, f"by_key__{number}"), "", "", number)
     staging.save_manifest(ledger.storage, pub, [stage(root, t, pub, things(("a", 1, 1, 2, pub))) for t in tables])
     return pub
 

@@ -33,8 +33,8 @@ from spark_jobs.verdict import Outcome, RuleResult, Verdict
 
 NAME = hour_lake.NAME
 NOON = datetime(2013, 11, 1, 12, tzinfo=UTC)
-PREPARE = Invocation(NAME, "prepare", NOON, NOON + HOUR, "run")
-PUBLISH = PREPARE.with_step("publish_and_score")
+PREPARE = Invocation(NAME, "ingest", NOON, NOON + HOUR, "run")
+PUBLISH = PREPARE.with_step("publish")
 CANARY = "canary-7F3a"
 PASSWORD, PATH = f"{CANARY}.pass", f"/services/T0/B0/{CANARY}"
 RULE = RuleResult(
@@ -154,7 +154,7 @@ def test_a_blocked_hour_and_its_recovery_are_each_told_once_by_every_channel(
         "owner: data-team",
         f"see its runs and verdicts: tidegate status nycflights13 --hour {at} --env local",
         "rows held back in published hours: tidegate quarantine list nycflights13 --env local",
-        f"run it again when the drop or the rule is fixed: tidegate run nycflights13 prepare {span}",
+        f"run it again when the drop or the rule is fixed: tidegate run nycflights13 ingest {span}",
         f"or all of its steps: tidegate backfill nycflights13 {span}",
     ]
     assert closed.splitlines() == [
@@ -169,7 +169,7 @@ def test_commands_of_a_message_are_ones_that_there_are(desk_of: DeskOf, sink: Sm
     from typer.testing import CliRunner
 
     desk = desk_of(email(sink.port))
-    for step in ("prepare", "drops_ready", "training_set"):
+    for step in ("ingest", "drops_ready", "training_set"):
         desk.blocked(PREPARE.with_step(step), "bad")
     said = [body.splitlines() for _, body in told_by_mail(sink)]
     assert [len(lines) for lines in said] == [6, 6, 5]
@@ -233,7 +233,7 @@ def test_a_long_text_is_cut_and_its_commands_stay(desk_of: DeskOf, sink: SmtpSin
         assert (
             "x\n… 92001 more characters are not shown: tidegate status nycflights13 --hour 2013-11-01T12:00:00" in text
         )
-        assert "tidegate run nycflights13 prepare" in text
+        assert "tidegate run nycflights13 ingest" in text
 
 
 # mail
@@ -508,7 +508,7 @@ def test_A1_data_are_published_while_every_channel_is_dead_and_status_shows_thos
     desk = Desk(load_pipeline(NAME), environment, places, Ledger.open(root))
     desk.blocked(PREPARE, "bad")
     hour_lake.publish_hour(root, desk.ledger, NOON, ("departures", "schedules", "weather", "planes"))
-    for call in (PREPARE, PUBLISH):
+    for call in (PREPARE, PREPARE.with_step("build_features"), PUBLISH):
         done = conclude_without_spark(replace(call, dag_run="again"))
         assert done is not None
         assert (done.state, done.release, done.exit_code) == ("published", 1, 0)

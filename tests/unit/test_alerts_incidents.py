@@ -14,8 +14,8 @@ from spark_jobs.ledger import Ledger, Release
 
 PIPELINE = "nycflights13"
 SIX, SEVEN, EIGHT = (datetime(2013, 11, 1, hour, tzinfo=UTC) for hour in (6, 7, 8))
-PREPARE = Invocation(PIPELINE, "prepare", SIX, SEVEN, "run")
-PUBLISH = PREPARE.with_step("publish_and_score")
+PREPARE = Invocation(PIPELINE, "ingest", SIX, SEVEN, "run")
+PUBLISH = PREPARE.with_step("publish")
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_signals_at_the_same_time_open_one_incident(desk):
 
 def test_another_interval_is_another_incident(desk):
     desk.blocked(PREPARE, "bad")
-    desk.blocked(Invocation(PIPELINE, "prepare", SEVEN, EIGHT, "run"), "bad as well")
+    desk.blocked(Invocation(PIPELINE, "ingest", SEVEN, EIGHT, "run"), "bad as well")
     assert len(_messages(desk)) == len(open_incidents(desk.ledger.incidents())) == 2
 
 
@@ -78,12 +78,12 @@ def test_recovery_closes_the_incident_and_tells_it_once(desk):
 def test_a_longer_interval_has_recovered_when_the_last_of_its_hours_is_readable(desk):
     """As after a backfill around refused hours, which are corrected one by one."""
     nine = EIGHT + HOUR
-    desk.blocked(Invocation(PIPELINE, "prepare", SIX, nine, "bulk"), "two hours are bad")
+    desk.blocked(Invocation(PIPELINE, "ingest", SIX, nine, "bulk"), "two hours are bad")
     for number, (low, high) in enumerate([(SEVEN, EIGHT), (SIX, SEVEN), (EIGHT, nine)], 1):
         assert len(open_incidents(desk.ledger.incidents())) == 1
         draft = Release(0, number, None, "hour", (("silver/schedules", low, high),), frozenset(), {}, "", low)
         desk.ledger.release(draft, None, [])
-        desk.published(Invocation(PIPELINE, "publish_and_score", low, high, "run"), number)
+        desk.published(Invocation(PIPELINE, "publish", low, high, "run"), number)
     assert open_incidents(desk.ledger.incidents()) == {}
     assert _messages(desk)[-1]["subject"].endswith("recovered: 2013-11-01T06:00:00 to 2013-11-01T09:00:00")
     assert _events(desk) == ["opened", "sent", "recovered", "sent"]
@@ -91,8 +91,8 @@ def test_a_longer_interval_has_recovered_when_the_last_of_its_hours_is_readable(
 
 def test_an_hour_beside_a_blocked_interval_closes_nothing(desk):
     desk.blocked(PREPARE, "bad")
-    desk.published(Invocation(PIPELINE, "publish_and_score", SEVEN, EIGHT, "run"), 1)
-    desk.published(Invocation(PIPELINE, "publish_and_score", SIX, EIGHT, "run"), 1)
+    desk.published(Invocation(PIPELINE, "publish", SEVEN, EIGHT, "run"), 1)
+    desk.published(Invocation(PIPELINE, "publish", SIX, EIGHT, "run"), 1)
     assert len(open_incidents(desk.ledger.incidents())) == 1
 
 

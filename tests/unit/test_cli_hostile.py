@@ -24,7 +24,7 @@ def root(project: Path) -> Path:
     publish(root, at(1), at(3), [Held(at(1), 1, ("speed",))])
     pub = publish(root, at(3), at(4), [])
     rules = [RuleResult(f"rule_{n}", Outcome.WARN, "", f"{n} rows") for n in range(40)]
-    call = Invocation(NAME, "prepare", at(3), at(4), "x")
+    call = Invocation(NAME, "ingest", at(3), at(4), "x")
     Ledger.open(root).add_verdict(call, pub, Verdict.of("silver/weather", "silver", rules))
     return root
 
@@ -50,7 +50,7 @@ FAR = "9999-12-31T23:00:00"
         ["quarantine", "list", NAME, "--hour", FAR], ["quarantine", "list", NAME, "--refused", "--hour", "2199-12-31T23:00:00"],
         ["quarantine", "show", NAME, "--table", "silver/weather", "--hour", FAR], ["release", "show", NAME, "99"],
         ["quarantine", "list", NAME, "--run", "x"], ["release", "rollback", NAME, "99", "--why", "x"],
-        ["plan", NAME, "prepare", "--from", "1900-01-01", "--to", "2199-12-31"],
+        ["plan", NAME, "ingest", "--from", "1900-01-01", "--to", "2199-12-31"],
         ["read", NAME, "silver/weather", "--as-known", FAR], ["status", "nothing"], ["quarantine", "list", "nothing", "--refused"],
     ],
     ids=" ".join,
@@ -81,7 +81,7 @@ def test_an_hour_of_a_year_that_no_lake_has_is_refused():
         with pytest.raises(UsageError, match="1900 to 2199"):
             parse_hour(text)
     with pytest.raises(UsageError, match="50 years"):
-        Invocation(NAME, "prepare", at(1), at(1) + (MAX_HOURS + 1) * HOUR, "x")
+        Invocation(NAME, "ingest", at(1), at(1) + (MAX_HOURS + 1) * HOUR, "x")
 
 
 def test_status_shows_warnings_of_the_newest_hours_and_counts_the_others(root, capsys):
@@ -100,7 +100,7 @@ def test_a_list_of_releases_says_how_many_it_leaves_out(root, capsys):
 
 def test_a_release_with_many_tables_and_dead_publications_fits_on_a_screen(root, capsys):
     ledger = Ledger.open(root)
-    pub = ledger.start(Invocation(NAME, "prepare", at(5), at(6), "x"), "v", "c", None)
+    pub = ledger.start(Invocation(NAME, "ingest", at(5), at(6), "x"), "v", "c", None)
     covers = tuple((f"silver/t{n}", at(n % 20), at(n % 20 + 1)) for n in range(400))
     ledger.release(
         Release(0, pub, None, "hour", covers, frozenset(range(1000, 2000)), {}, "y" * 9_000, at(5)), None, []

@@ -38,7 +38,7 @@ def lake(project: Path) -> Path:
     import pyarrow as pa
 
     root = project / "var/lake/nycflights13"
-    ledger, call = Ledger.open(root), Invocation("nycflights13", "prepare", LOW, HIGH, "a")
+    ledger, call = Ledger.open(root), Invocation("nycflights13", "ingest", LOW, HIGH, "a")
     suite = load_pipeline("nycflights13", project).suites["weather"]
     pub = ledger.start(call, "v", "c", None)
     ids = [*(rule.id for rule in suite.rules if rule.id != "pressure"), "old_rule", "parse", "finite:wind_gust_mph"]
@@ -60,7 +60,7 @@ def _listing(root: Path) -> dict[str, tuple[int, int]]:
 
 
 def _plan(*words: str) -> Any:
-    return json.loads(_run("plan", "nycflights13", "prepare", *HOURS, "--json", *words).stdout)
+    return json.loads(_run("plan", "nycflights13", "ingest", *HOURS, "--json", *words).stdout)
 
 
 def test_plan_tells_hours_tables_schema_changes_and_checks_and_leaves_the_lake_as_it_was(lake: Path) -> None:
@@ -89,7 +89,7 @@ def test_plan_of_a_pipeline_that_never_ran_makes_no_folder(project: Path) -> Non
 
 @pytest.mark.parametrize(
     "words",
-    [["validate"], ["plan", "nycflights13", "prepare", *HOURS], ["status"], ["status", "nycflights13", "--hour", "2013-11-01T12"],
+    [["validate"], ["plan", "nycflights13", "ingest", *HOURS], ["status"], ["status", "nycflights13", "--hour", "2013-11-01T12"],
      ["release", "list", "nycflights13"], ["release", "show", "nycflights13", "1"], ["read", "nycflights13", WEATHER],
      ["read", "nycflights13", WEATHER, "--as-known", "2013-11-01T12"], ["release", "diff", "nycflights13", "1", "1"],
      ["quarantine", "list", "nycflights13"], ["quarantine", "show", "nycflights13", "--table", WEATHER],
@@ -114,7 +114,7 @@ def test_faults_of_conf_are_json_too(project: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["status"], ["release", "list", "nycflights13"], ["plan", "nycflights13", "prepare", *HOURS]]
+    "words", [["status"], ["release", "list", "nycflights13"], ["plan", "nycflights13", "ingest", *HOURS]]
 )
 def test_text_has_no_escape_codes_in_a_terminal_under_no_color(words: list[str], lake: Path) -> None:
     """A pseudo-terminal of 80 columns; what is printed is plain in a pipe and in a terminal alike."""
@@ -168,7 +168,7 @@ def test_fetch_lands_the_drops_of_kind_http_and_says_so(http_source: Server, pro
         f"{hour}.{kind}" for hour in (12, 13) for kind in ("jsonl", "manifest.json")
     }
     assert TOKEN not in done.stdout + done.stderr + again.stdout + again.stderr
-    plan = json.loads(_run("plan", "nycflights13", "prepare", *HOURS, "--json").stdout)
+    plan = json.loads(_run("plan", "nycflights13", "ingest", *HOURS, "--json").stdout)
     assert (plan["missing_drops"]["weather"], plan["missing_drops"]["departures"]) == (0, 1)
 
 
@@ -393,7 +393,7 @@ def test_a_long_diff_fits_on_a_screen_and_says_what_it_left_out(lake: Path) -> N
 
 def test_a_rollback_says_which_hours_are_withdrawn_and_how_to_undo_it(lake: Path) -> None:
     """One hour more is released, taken back and brought again; its state says so each time."""
-    ledger, nine = Ledger.open(lake), Invocation("nycflights13", "prepare", HIGH, HIGH + HOUR, "b")
+    ledger, nine = Ledger.open(lake), Invocation("nycflights13", "ingest", HIGH, HIGH + HOUR, "b")
     pub = ledger.start(nine, "v", "c", 1)
     ledger.release(
         Release(0, pub, None, "hour", ((WEATHER, HIGH, HIGH + HOUR),), frozenset(), {WEATHER: 0}, "", LOW), 1, []

@@ -75,7 +75,7 @@ def test_a_training_set_shows_what_was_left_out(capsys):
 def test_warnings_of_a_green_run_are_bounded_and_counted(capsys):
     """Sixty rules warn: the line of the step has fifty, people see ten, and how many there are stands in both."""
     rules = [RuleResult(f"rule_{n}", Outcome.WARN, "", f"{n} of 99 rows", "none") for n in range(60)]
-    result = Result("taxi", "prepare", "2013-11-01T12:00:00", "b", "r", "staged", 9)
+    result = Result("taxi", "ingest", "2013-11-01T12:00:00", "b", "r", "staged", 9)
     result.warn([Verdict.of("silver/rides", "silver", [*rules, RuleResult("good", Outcome.PASS)])])
     line = json.loads(result.to_json())
     assert (len(line["warnings"]), line["warnings_total"]) == (50, 60)
@@ -87,5 +87,5 @@ def test_warnings_of_a_green_run_are_bounded_and_counted(capsys):
 
 
 def test_a_result_line_of_an_older_version_is_printed(capsys):
-    show_result({"step": "prepare", "state": "staged", "rows": {"a": 1}, "seconds": {}}, as_json=False)
-    assert capsys.readouterr().out == "prepare: staged, 1 rows, {}\n"
+    show_result({"step": "ingest", "state": "staged", "rows": {"a": 1}, "seconds": {}}, as_json=False)
+    assert capsys.readouterr().out == "ingest: staged, 1 rows, {}\n"

@@ -166,7 +166,7 @@ def test_variables_that_are_not_set_are_told_all_at_once_and_before_any_spark_st
     assert found["channels.ops.password_env"] == "OPS_PASSWORD is not set"
     assert found["channels.chat.url_env"] == "HOOK_URL is not set"
     hours = ["--from", "2013-11-01T12:00:00", "--to", "2013-11-01T13:00:00"]
-    for words in (["validate", "nycflights13"], ["run", "nycflights13", "prepare", *hours]):
+    for words in (["validate", "nycflights13"], ["run", "nycflights13", "ingest", *hours]):
         ended = CliRunner().invoke(app, words)
         assert isinstance(ended.exception, ConfigError)
         assert "HOOK_URL is not set" in str(ended.exception)

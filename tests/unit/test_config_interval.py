@@ -27,10 +27,10 @@ def test_hours_that_the_pipeline_does_not_have_are_refused(project, monkeypatch,
     monkeypatch.setenv("TIDEGATE_DATA", str(tmp_path / "data"))
     span = parse_hour(low), parse_hour(high)
     for command in (
-        lambda: step_call(P, "prepare", low, high, "", "local"),
-        lambda: step_call(P, "publish_and_score", low, high, "", "local"),
+        lambda: step_call(P, "ingest", low, high, "", "local"),
+        lambda: step_call(P, "publish", low, high, "", "local"),
         lambda: fetch_drops(P, low, high, [], "local", as_json=False),
-        lambda: show_plan(P, "prepare", low, high, "local", as_json=False),
+        lambda: show_plan(P, "ingest", low, high, "local", as_json=False),
         lambda: StepRun(Invocation(P, "heal", *span, "manual"), lambda: None),
     ):
         with pytest.raises(UsageError) as caught:
@@ -45,5 +45,5 @@ def test_hours_that_the_pipeline_does_not_have_are_refused(project, monkeypatch,
 def test_the_first_and_the_last_hour_are_hours_of_the_pipeline(project, monkeypatch):
     monkeypatch.setenv("TIDEGATE_PROJECT", str(project))
     whole = load_pipeline(P)
-    step_call(P, "prepare", "2012-12-31", "2014-01-01", "", "local")
+    step_call(P, "ingest", "2012-12-31", "2014-01-01", "", "local")
     assert whole.end is not None

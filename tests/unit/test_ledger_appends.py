@@ -15,7 +15,7 @@ from spark_jobs.ledger.schemas import SCHEMA_VERSION, SCHEMAS
 from spark_jobs.ledger.store import LedgerStore
 from spark_jobs.storage.delta import DeltaStorage
 
-CALL = Invocation("p", "prepare", datetime(2013, 11, 1, 6, tzinfo=UTC), datetime(2013, 11, 1, 7, tzinfo=UTC), "run")
+CALL = Invocation("p", "ingest", datetime(2013, 11, 1, 6, tzinfo=UTC), datetime(2013, 11, 1, 7, tzinfo=UTC), "run")
 CHECKOUT = Path(__file__).parents[2]
 WRITERS, ROWS = 4, 15
 

@@ -23,7 +23,7 @@ from spark_jobs.quality.message import message
 from spark_jobs.verdict import Outcome
 
 NOON, ONE = datetime(2013, 11, 1, 12, tzinfo=UTC), datetime(2013, 11, 1, 13, tzinfo=UTC)
-CALL = Invocation("city", "prepare", NOON, ONE, "run")
+CALL = Invocation("city", "ingest", NOON, ONE, "run")
 HOURS = [datetime(2024, 1, 1, tzinfo=UTC) + timedelta(hours=number) for number in range(4)]
 WAIT = Rule(
     id="wait", type="expect_column_values_to_be_between", column="wait_min", args={"min_value": 0, "max_value": 90},

@@ -91,7 +91,7 @@ def test_many_hours_are_told_by_day_and_as_json_by_hour(root, capsys):
 
 def test_an_hour_that_a_gate_refused_is_not_in_it_and_is_said_with_the_command_to_look(root, capsys):
     refused = NOON + 3 * HOUR
-    call, ledger = Invocation(NAME, "prepare", refused, refused + HOUR, "x"), Ledger.open(root)
+    call, ledger = Invocation(NAME, "ingest", refused, refused + HOUR, "x"), Ledger.open(root)
     ledger.record(call, "refused", ledger.start(call, "v", "c", 1))
     assert _listed(capsys)["refused_hours"] == ["2013-11-01T15:00:00"]
     list_held(NAME, None, "local", as_json=False)

@@ -36,7 +36,7 @@ def root(project: Path) -> Path:
 
 def refuse(root: Path, start: int, end: int, held: list[Held] | None, run: str = RUN, folder: str = "") -> int:
     """One refused run; `held`: its staged rows, none where no file was staged."""
-    ledger, call = Ledger.open(root), Invocation(NAME, "prepare", at(start), at(end), run)
+    ledger, call = Ledger.open(root), Invocation(NAME, "ingest", at(start), at(end), run)
     pub = ledger.start(call, "v", "c", 1)
     if held is not None:
         path = root / "quarantine" / f"pub-{pub}" / folder / f"day={at(start):%F}" / "part-0.parquet"
@@ -103,7 +103,7 @@ def test_a_refused_hour_without_rows_says_why(held, note, root, capsys):
 def test_a_later_attempt_settles_an_hour_unless_the_hour_is_named(root, capsys):
     """Hour 4 is published after all: refused rows stay to be looked up for who names the hour."""
     publish(root, at(4), at(5), [])
-    call = Invocation(NAME, "publish_and_score", at(4), at(5), "again")
+    call = Invocation(NAME, "publish", at(4), at(5), "again")
     Ledger.open(root).record(call, "published", 99)
     assert [a.hours for a in refused_attempts(Ledger.open(root))] == [(at(3), at(5))]
     assert [a.hours for a in refused_attempts(Ledger.open(root), at(4))] == [(at(4),)]

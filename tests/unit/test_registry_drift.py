@@ -257,7 +257,7 @@ def test_a_registry_that_does_not_answer_is_no_drift(place, monkeypatch, capsys)
     monkeypatch.setattr(Tracking, "of", staticmethod(lambda places: nowhere))
     show_status(NAME, None, "local", as_json=False)
     assert "not compared for model" in capsys.readouterr().out
-    call = Invocation(NAME, "publish_and_score", parse_hour("2013-11-01"), parse_hour("2013-11-01T01:00:00"), "hour")
+    call = Invocation(NAME, "publish", parse_hour("2013-11-01"), parse_hour("2013-11-01T01:00:00"), "hour")
     assert StepRun(call, lambda: pytest.fail("a session started"))._registry_drifts() == []
     assert open_incidents(place.ledger.incidents()) == {}
 

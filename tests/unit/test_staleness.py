@@ -64,7 +64,7 @@ class Site:
     ) -> int:
         """Release hours START + [start, end) under the definitions of now; the release's number."""
         pipeline = self.pipeline
-        step = {"heal": "heal", "rebuild": "rebuild"}.get(kind, "prepare")
+        step = {"heal": "heal", "rebuild": "rebuild"}.get(kind, "build_features")
         call = Invocation(NAME, step, START + start * HOUR, START + end * HOUR, f"{kind} {start}")
         base = self.ledger.line()[-1].release if self.ledger.line() else None
         if recorded:
@@ -127,7 +127,7 @@ def test_equal_and_unrelated_definitions_make_nothing_stale(site: Site) -> None:
     site.edit(TABLES, lambda data: data["tables"]["departures"].update(volume={"at_least": 0.3}, grain="a departure"))
     site.edit(TABLES, lambda data: data["tables"]["departures"]["columns"]["departure_delay_min"].update(type="bigint"))
     site.edit("expectations/nycflights13/departures.yaml", lambda data: data["rules"][0].update(budget=0.5))
-    assert (site.stale(), site.pieces(), site.refusal("prepare", 40, 41)) == ({}, [], "")
+    assert (site.stale(), site.pieces(), site.refusal("ingest", 40, 41)) == ({}, [], "")
     facts = change_facts(NAME, "local")
     assert facts["commands"] == []
     assert {"silver/departures:volume"} <= {*facts["definitions"]["changed"]}
@@ -137,7 +137,7 @@ def test_a_new_window_is_rebuilt_from_silver_and_stops_no_hour(site: Site, capsy
     site.edit(FEATURES, _windows(lambda group: group["windows"].append("14d")))
     assert site.stale() == {"features/departures": [(0, 40)]}
     assert site.pieces() == [("rebuild", 0, 40, ("features/departures",))]
-    assert site.refusal("prepare", 40, 41) == ""
+    assert site.refusal("ingest", 40, 41) == ""
     assert "would mix values of two definitions" in site.refusal("training_set", 0, 40)
     site.publish(40, 41)  # goes on under the new definitions
     assert site.stale() == {"features/departures": [(0, 40)]}
@@ -152,16 +152,16 @@ def test_a_new_window_is_rebuilt_from_silver_and_stops_no_hour(site: Site, capsy
 
 def test_a_changed_measure_stops_hours_and_heals_until_its_tiles_are_rebuilt(site: Site) -> None:
     site.edit(FEATURES, _threshold)
-    for step, start in (("prepare", 40), ("ingest", 40), ("heal", 10), ("rebuild", 50)):
+    for step, start in (("ingest", 40), ("ingest", 40), ("heal", 10), ("rebuild", 50)):
         told = site.refusal(step, start, start + 1)
         assert "tiles/departures.late: " in told, step
         assert f"do: tidegate backfill {NAME} --changed --env local, or restore the former definition" in told
-    assert site.refusal("prepare", 0, 40) == ""  # makes all of them anew itself
-    assert site.refusal("prepare", 40 + 40 * 24, 41 + 40 * 24) == ""  # beyond the longest window
+    assert site.refusal("ingest", 0, 40) == ""  # makes all of them anew itself
+    assert site.refusal("ingest", 40 + 40 * 24, 41 + 40 * 24) == ""  # beyond the longest window
     assert site.pieces() == [("rebuild", 0, 40, ("tiles/departures", "features/departures"))]
     assert site.refusal("rebuild", 0, 40) == ""
     site.publish(0, 40, "rebuild", ["tiles/departures", "features/departures"])
-    assert (site.pieces(), site.refusal("prepare", 40, 41)) == ([], "")
+    assert (site.pieces(), site.refusal("ingest", 40, 41)) == ([], "")
 
 
 @pytest.mark.parametrize(
@@ -180,27 +180,27 @@ def test_only_what_windows_would_mix_stops_the_next_hour(site: Site, edit: Edit,
     site.edit("model.yaml", lambda data: data["models"]["late_departure"].update(
         baselines={}, register={"auc_at_least": 0.5}))  # fmt: skip
     site.edit(FEATURES, edit)
-    assert (table in site.refusal("prepare", 40, 41)) if table else (site.refusal("prepare", 40, 41) == "")
+    assert (table in site.refusal("ingest", 40, 41)) if table else (site.refusal("ingest", 40, 41) == "")
 
 
 def test_a_column_that_others_look_up_stops_hours_that_would_mix_it(site: Site) -> None:
     site.edit(TABLES, lambda data: data["tables"]["schedules"]["columns"]["tail_number"].update({"from": "dest"}))
-    told = site.refusal("prepare", 40, 41)
+    told = site.refusal("ingest", 40, 41)
     assert "silver/schedules.tail_number: " in told
     assert "tiles/departures[plane]: " in told
     how, start, end, tables = site.pieces()[0]
     assert (how, start, end) == ("hours", 0, 40)
     assert {"silver/schedules", "silver/departures", "tiles/departures", "features/departures"} <= {*tables}
-    assert site.refusal("prepare", 0, 40) == ""
+    assert site.refusal("ingest", 0, 40) == ""
     site.publish(0, 40, "backfill")
-    assert (site.stale(), site.refusal("prepare", 40, 41)) == ({}, "")
+    assert (site.stale(), site.refusal("ingest", 40, 41)) == ({}, "")
 
 
 def test_rules_on_rows_make_their_hours_stale_and_stop_nothing(site: Site) -> None:
     site.edit(TABLES, lambda data: data["tables"]["weather"].update(event_within={"lateness": "24h"}))
     assert site.stale() == {"silver/weather": [(0, 40)]}
     assert [piece[:3] for piece in site.pieces()] == [("hours", 0, 40)]
-    assert site.refusal("prepare", 40, 41) == ""
+    assert site.refusal("ingest", 40, 41) == ""
     assert change_facts(NAME, "local")["commands"] == [
         f"tidegate backfill {NAME} --changed --env local", f"tidegate heal {NAME} --env local"
     ]  # fmt: skip
@@ -222,7 +222,7 @@ def test_a_new_column_is_filled_where_older_drops_have_it(site: Site) -> None:
 
 def test_a_unit_that_was_only_missing_may_be_written_down(site: Site) -> None:
     site.edit(TABLES, lambda data: data["tables"]["schedules"]["columns"]["flight"].update(unit="number"))
-    assert (site.stale(), site.refusal("prepare", 40, 41), change_facts(NAME, "local")["refused"]) == ({}, "", [])
+    assert (site.stale(), site.refusal("ingest", 40, 41), change_facts(NAME, "local")["refused"]) == ({}, "", [])
 
 
 def test_hours_without_recorded_definitions_count_as_current(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -281,7 +281,7 @@ def test_a_model_that_was_trained_on_former_definitions_is_named(site: Site) -> 
 
 
 def test_a_changed_built_in_rule_is_rewritten_in_the_plan_of_a_step(site: Site) -> None:
-    call = Invocation(NAME, "prepare", START, START + HOUR, "r")
+    call = Invocation(NAME, "ingest", START, START + HOUR, "r")
     result = [RuleResult("event_within", Outcome.PASS)]
     site.ledger.add_verdict(call, 1, Verdict.of("silver/departures", "silver", result, "", ""))
     site.edit(TABLES, lambda data: data["tables"]["departures"].update(event_within={"lateness": "24h"}))
@@ -291,9 +291,9 @@ def test_a_changed_built_in_rule_is_rewritten_in_the_plan_of_a_step(site: Site) 
 
 def test_estimates_follow_the_shortest_and_the_longest_recorded_run(site: Site) -> None:
     rows = site.ledger.intervals("step", "state", "from_hour", "to_hour", "seconds")
-    assert estimate_seconds(rows, ["prepare"], 10) == pytest.approx(20)
-    assert estimate_seconds(rows, ["prepare"], 100) == pytest.approx(110)
-    assert estimate_seconds(rows, ["prepare", "heal"], 10) is None
+    assert estimate_seconds(rows, ["build_features"], 10) == pytest.approx(20)
+    assert estimate_seconds(rows, ["build_features"], 100) == pytest.approx(110)
+    assert estimate_seconds(rows, ["build_features", "heal"], 10) is None
 
 
 def test_plan_without_a_step_starts_no_process_writes_nothing_and_is_cheap(site: Site) -> None:
@@ -315,7 +315,7 @@ def test_plan_without_a_step_starts_no_process_writes_nothing_and_is_cheap(site:
 
 def test_plan_and_backfill_say_which_words_belong_together(site: Site) -> None:
     with pytest.raises(UsageError, match="--to missing"):
-        plan_of(NAME, "prepare", "2013-06-01", None, "local", as_json=False)
+        plan_of(NAME, "ingest", "2013-06-01", None, "local", as_json=False)
     with pytest.raises(UsageError, match="beside --changed"):
         rebuild_changed(NAME, "2013-06-01", "local", as_json=False)
     assert rebuild_changed(NAME, None, "local", as_json=True) == 0
@@ -364,7 +364,7 @@ def test_a_champion_of_unrecorded_definitions_scores_while_its_inputs_exist(site
 def test_a_champion_that_does_not_score_is_one_open_warning(site: Site) -> None:
     environment, places = load_environment("local", site.project)
     desk = Desk(site.pipeline, environment, places, site.ledger)
-    calls = [Invocation(NAME, "publish_and_score", START + n * HOUR, START + (n + 1) * HOUR, "r") for n in (0, 1)]
+    calls = [Invocation(NAME, "publish", START + n * HOUR, START + (n + 1) * HOUR, "r") for n in (0, 1)]
     for call in calls:
         desk.unscored(call, "late_departure", "its inputs were redefined")
         desk.published(call, 1)

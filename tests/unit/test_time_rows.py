@@ -37,7 +37,7 @@ def published(root: Path, clock: Callable[[], datetime]) -> dict[str, Any]:
     """Hours 1 and 2, then hour 1 delivered again, under `clock`: what readers see, now and as known before."""
     ledger = Ledger(DeltaStorage(root, clock))
     for start, thing, amount in ((1, "a", 1), (2, "b", 2), (1, "a", 7)):
-        call = Invocation("p", "prepare", at(start), at(start + 1), f"run-{amount}")
+        call = Invocation("p", "ingest", at(start), at(start + 1), f"run-{amount}")
         pub = ledger.start(call, "code", "conf", None)
         publish(ledger, publication(root, ledger, pub, (start, start + 1), (thing, amount)))
         ledger.record(call, "published", pub)

@@ -17,10 +17,12 @@ from spark_jobs.lake.publish import Publication, publish
 from spark_jobs.ledger import Ledger
 from spark_jobs.stages import asked
 from spark_jobs.stages.short import conclude_without_spark
+from spark_jobs.stages.unscored import unscored_spans
 
 NOON = datetime(2013, 11, 1, 12, tzinfo=UTC)
 SOURCES = ("departures", "schedules", "weather", "planes")
-PREPARE = Invocation(NAME, "prepare", NOON, NOON + HOUR, "again")
+INGEST = Invocation(NAME, "ingest", NOON, NOON + HOUR, "again")
+NOTHING = "nothing to score: no published hour lacks a champion's predictions"
 NO_PROCESS = """
 import subprocess, sys
 def refuse(words, *more, **most):
@@ -49,7 +51,7 @@ def _champion(root: Path, version: str) -> None:
 def _score(root: Path, version: str) -> None:
     """Scores of the hour, without a row, by this version of the model."""
     ledger = Ledger.open(root)
-    pub = ledger.start(PREPARE.with_step("score"), "", "", None)
+    pub = ledger.start(INGEST.with_step("score"), "", "", None)
     covers = {f"predictions/{MODEL}": (NOON, NOON + HOUR)}
     publish(ledger, Publication(pub, "score", covers, {}, 1, frozenset(), f"{MODEL} version {version}"))
 
@@ -58,22 +60,23 @@ def test_the_same_drops_again_are_nothing_to_do_and_that_is_written_down(root: P
     """Also when they came as another version with the same bytes, and after a later hour."""
     land(root, "weather", NOON, f"{NOON} weather".encode(), version=2)
     publish_hour(root, Ledger.open(root), NOON + HOUR, SOURCES)
-    done = conclude_without_spark(PREPARE)
+    done = conclude_without_spark(INGEST)
     assert done is not None
     assert (done.state, done.release, done.exit_code) == ("published", 2, 0)
-    row = Ledger.open(root).step_row("again", "prepare")
+    row = Ledger.open(root).step_row("again", "ingest")
     assert row is not None
     assert (row["state"], row["pub"], row["why"]) == ("published", done.pub, done.why)
     assert len(Ledger.open(root).releases()) == 3
-    after = conclude_without_spark(PREPARE.with_step("publish_and_score"))
-    assert after is not None
-    assert (after.state, after.pub, after.release) == ("published", done.pub, 2)
+    for step in ("build_features", "publish"):
+        after = conclude_without_spark(INGEST.with_step(step))
+        assert after is not None
+        assert (after.state, after.pub, after.release) == ("published", done.pub, 2)
 
 
 def _earlier_hour_again(root: Path) -> None:
     land(root, "weather", NOON - HOUR, b"corrected", version=2)
     ledger = Ledger.open(root)
-    pub = ledger.start(Invocation(NAME, "prepare", NOON - HOUR, NOON, "late"), "", "", None)
+    pub = ledger.start(Invocation(NAME, "ingest", NOON - HOUR, NOON, "late"), "", "", None)
     covers = {"silver/weather": (NOON - HOUR, NOON)}
     publish(ledger, Publication(pub, "hour", covers, {}, 2, frozenset()))
 
@@ -102,15 +105,15 @@ def _edit(file: str, old: str, new: str) -> Callable[[Path], None]:
          "a rollback since"],
 )  # fmt: skip
 def test_whatever_a_run_could_see_is_something_to_do(root: Path, change: Callable[[Path], object]) -> None:
-    assert conclude_without_spark(replace(PREPARE, dag_run="before")) is not None
+    assert conclude_without_spark(replace(INGEST, dag_run="before")) is not None
     change(root)
-    assert conclude_without_spark(PREPARE) is None
-    assert Ledger.open(root).step_row("again", "prepare") is None
+    assert conclude_without_spark(INGEST) is None
+    assert Ledger.open(root).step_row("again", "ingest") is None
 
 
 def test_other_code_is_something_to_do(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asked, "code_version", lambda project: "another")
-    assert conclude_without_spark(PREPARE) is None
+    assert conclude_without_spark(INGEST) is None
 
 
 @pytest.mark.parametrize(("code", "spared"), [("a1b2", True), ("a1b2-dirty", False)])
@@ -122,41 +125,59 @@ def test_code_that_differs_from_its_commit_is_something_to_do(
         monkeypatch.setattr(module, "code_version", lambda project: code)
     root = project / "var" / "lake" / NAME
     publish_hour(root, Ledger.open(root), NOON, SOURCES)
-    assert (conclude_without_spark(PREPARE) is not None) == spared
+    assert (conclude_without_spark(INGEST) is not None) == spared
 
 
 def test_a_rollback_that_was_undone_is_something_to_do(root: Path) -> None:
     """Not needed, but never wrong: only what is seen at once is taken for unchanged."""
     for to in (1, 2):
         Ledger.open(root).rollback(NAME, to, "a test")
-    assert conclude_without_spark(PREPARE) is None
+    assert conclude_without_spark(INGEST) is None
 
 
-def test_an_hour_that_the_champion_has_not_scored_is_something_to_do(root: Path) -> None:
-    """The first champion, its scores, the next champion."""
-    publishing = PREPARE.with_step("publish_and_score")
-    assert conclude_without_spark(publishing) is None  # its prepare has not run
-    assert conclude_without_spark(PREPARE) is not None
+def test_steps_wait_for_an_ingest_that_found_nothing_to_do(root: Path) -> None:
+    building = INGEST.with_step("build_features")
+    assert conclude_without_spark(building) is None
+    assert conclude_without_spark(INGEST) is not None
+    assert conclude_without_spark(building) is not None
+
+
+def test_score_starts_spark_only_for_hours_that_lack_the_champions_predictions(root: Path) -> None:
+    scoring = replace(INGEST.with_step("score"), start=NOON - HOUR)
+    assert (done := conclude_without_spark(scoring)) is not None
+    assert (done.state, done.why) == ("empty", NOTHING)
     _champion(root, "1")
-    assert conclude_without_spark(publishing) is None
+    assert conclude_without_spark(scoring) is None
     _score(root, "1")
-    assert conclude_without_spark(publishing) is not None
+    assert conclude_without_spark(scoring) is None  # the hour before lacks them
+    assert conclude_without_spark(replace(scoring, start=NOON)) is not None
+    assert conclude_without_spark(replace(scoring, start=NOON, model="another")) is not None
     _champion(root, "2")
-    assert conclude_without_spark(publishing) is None
+    assert conclude_without_spark(replace(scoring, start=NOON)) is None
+
+
+def test_an_hour_published_again_lacks_predictions_and_one_never_published_does_not(root: Path) -> None:
+    _champion(root, "1")
+    _score(root, "1")
+    publish_hour(root, Ledger.open(root), NOON, SOURCES)
+    line = Ledger.open(root).line()
+    assert unscored_spans(line, MODEL, "1", NOON, NOON + 2 * HOUR) == [(NOON, NOON + HOUR)]
+    _score(root, "1")
+    assert unscored_spans(Ledger.open(root).line(), MODEL, "1", NOON, NOON + 2 * HOUR) == []
 
 
 def test_other_steps_and_wider_intervals_run(root: Path) -> None:
-    assert conclude_without_spark(PREPARE.with_step("training_set")) is None
-    assert conclude_without_spark(replace(PREPARE, start=NOON - HOUR)) is None  # two publications behind it
-    assert conclude_without_spark(replace(PREPARE, end=NOON + 2 * HOUR)) is None  # an hour was never published
+    assert conclude_without_spark(INGEST.with_step("training_set")) is None
+    assert conclude_without_spark(replace(INGEST, start=NOON - HOUR)) is None  # two publications behind it
+    assert conclude_without_spark(replace(INGEST, end=NOON + 2 * HOUR)) is None  # an hour was never published
 
 
 def test_the_command_starts_no_process_and_ends_with_0(root: Path) -> None:
     words = ["backfill", NAME, "--from", format_hour(NOON), "--to", format_hour(NOON + HOUR), "--json"]
     done = subprocess.run([sys.executable, "-c", NO_PROCESS, *words], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr.count("nothing to do: release 2")) == (0, 2), done.stderr
-    assert done.stderr.count("; since the last run") == 1  # ease.md, line 5: before prepare
-    assert [json.loads(line)["state"] for line in done.stdout.splitlines()] == ["published", "published"]
+    assert (done.returncode, done.stderr.count("nothing to do: release 2")) == (0, 3), done.stderr
+    assert done.stderr.count("; since the last run") == 1  # ease.md, line 5: before ingest
+    assert [json.loads(line)["state"] for line in done.stdout.splitlines()] == ["published"] * 3
     land(root, "weather", NOON, b"corrected", version=2)
     again = subprocess.run([sys.executable, "-c", NO_PROCESS, *words], capture_output=True, text=True, check=False)
     assert "a process" in again.stderr  # the control: it would have been noticed

@@ -1,4 +1,4 @@
-"""Drivers killed and hung between the applications of an hour whose steps are split; the oracle is the fused run.
+"""Drivers killed and hung between the applications of an hour; the oracle is the run without kills.
 
 A retried `ingest` begins a publication of its own; a retried `build_features` goes on with the one that `ingest` sealed.
 """
@@ -6,7 +6,7 @@ A retried `ingest` begins a publication of its own; a retried `build_features` g
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ from driver import Driver
 from lakes import HOUR_HIT, RiverLake, Watch, word_for
 from test_kills import kill
 
-INGEST, BUILD, PUBLISH = ("ingest",), ("build_features",), ("publish", "score")
+INGEST, BUILD, PUBLISH = ("ingest",), ("build_features",), ("publish",)
 
 
 @dataclass
@@ -29,7 +29,7 @@ class Tries:
 
 @pytest.fixture(scope="module")
 def tries(ready: RiverLake, oracle: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tries]:
-    lake = replace(ready.copy(tmp_path_factory.mktemp("split") / "data"), env="split")
+    lake = ready.copy(tmp_path_factory.mktemp("steps") / "data")
     words = [kill(lake, "stage.recorded", INGEST, oracle)]
     lake.run(HOUR_HIT, INGEST)
     hung = lake.start(HOUR_HIT, BUILD, stop_at="stage.features.before").stopped()
@@ -70,6 +70,6 @@ def test_the_next_try_goes_on_with_the_same_publication_and_a_driver_that_hung_h
     with Watch(lake) as watch:
         [woken] = tries.hung.go_on().end().results
     assert [word_for(shown, before=oracle.before, after=oracle.after) for shown in watch.states] == ["after"]
-    assert (woken.exit_code, "another attempt" in woken.why) == (75, True)
+    assert (woken.exit_code, woken.state, "another attempt" in woken.why) == (75, "superseded", True)
     assert pubs(lake, "build_features", "staged") == [second]
     assert lake.ledger.storage.read_text(f"staging/{second}.json") is None

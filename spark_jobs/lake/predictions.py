@@ -1,0 +1,98 @@
+"""Predictions that were staged with their hours: a publication of their own that follows the hours' release.
+
+A rollback of the hours so keeps them. The row that seals the hours names their files by digest; nothing else is released.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+from spark_jobs.errors import RefusedError, RetryError, SupersededError
+from spark_jobs.invocation import Invocation
+from spark_jobs.lake import staging
+from spark_jobs.lake.publish import Publication, publish
+from spark_jobs.lake.staging import Staged
+from spark_jobs.ledger import Ledger, Release, folds
+from spark_jobs.storage import Row
+
+SCORE = "score"  # the step in `intervals` and the kind in `releases`
+
+
+@dataclass(frozen=True)
+class StagedPredictions:
+    """What one champion predicted for hours that are staged."""
+
+    pub: int
+    table: str
+    digest: str
+    made_by: str
+
+
+def predictions_table(model: str) -> str:
+    """The lake table of a model's predictions."""
+    return f"predictions/{model}"
+
+
+def made_by(model: str, version: str) -> str:
+    """How ledger rows and releases name the version that predicted."""
+    return f"{model} version {version}"
+
+
+def seal_predictions(ledger: Ledger, call: Invocation, staged: Staged, by: str) -> None:
+    """Record what version `by` predicted for the hours of `call`, for `release_predictions`."""
+    staging.save_manifest(ledger.storage, staged.pub, [staged])
+    ledger.record(
+        call.with_step(SCORE), "staged", staged.pub, why=by, staged={staged.table: staged.digest},
+        rows={staged.table: staged.rows},
+    )  # fmt: skip
+
+
+def sealed_predictions(ledger: Ledger, call: Invocation, sealed: Row) -> dict[str, StagedPredictions]:
+    """The predictions that the row `sealed` of this run's hours names, by table."""
+    named = json.loads(sealed["staged"] or "{}")
+    found = {}
+    for row in ledger.store.rows("intervals", where={"dag_run": call.dag_run, "step": SCORE, "state": "staged"}):
+        for table, digest in json.loads(row["staged"]).items():
+            if named.get(table) == digest:
+                found[table] = StagedPredictions(row["pub"], table, digest, row["why"])
+    return found
+
+
+def release_predictions(
+    ledger: Ledger, call: Invocation, predictions: StagedPredictions, hours: Release
+) -> Release | None:
+    """Release predictions for the hours that `hours` released; None when a rollback withdrew those meanwhile.
+
+    Raises:
+        RefusedError: the files are not those that were sealed with the hours.
+        RetryError: the manifest is gone, or a day has passed.
+    """
+    released = ledger.released(predictions.pub)
+    while released is None:
+        line = ledger.line()
+        if hours.pub not in folds.live(line):
+            return None
+        covers, base = {predictions.table: (call.start, call.end)}, line[-1].release
+        staged = _staged(ledger, call, predictions)
+        publication = Publication(predictions.pub, SCORE, covers, staged, base, frozenset(), predictions.made_by)
+        with suppress(SupersededError):  # by a rollback: ask again whether it leaves these hours
+            released = publish(ledger, publication)
+    ledger.record(
+        call.with_step(SCORE), "published", predictions.pub, why=f"release {released.release}", rows=released.rows
+    )
+    return released
+
+
+def _staged(ledger: Ledger, call: Invocation, predictions: StagedPredictions) -> Mapping[str, Staged]:
+    where = f"{call.pipeline} pub {predictions.pub} {predictions.table}"
+    staged = staging.load_manifest(ledger.storage, predictions.pub)
+    if staged is None and ledger.released(predictions.pub):
+        return {}  # by another attempt, which `publish` notices
+    if staged is None:
+        raise RetryError(where, "its manifest is gone", "staging/ as build_features left it")
+    if {table: files.digest for table, files in staged.items()} != {predictions.table: predictions.digest}:
+        raise RefusedError(where, "the staged files are not those that were sealed with their hours", "the same files")
+    return staged
