@@ -19,7 +19,7 @@ class Step:
     """One step: its stages in order, and the scopes of the verdicts that it leaves for gates."""
 
     name: str
-    cadence: str  # 'hourly', 'daily' or 'weekly'
+    cadence: str  # 'hourly', 'daily', 'weekly' or 'on demand'
     stages: tuple[str, ...]
     gates: tuple[str, ...] = ()
     meaning: str = ""
@@ -40,7 +40,7 @@ STEPS: Final[dict[str, Step]] = {
              "build_features"),
         Step("heal", "daily", ("heal",), (),
              "make cells anew that rows made wrong which came late or were corrected; publish those that differ"),
-        Step("rebuild", "daily", ("tiles", "features"), (),
+        Step("rebuild", "on demand", ("tiles", "features"), (),
              "compute tiles and features of published hours again whose definitions changed, from silver; publish them"),
         Step("training_set", "weekly", ("training_set",), ("training_set",),
              "one row a spine row with its features as known at prediction time and its label"),

@@ -18,7 +18,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from dag_builder.partition import environment_name, invocation
 from spark_jobs.errors import EXIT_OK, EXIT_REFUSED, EXIT_RETRY, EXIT_USAGE, UsageError
-from spark_jobs.invocation import HOUR
+from spark_jobs.invocation import HOUR, Invocation
 from spark_jobs.runtime.parent import die_with_parent
 from spark_jobs.runtime.places import CHECKOUT
 from spark_jobs.runtime.scheduler import is_master
@@ -57,16 +57,19 @@ class SparkStep(SparkSubmitOperator):
         super().__init__(conn_id="spark_default", durable=False, **kwargs)
         self.pipeline, self.step, self.width, self.gated = pipeline, step, width, gated
 
-    def prepare(self, context: Context) -> str:
-        """Fill in what spark-submit is handed for this run; returns the command that a person repeats it with.
+    def call_of(self, context: Context) -> Invocation | None:
+        """The call that this run makes: `step` over the interval of its partition key. None: there is nothing to do.
 
         Raises:
-            AirflowFailException: the run names no hour.
+            AirflowFailException: the run names no hour, or one that the pipeline does not have.
         """
+        return invocation(context, self.pipeline, self.step, self.width)
+
+    def prepare(self, call: Invocation) -> str:
+        """Fill in what spark-submit is handed for `call`; returns the command that a person repeats it with."""
         from spark_jobs.config.load import load_environment
         from spark_jobs.runtime.spark import process_environment, step_conf
 
-        call = invocation(context, self.pipeline, self.step, self.width)
         environment, places = load_environment(environment_name())
         profile, self.conf = step_conf(environment, places, self.step, call.hours)
         self.application = str(CHECKOUT / "spark_jobs/submit/run_step.py")
@@ -81,8 +84,11 @@ class SparkStep(SparkSubmitOperator):
         """Submit, wait, and say what the exit code means; nothing is submitted where no Spark is needed."""
         from spark_jobs.stages.short import conclude_without_spark
 
-        call = invocation(context, self.pipeline, self.step, self.width)
         try:
+            call = self.call_of(context)
+            if call is None:
+                self.log.info("%s: nothing to do", self.step)
+                return
             done = conclude_without_spark(call)
         except UsageError as fault:  # conf/ has faults, or contradicts published rows: no retry helps
             raise AirflowFailException(str(fault)) from fault
@@ -92,7 +98,7 @@ class SparkStep(SparkSubmitOperator):
         if done:
             self.log.info("%s: %s", self.step, done.why)
             return
-        command = self.prepare(context)
+        command = self.prepare(call)
         self._hook = hook = self._get_hook()
         self._require_master(str(hook._connection["master"]))
         try:

@@ -1,6 +1,6 @@
 """`<pipeline>_weekly`: a week's published hours become a gated training set and a model that had to beat the champion.
 
-week_ready -> training_set -> gate_training_set -> train -> announce_model
+week_ready -> training_set -> gate_training_set -> train -> score -> announce_model
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, Asset, CronPartitionTimetable
 
+from dag_builder.due import ScoreDue
 from dag_builder.gates import Announce, Gate, WeekReady
 from dag_builder.hourly import hour_asset, task_defaults
 from dag_builder.partition import WEEK, catches_up, hour_param
@@ -59,8 +60,9 @@ def weekly_dag(name: str) -> DAG:
         )
         gate = Gate(task_id="gate_training_set", pipeline=name, step="training_set", scope="training_set", width=WEEK)
         train = SparkStep(task_id="train", pipeline=name, step="train", width=WEEK, pool=spark_pool(name))
+        score = ScoreDue(task_id="score", pipeline=name, step="score", width=WEEK, pool=spark_pool(name))
         announce = Announce(
             task_id="announce_model", pipeline=name, step="train", width=WEEK, outlets=[model_asset(name)]
         )
-        week_ready >> training_set >> gate >> train >> announce
+        week_ready >> training_set >> gate >> train >> score >> announce
     return dag

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from spark_jobs.cli.act import run_step
 from spark_jobs.cli.output import note, show_json
 from spark_jobs.config import load_environment, load_pipeline
 from spark_jobs.errors import EXIT_OK, UsageError
-from spark_jobs.invocation import Invocation, format_hour
-from spark_jobs.lake.healing import HealPlan, plan_heal
+from spark_jobs.invocation import HOUR, Invocation, format_hour
 from spark_jobs.ledger import Ledger
+from spark_jobs.stages.asked import Asked
+from spark_jobs.stages.due import heal_due
 
 
 def heal_cells(pipeline: str, start: str | None, end: str | None, dag_run: str, env: str, *, as_json: bool) -> int:
@@ -29,25 +28,15 @@ def heal_cells(pipeline: str, start: str | None, end: str | None, dag_run: str, 
     if (start is None) != (end is None):
         raise UsageError("--from and --to", "only one of them is given", "both, or none to heal all stale hours")
     if start is None or end is None:
-        plan = plan_heal(whole, places.lake / pipeline, ledger)
-        _record_sound_hours(ledger, pipeline, dag_run, env, plan)
-        if plan.stale is None:
-            _show_nothing_to_heal(pipeline, plan.base, as_json=as_json)
+        base = ledger.line()[-1].release
+        call = Invocation(pipeline, "heal", whole.start, whole.start + HOUR, dag_run or f"heal__release-{base}", env)
+        stale = heal_due(Asked.of(call))
+        if stale is None:
+            _show_nothing_to_heal(pipeline, base, as_json=as_json)
             return EXIT_OK
-        start, end = map(format_hour, plan.stale)
+        start, end = map(format_hour, stale)
     note(f"heal: cells of the hours from {start} to {end}")
     return run_step(pipeline, "heal", start, end, dag_run, env, as_json=as_json)
-
-
-def _record_sound_hours(ledger: Ledger, pipeline: str, dag_run: str, env: str, plan: HealPlan) -> None:
-    """Record the hours that need no heal like a heal that found nothing, so that the next one does not examine them."""
-    for first, end in plan.sound:
-        call = Invocation(pipeline, "heal", first, end, dag_run or f"heal__release-{plan.base}", env)
-        ledger.record(call, "empty", None, why=_why(plan.base, first, end), base=plan.base)
-
-
-def _why(base: int, first: datetime, end: datetime) -> str:
-    return f"no change up to release {base} can affect a cell of {format_hour(first)} to {format_hour(end)}"
 
 
 def _show_nothing_to_heal(pipeline: str, base: int, *, as_json: bool) -> None:

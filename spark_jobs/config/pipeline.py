@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from spark_jobs.config.section import Cron, Duration, Name, PositiveDuration, Section, UtcHour, not_yet
+from spark_jobs.config.section import Cron, Duration, Name, PositiveDuration, Section, UtcHour
 
 
 def _at_least_a_day(value: timedelta) -> timedelta:
@@ -50,12 +50,23 @@ class WeeklySchedule(Section):
     )
 
 
+class DailySchedule(Section):
+    """The daily DAG: heal, then maintenance."""
+
+    cron: Cron = Field(
+        default="30 4 * * *", description="when the daily run starts, UTC: minute, hour, day, month, weekday"
+    )
+    timeout: PositiveDuration = Field(
+        default=timedelta(hours=2), description="longest time of one task, for example 2h"
+    )
+
+
 class Schedules(Section):
     """When the DAGs run."""
 
     hourly: HourlySchedule = HourlySchedule()
     weekly: WeeklySchedule = WeeklySchedule()
-    daily: str | None = not_yet("issue on orchestration", "monitoring and maintenance")
+    daily: DailySchedule = DailySchedule()
 
 
 class Retention(Section):

@@ -105,9 +105,8 @@ def is_master(master: str) -> bool:
 def _dag(pipeline: str, facts: Mapping[str, Any]) -> Check:
     """The pipeline's DAGs are known; a paused one is no fault, since Airflow starts with all paused."""
     name, file = f"dags {pipeline}", Path(facts["dags_folder"]) / f"{pipeline}.py"
-    known = {
-        dag: paused for dag, paused in facts["dags"].items() if dag in (f"{pipeline}_hourly", f"{pipeline}_weekly")
-    }
+    names = {f"{pipeline}_{rhythm}" for rhythm in ("hourly", "daily", "weekly")}
+    known = {dag: paused for dag, paused in facts["dags"].items() if dag in names}
     allowed = f"{file}, read by Airflow's dag-processor"
     if not file.exists() and not known:
         fix = f"write dags/{pipeline}.py like the DAG file of another pipeline, and set AIRFLOW__CORE__DAGS_FOLDER={CHECKOUT / 'dags'}"

@@ -29,16 +29,18 @@ WEEKLY = {
     "week_ready": {"training_set"},
     "training_set": {"gate_training_set"},
     "gate_training_set": {"train"},
-    "train": {"announce_model"},
+    "train": {"score"},
+    "score": {"announce_model"},
     "announce_model": set(),
 }
+DAILY = {"heal": {"maintain"}, "maintain": set()}
 
 
 @pytest.fixture(scope="module")
 def dags():
     import nycflights13
 
-    return {dag.dag_id: dag for dag in (nycflights13.hourly, nycflights13.weekly)}
+    return {dag.dag_id: dag for dag in (nycflights13.hourly, nycflights13.daily, nycflights13.weekly)}
 
 
 def edges(dag) -> dict[str, set[str]]:
@@ -71,6 +73,10 @@ def test_hourly_tasks_run_in_this_order(dags):
     assert edges(dags["nycflights13_hourly"]) == HOURLY
 
 
+def test_daily_tasks_run_in_this_order(dags):
+    assert edges(dags["nycflights13_daily"]) == DAILY
+
+
 def test_weekly_tasks_run_in_this_order(dags):
     assert edges(dags["nycflights13_weekly"]) == WEEKLY
 
@@ -99,7 +105,7 @@ def test_spark_tasks_are_the_steps_of_the_plan_and_gates_read_its_scopes(dags):
 
     from spark_jobs import plan
 
-    for cadence in ("hourly", "weekly"):
+    for cadence in ("hourly", "daily", "weekly"):
         tasks = dags[f"nycflights13_{cadence}"].tasks
         steps = [task for task in tasks if isinstance(task, SparkStep)]
         mine = [step for step in plan.STEPS.values() if step.cadence == cadence]
@@ -127,6 +133,7 @@ def test_owner_tags_retries_and_timeouts_come_from_conf(dags):
     pipeline = load_pipeline("nycflights13", CHECKOUT)
     for cadence, timeout in (
         ("hourly", pipeline.schedules.hourly.timeout),
+        ("daily", pipeline.schedules.daily.timeout),
         ("weekly", pipeline.schedules.weekly.timeout),
     ):
         dag = dags[f"nycflights13_{cadence}"]
@@ -145,7 +152,9 @@ def test_sensors_free_their_slot_between_looks(dags):
 def test_one_run_at_a_time_and_missed_hours_are_caught_up_unless_told_otherwise(dags, monkeypatch):
     from dag_builder.hourly import hourly_dag
 
-    assert all((dag.max_active_runs, dag.catchup) == (1, True) for dag in dags.values())
+    caught_up = {name: dag.catchup for name, dag in dags.items()}
+    assert caught_up == {"nycflights13_hourly": True, "nycflights13_daily": False, "nycflights13_weekly": True}
+    assert {dag.max_active_runs for dag in dags.values()} == {1}
     monkeypatch.setenv("TIDEGATE_CATCHUP", "false")
     assert hourly_dag("nycflights13").catchup is False
 

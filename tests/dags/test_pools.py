@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
+from dag_builder.daily import daily_dag
 from dag_builder.hourly import hourly_dag
 from dag_builder.spark_step import SparkStep
 from dag_builder.weekly import weekly_dag
@@ -27,7 +28,7 @@ FACTS = {
 
 
 def _pools() -> set[str]:
-    return {task.pool for dag in (hourly_dag(NAME), weekly_dag(NAME)) for task in dag.tasks}
+    return {task.pool for dag in (hourly_dag(NAME), daily_dag(NAME), weekly_dag(NAME)) for task in dag.tasks}
 
 
 def test_by_default_all_tasks_use_the_pool_that_airflow_creates(project, monkeypatch):

@@ -35,7 +35,7 @@ def step(name: str, width: timedelta = timedelta(hours=1), *, gated: bool = Fals
 
 def test_the_words_of_an_hour_come_from_its_partition_key(project, run_of):
     task = step("ingest")
-    command = task.prepare(run_of(KEY))
+    command = task.prepare(task.call_of(run_of(KEY)))
     assert task.application_args == [
         *("--pipeline", "nycflights13", "--step", "ingest"),
         *("--from", "2013-11-01T12:00:00", "--to", "2013-11-01T13:00:00"),
@@ -49,7 +49,7 @@ def test_the_words_of_an_hour_come_from_its_partition_key(project, run_of):
 
 def test_the_words_of_a_week_end_seven_days_after_its_key(project, run_of):
     task = step("train", WEEK)
-    task.prepare(run_of("2013-10-25T00:00:00"))
+    task.prepare(task.call_of(run_of("2013-10-25T00:00:00")))
     assert task.application_args[4:8] == ["--from", "2013-10-25T00:00:00", "--to", "2013-11-01T00:00:00"]
 
 

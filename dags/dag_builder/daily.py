@@ -1,0 +1,45 @@
+"""`<pipeline>_daily`: cells that late or corrected rows made wrong are healed, then the lake is maintained.
+
+heal -> maintain
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from airflow.sdk import DAG, CronPartitionTimetable
+
+from dag_builder.due import HealDue, Maintain
+from dag_builder.hourly import task_defaults
+from dag_builder.partition import hour_param
+from spark_jobs.config.load import load_pipeline
+from spark_jobs.runtime.scheduler import spark_pool
+
+DAY = timedelta(days=1)
+KEY_FORMAT = "%Y-%m-%dT00:00:00"  # of the day before, at whatever hour the cron line runs
+
+
+def daily_dag(name: str) -> DAG:
+    """The daily DAG of the pipeline `name`. A missed day is not caught up: each run looks at all stale hours.
+
+    Raises:
+        UsageError: conf/ has faults.
+    """
+    pipeline = load_pipeline(name)
+    daily = pipeline.schedules.daily
+    with DAG(
+        dag_id=f"{name}_daily",
+        description=f"one day of {name}: heal, maintenance",
+        schedule=CronPartitionTimetable(daily.cron, timezone="UTC", run_offset=-1, key_format=KEY_FORMAT),
+        start_date=pipeline.start + DAY,
+        end_date=pipeline.end,
+        catchup=False,
+        max_active_runs=1,
+        default_args=task_defaults(pipeline, daily.timeout),
+        params=hour_param("any hour of the pipeline, when the run has no partition key"),
+        tags=[name, "daily"],
+        doc_md=__doc__,
+    ) as dag:
+        heal = HealDue(task_id="heal", pipeline=name, step="heal", pool=spark_pool(name))
+        heal >> Maintain(task_id="maintain", pipeline=name, pool="default_pool")
+    return dag
