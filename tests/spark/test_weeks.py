@@ -291,7 +291,8 @@ def test_a_champion_that_cannot_predict_holds_no_hour_back(next_hour: Any, tmp_p
     _promote(site, "7")  # which the registry does not have
     site.publish(END, dag_run="next")
     assert _kinds(site)[-1] == "hour"
-    [incident] = [row for row in open_incidents(site.ledger.incidents()).values() if "version 7" in row["body"]]
+    incident = open_incidents(site.ledger.incidents())[f"{NAME}/champion/{MODEL}"]
+    assert "version 7" in incident["body"]
     assert f"tidegate score {NAME} --from {format_hour(END)}" in incident["body"]
 
 

@@ -48,7 +48,7 @@ def file_of(table: str, hour: datetime) -> str:
 
 def publish(root: Path, start: datetime, end: datetime, held: list[Held], sha256: str = "first") -> int:
     """Publish [start, end) of both tables: in each hour and table two good rows, one duplicate, and `held`; returns the pub."""
-    ledger, call = Ledger.open(root), Invocation(NAME, "ingest", start, end, f"by_hand__{start:%FT%H}")
+    ledger, call = Ledger.open(root), Invocation(NAME, "build_features", start, end, f"by_hand__{start:%FT%H}")
     pub = ledger.start(call, "v", "c", None)
     add(root, "quarantine", f"pub-{pub}", [_held(one, pub, sha256) for one in held], schema=QUARANTINE)
     accounts = _accounts(start, end, held, pub, sha256)

@@ -42,7 +42,7 @@ def write_ledger(root: Path, publications: int, tables: Iterable[str], gated: It
         base = index or None
         intervals += [
             {**run, **hours, "step": "ingest", "state": "started", "base": base},
-            {**run, **hours, "step": "ingest", "state": "staged", "base": base, "rows": account,
+            {**run, **hours, "step": "build_features", "state": "staged", "base": base, "rows": account,
              "staged": json.dumps(dict.fromkeys(covered, f"{index:064x}"))},
             {**run, **hours, "step": "publish", "state": "published", "why": f"release {index + 1}"},
         ]  # fmt: skip
