@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import duckdb
 import pyarrow as pa
 
-from spark_jobs.errors import RetryError
+from spark_jobs.errors import RetryError, UsageError
 from spark_jobs.identifiers import quoted, quoted_list, text_literal
 from spark_jobs.lake.condition import check_condition, not_a_condition
 from spark_jobs.lake.rows import plain_rows
@@ -30,20 +30,21 @@ _PLAIN = "lake_rows"
 Answer = TypeVar("Answer")
 
 
-def connect(database: Path | None = None) -> duckdb.DuckDBPyConnection:
-    """A DuckDB in UTC that reaches no network: in memory, or the file `database`."""
+def connect(*readable: Path, database: Path | None = None) -> duckdb.DuckDBPyConnection:
+    """A DuckDB in UTC, in memory or the file `database`, that reads the files and folders `readable` and nothing else.
+
+    It is locked before any name of a log reaches it: no network, no extension, no other file, no way to change that.
+    """
     settings: dict[str, Any] = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
     name = str(database.absolute()) if database else ":memory:"  # absolute: a name such as md:x would mean a service
     connection = duckdb.connect(name, config=settings)
     connection.execute("SET TimeZone = 'UTC'")
-    return connection
-
-
-def _shut(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
-    """From now on the connection reads `folder` and no other file, loads no extension, and cannot be told otherwise."""
-    connection.execute("SET allowed_directories = ?", [[f"{folder}/"]])
+    places = sorted({place for path in readable for place in (path.absolute(), path.resolve())})
+    connection.execute("SET allowed_directories = ?", [[f"{place}/" for place in places if place.is_dir()]])
+    connection.execute("SET allowed_paths = ?", [[str(place) for place in places if not place.is_dir()]])
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
+    return connection
 
 
 def register_current(
@@ -135,11 +136,18 @@ def with_fresh_log(where: str, ask: Callable[[], Answer]) -> Answer:
 
     Raises:
         RetryError: a file that the log names is gone at the second look, too.
+        UsageError: a file that the log names lies elsewhere, behind a link.
     """
     try:
         return ask()
     except duckdb.IOException:
         pass
+    except duckdb.PermissionException as error:
+        path = str(error).partition('"')[2].partition('"')[0]
+        raise UsageError(
+            where, f"{path[:300]} leads to a file outside the lake's folder", "files inside the lake's folder, also behind links",
+            "replace the link by the folder that it leads to, or put the table's folder back from a copy of the lake",
+        ) from error  # fmt: skip
     try:
         return ask()
     except duckdb.IOException as error:
@@ -170,10 +178,9 @@ def read_current(
     query = f"SELECT * FROM {_PLAIN} {condition} ORDER BY hour {order} LIMIT {int(limit)}"
 
     def ask() -> list[dict[str, Any]]:
-        with connect() as connection:
+        with connect(root / table, root / "accounts") as connection:
             if not register_current(connection, root, table, kind, line, _PLAIN, known_by=known_by, hours=hours):
                 return []
-            _shut(connection, root / table)
             return plain_rows(connection.sql(query).to_arrow_table())
 
     try:

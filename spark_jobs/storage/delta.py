@@ -267,4 +267,7 @@ class DeltaStorage:
                 path, schema, mode="error", partition_by=partition_by, commit_properties=_ONCE,
                 description=f"schema_version {LAKE_SCHEMA_VERSION}",
             )  # fmt: skip
-        return DeltaTable(path)
+        made = self._open(table)
+        if made is None:
+            raise RetryError(table, f"no Delta table in {path} after it was created", todo="run the command again")
+        return made

@@ -124,7 +124,7 @@ def _seen(lake: Harbour, known_by: datetime | None = None) -> dict[str, Rows]:
     """Rows that readers see: of tiles their values, since when a tile of equal rows is known may differ; of features all."""
     shown: dict[str, Rows] = {}
     line, pipeline = Ledger.open(lake.root).line(), load_pipeline(NAME, lake.project)
-    with connect() as connection:
+    with connect(lake.root) as connection:
         for table, kind in table_kinds(pipeline).items():
             if not register_current(connection, lake.root, table, kind, line, "shown", known_by=known_by):
                 continue
