@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from spark_jobs.errors import RetryError, UsageError
 from spark_jobs.identifiers import quoted, quoted_list, text_literal
-from spark_jobs.lake.condition import check_condition, not_a_condition
+from spark_jobs.lake.condition import condition_query, not_a_condition
 from spark_jobs.lake.rows import plain_rows
 from spark_jobs.lake.versions import (
     EVERY,
@@ -170,12 +170,7 @@ def read_current(
         UsageError: `where` is not a condition on the table's columns.
         RetryError: a file of the table is gone.
     """
-    if where:
-        with connect() as connection:
-            check_condition(connection, where)
-    condition = f"WHERE (\n{where}\n)" if where else ""
-    order = "DESC" if newest_first else "ASC"
-    query = f"SELECT * FROM {_PLAIN} {condition} ORDER BY hour {order} LIMIT {int(limit)}"
+    query = condition_query(_PLAIN, where, f"hour {'DESC' if newest_first else 'ASC'}", int(limit))
 
     def ask() -> list[dict[str, Any]]:
         with connect(root / table, root / "accounts") as connection:
