@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Literal
 
 from pydantic import Field
@@ -27,6 +27,11 @@ class Column(Section):
         default=None,
         description="former name of the column: `tidegate migrate` renames it in published rows, which steps wait for; may be"
         " removed afterwards; example: amount",
+    )
+    default: bool | int | float | str | date | None = Field(
+        default=None,
+        description="value for rows that were published before the column was added: `tidegate migrate` writes it into them,"
+        " which steps wait for; none: null. New rows never get it, and changing it later changes nothing; example: 0",
     )
     unit: str = Field(default="", description="unit of the values, for example min, mi, degF")
     required: bool = Field(default=False, description="a row without a value is quarantined")

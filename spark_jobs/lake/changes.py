@@ -6,13 +6,15 @@ Everything else a publication does by itself (storage/evolution.py): columns add
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from deltalake import DeltaTable
 
 from spark_jobs.config.schemas import ENTITIES, KEY, TYPES, UNIT, VALID_FROM, table_schemas
+from spark_jobs.config.typed_values import exact_value
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.errors import UsageError
 from spark_jobs.storage.damage import open_log
@@ -37,11 +39,17 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Rewrite:
-    """What has to be done to the files of `table`: columns renamed (old -> new) and cast (by their new name, to a log's type)."""
+    """What has to be done to the files of `table`.
+
+    `renames`: old -> new name; `casts`: new name -> type of the log; `fills`: name of a column that the log does not have
+    yet -> the value that its rows get; `added`: the fields of those columns.
+    """
 
     table: str
     renames: Mapping[str, str]
     casts: Mapping[str, str]
+    fills: Mapping[str, Any]
+    added: Sequence[Field]
     files: int
     rows: int
     bytes: int
@@ -49,8 +57,9 @@ class Rewrite:
     def __str__(self) -> str:
         renames = [f"{old} -> {new}" for old, new in self.renames.items()]
         casts = [f"{name} as {_WRITTEN.get(kind, kind)}" for name, kind in self.casts.items()]
+        fills = [f"{name} = {value} in published rows" for name, value in self.fills.items()]
         size = f"{self.files} files, {self.rows} rows, {self.bytes} bytes"
-        return f"{self.table}: {', '.join([*renames, *casts])} ({size})"
+        return f"{self.table}: {', '.join([*renames, *casts, *fills])} ({size})"
 
 
 @dataclass
@@ -108,8 +117,10 @@ def pending_changes(pipeline: Pipeline, root: Path) -> Changes:
             name: one["type"] for name, one in wanted.items()
             if name in before and (_text(before[name]), _text(one)) in CAST_TO
         }  # fmt: skip
-        if (renamed or casts) and not faults:
-            changes.rewrites.append(Rewrite(table, renamed, casts, *_size(log)))
+        fills = {name: value for name, value in _defaults(pipeline, table).items() if name not in before}
+        size = _size(log)
+        if (renamed or casts or (fills and size[0])) and not faults:
+            changes.rewrites.append(Rewrite(table, renamed, casts, fills, [wanted[name] for name in fills], *size))
     causes = [one for one in changes.refusals if not one.derived]
     return Changes(causes or changes.refusals, changes.rewrites)
 
@@ -130,6 +141,15 @@ def _renames(pipeline: Pipeline, logged: Mapping[str, Mapping[str, Field]]) -> d
     spine = pipeline.features.spine.table
     key = {old: new for old, new in silver[spine].items() if new in pipeline.silver[spine].key}
     return renames | {table: key for table in renames if table.startswith("predictions/")}
+
+
+def _defaults(pipeline: Pipeline, table: str) -> dict[str, Any]:
+    """The declared defaults of a silver table's columns, typed."""
+    kind, _, name = table.partition("/")
+    columns = pipeline.silver[name].columns if kind == "silver" else {}
+    return {
+        column: exact_value(conf.default, conf.type) for column, conf in columns.items() if conf.default is not None
+    }
 
 
 def _refusals(
