@@ -97,7 +97,7 @@ def show_status(pipeline: str | None, hour: str | None, env: str, *, as_json: bo
 
 def _facts(root: Path, pipeline: str, env: str) -> dict[str, Any]:
     from spark_jobs.ledger import Ledger
-    from spark_jobs.ledger.staleness import champion_facts
+    from spark_jobs.ledger.former import champion_facts
     from spark_jobs.report.facts import pipeline_facts
     from spark_jobs.stages.accounts import settled_totals
 
@@ -147,9 +147,13 @@ def _print_pipeline(facts: dict[str, Any], env: str) -> None:
             print(f"             to {way}: {command}")
     for model in facts["models"]:
         if model["former_inputs"]:
-            print(
-                f"             {model['model']} version {model['version']} does not score: its inputs were redefined since"
-            )
+            name = f"{model['model']} version {model['version']}"
+            if model["scores"]:
+                print(
+                    f"             {name} scores with former definitions until a version trained on conf/ is promoted"
+                )
+            else:
+                print(f"             {name} does not score: its inputs were redefined since")
             print(f"             do: tidegate plan {facts['pipeline']}")
     for name, account in facts["account"].items():
         print(f"  account    {name}: " + ", ".join(f"{value} {word}" for word, value in account.items()))

@@ -111,15 +111,6 @@ def micros(value: object) -> int:
     return whole
 
 
-def instant_text(us: int) -> str:
-    """The instant that is `us` microseconds from 1970 as text in UTC; a number where a calendar of Python's ends."""
-    try:
-        at = _EPOCH + timedelta(microseconds=us)
-    except OverflowError:
-        return f"{us} µs from 1970"
-    return at.isoformat().replace("+00:00", "Z")
-
-
 def shown(value: object) -> str:
     """A value of YAML as a fault shows it: texts in quotes."""
     return f"'{value}'" if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)

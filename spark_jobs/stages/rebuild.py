@@ -12,14 +12,14 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from spark_jobs.errors import UsageError
-from spark_jobs.invocation import HOUR, parse_hour
+from spark_jobs.invocation import HOUR
 from spark_jobs.lake import publish as lake_publish
 from spark_jobs.lake.admission import require_verdicts
 from spark_jobs.lake.publish import Publication
 from spark_jobs.ledger import Release
 from spark_jobs.plan import tables_read
 from spark_jobs.stages import features, gate, spine, tiles
-from spark_jobs.stages.accounts import published_accounts
+from spark_jobs.stages.accounts import known_times
 from spark_jobs.stages.work import Work
 
 
@@ -36,9 +36,7 @@ def run(work: Work) -> None:
             f"{work.call.pipeline}/rebuild", "no table of tiles or features of these hours is stale",
             "hours that were made under former definitions", f"tidegate plan {work.call.pipeline} --env {work.call.env}",
         )  # fmt: skip
-    for row in published_accounts(work.pipeline, work.root, work.line, work.call.start, work.call.end):
-        hour, known = (parse_hour(row[name]) for name in ("hour", "known_at"))
-        work.known[hour] = max(known, work.known.get(hour, known))
+    work.known.update(known_times(work.pipeline, work.root, work.line, work.call.start, work.call.end))
     for group in tiled:
         work.lake.stage(f"tiles/{group.table}", tiles.restated(work, group), work.call.start, work.call.end)
     rows = spine.spine_rows(work, work.call.start + HOUR, work.call.end).persist()

@@ -17,7 +17,7 @@ from spark_jobs.learning.model_files import LoadedModel
 from spark_jobs.learning.score import score_frame
 from spark_jobs.ledger import Ledger, Release
 from spark_jobs.ledger.staleness import Published, differing_inputs
-from spark_jobs.stages import spine
+from spark_jobs.stages import former, spine
 from spark_jobs.stages.work import Work
 
 SHOWN = 10  # inputs that a message names
@@ -28,7 +28,8 @@ def run(work: Work, start_publication: StartPublication) -> list[Release]:
     """Stage and release predictions/<model> for every model with a champion; hours without one are left unscored.
 
     Grain: spine key and model version. `scored_late` says that the cells were known only after the prediction time. A
-    champion whose inputs had another meaning when it was trained does not score: an incident says so.
+    champion whose inputs had another meaning when it was trained gets features of that meaning, computed from silver;
+    where they cannot be computed any more it does not score, and an incident says so.
     """
     desk = Desk(work.pipeline, work.environment, work.places, work.ledger)
     models = work.pipeline.models.models if work.pipeline.models else {}
@@ -38,11 +39,12 @@ def run(work: Work, start_publication: StartPublication) -> list[Release]:
         if version is None:
             continue
         champion = tracking.load_model(tracking.Tracking.of(work.places), name, int(version))
-        former = former_inputs(work.pipeline, work.ledger, work.call, champion)
-        if former:
-            desk.unscored(work.call, name, _why_unscored(work, name, version, former))
+        differing = former_inputs(work.pipeline, work.ledger, work.call, champion)
+        computed = former.champion_pipeline(work, champion) if differing else None
+        if differing and computed is None:
+            desk.unscored(work.call, name, _why_unscored(work, name, version, differing))
             continue
-        released.append(_score(work, champion, start_publication))
+        released.append(_score(work, champion, start_publication, computed))
         desk.scored(work.call, name, version)
     return released
 
@@ -73,18 +75,25 @@ def _why_unscored(work: Work, model: str, version: str, former: list[str]) -> st
     shown = ", ".join(former[:SHOWN]) + (f" and {len(former) - SHOWN} more" if len(former) > SHOWN else "")
     plan, env = f"tidegate plan {work.call.pipeline}", f"--env {work.call.env}"
     return (
-        f"model {model} version {version} does not score: it was trained on other definitions of {shown}\n"
+        f"model {model} version {version} does not score: it was trained on other definitions of {shown}, which cannot be"
+        f" computed from silver any more\n"
         f"  allowed: a champion that was trained on the definitions in conf/\n"
         f"  do: {plan} {env} shows the commands that train one; or restore the former definitions, then: {plan} {env}"
     )
 
 
-def _score(work: Work, champion: LoadedModel, start_publication: StartPublication) -> Release:
+def _score(
+    work: Work, champion: LoadedModel, start_publication: StartPublication, computed: Pipeline | None
+) -> Release:
+    """`computed`: the pipeline as of which features are computed; none: they are those that readers see."""
     model, version = champion.model, str(champion.version)
     call = work.call.with_step("score")
     scoring = start_publication(call, work.ledger.line())
-    first, last = work.call.start + HOUR, work.call.end
-    rows = spine.with_cells(scoring, spine.spine_rows(scoring, first, last), first, as_known=False)
+    if computed:
+        rows = former.rows_to_score(scoring, computed)
+    else:
+        first, last = work.call.start + HOUR, work.call.end
+        rows = spine.with_cells(scoring, spine.spine_rows(scoring, first, last), first, as_known=False)
     key = work.pipeline.silver[work.pipeline.features.spine.table].key
     scores = score_frame(rows, champion.encoder, champion.booster)
     predictions = scores.select(

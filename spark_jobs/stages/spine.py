@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 
 from pyspark.sql import Column, DataFrame
@@ -64,21 +65,35 @@ def demands(work: Work, rows: DataFrame, entities: list[str]) -> DataFrame:
 
 
 def with_cells(work: Work, rows: DataFrame, first_as_of: datetime, *, as_known: bool) -> DataFrame:
-    """Spine rows with their feature columns, named `<entity>_<feature>` for windows and plainly for as-of joins.
+    """Spine rows with their published feature cells; see `joined` for the columns.
 
-    Rows stay; a cell that does not exist is null. `as_known` takes only cells known at as_of, which is what the hourly
-    run could serve; otherwise the current ones. Adds cells_known_at, the latest known_at among the cells, and
-    `covered(group)`, the coverage of each window group.
+    `as_known` takes only cells known at as_of, which is what the hourly run could serve; otherwise the current ones.
+
+    Raises:
+        RefusedError: no hour of a feature group is published.
     """
-    known: list[Column] = []
-    for group, settings in work.pipeline.features.groups.items():
+
+    def published(group: str) -> DataFrame:
         if not work.lake.is_made(f"features/{group}") and f"features/{group}" not in work.lake.staged:
             raise RefusedError(
                 f"{work.pipeline.name}/features/{group}", "no hour of this feature group is published", "at least one",
                 f"publish hours with it: tidegate backfill {work.pipeline.name} --from HOUR --to HOUR",
             )  # fmt: skip
         known_by = F.col("as_of") if as_known else None
-        cells = work.lake.current(f"features/{group}", start=first_as_of - HOUR, known_by=known_by)
+        return work.lake.current(f"features/{group}", start=first_as_of - HOUR, known_by=known_by)
+
+    return joined(work, rows, published)
+
+
+def joined(work: Work, rows: DataFrame, cells_of: Callable[[str], DataFrame]) -> DataFrame:
+    """Spine rows with their feature columns, named `<entity>_<feature>` for windows and plainly for as-of joins.
+
+    Rows stay; a cell that does not exist is null. Adds cells_known_at, the latest known_at among the cells, and
+    `covered(group)`, the coverage of each window group. `cells_of`: the cells of a feature group.
+    """
+    known: list[Column] = []
+    for group, settings in work.pipeline.features.groups.items():
+        cells = cells_of(group)
         cells = cells.persist() if len(settings.entities) > 1 else cells  # read and chosen once, joined for each entity
         for entity in settings.entities:
             prefix = f"{entity}_" if isinstance(settings, WindowGroup) else ""

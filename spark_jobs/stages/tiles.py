@@ -63,6 +63,18 @@ def restated(work: Work, group: WindowGroup) -> DataFrame:
     return _dated(work, versions)
 
 
+def computed_tiles(work: Work, group: WindowGroup, first_event: datetime) -> DataFrame:
+    """All versions of the tiles of `group` from `first_event` on, computed from the rows of silver.
+
+    These are the rows that tiles/<table> has where it is published under the measures and entities of `group`, but for
+    pub, which is 0: of one tile no two versions are known at once.
+    """
+    within = work.pipeline.silver[group.table].event_within
+    start, end = hours_that_may_hold(first_event, work.call.end, within.lateness, within.ahead)
+    rows = _measured(work, group, work.lake.spans(f"silver/{group.table}", start=start, end=end))
+    return tile_versions(rows, _entities(work, group), list(group.measures)).withColumn("pub", F.lit(0))
+
+
 def _dated(work: Work, tiles: DataFrame) -> DataFrame:
     """Tiles with the hour whose run would have made each, within those of this call."""
     run_hour = F.col("known_at") - F.lit(timedelta(hours=1))
