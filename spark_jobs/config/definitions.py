@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from typing import Any, Final, Literal
 
@@ -47,7 +47,8 @@ class Definitions:
     """All definitions that the tables of an hour use, by id such as `silver/orders.amount` or `features/sales.orders_3h`."""
 
     by_id: Mapping[str, Definition]
-    features: Mapping[str, Any] | None = None  # all of features.yaml; older ledgers have none
+    # All of features.yaml, kept beside the definitions that follow from it; older ledgers have none.
+    features: Mapping[str, Any] | None = field(default=None, compare=False)
 
     @property
     def digest(self) -> str:
