@@ -8,7 +8,7 @@ from typing import Any
 
 from spark_jobs import plan
 from spark_jobs.cli.look import lake_root
-from spark_jobs.cli.output import show_json
+from spark_jobs.cli.output import say, show_json
 from spark_jobs.cli.planning import missing_drops, schema_changes
 from spark_jobs.config import load_environment, load_pipeline
 from spark_jobs.config.definitions import define, table_of
@@ -30,7 +30,7 @@ def show_changes(pipeline: str, env: str, *, as_json: bool) -> None:
     if as_json:
         show_json(facts)
     else:
-        print("\n".join(_lines(facts)))
+        say(*_lines(facts))
 
 
 def change_facts(pipeline: str, env: str) -> dict[str, Any]:

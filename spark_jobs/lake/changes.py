@@ -19,6 +19,7 @@ from spark_jobs.config.whole import Pipeline
 from spark_jobs.errors import UsageError
 from spark_jobs.storage.damage import open_log
 from spark_jobs.storage.evolution import CAST_TO, Field, defined_type, fields_of, former_names
+from spark_jobs.values import Lines
 
 _NEW_NAME = "use a new column name"
 _WRITTEN = {logged: name for name, logged in TYPES.items()}  # as tables.yaml writes types
@@ -34,7 +35,7 @@ class Refusal:
     derived: bool = False  # follows from another definition, which is refused itself where that is the cause
 
     def __str__(self) -> str:
-        return f"  {self.where}: {self.found}\n    {self.hint}"
+        return Lines.of([f"  {self.where}: {self.found}", f"    {self.hint}"])
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,9 @@ def require_publishable(pipeline: Pipeline, root: Path, env: str) -> None:
     changes = pending_changes(pipeline, root)
     require_allowed(pipeline, changes)
     if changes.rewrites:
-        text = "\n".join(f"  {one}" for one in changes.rewrites)
+        count = f"{len(changes.rewrites)} published table(s) must be rewritten first"
         raise UsageError(
-            f"conf/pipelines/{pipeline.name}", f"{len(changes.rewrites)} published table(s) must be rewritten first\n{text}",
+            f"conf/pipelines/{pipeline.name}", Lines.of([count, *(f"  {one}" for one in changes.rewrites)]),
             todo=f"tidegate migrate {pipeline.name} --env {env}",
         )  # fmt: skip
 
@@ -93,9 +94,9 @@ def require_allowed(pipeline: Pipeline, changes: Changes) -> None:
         UsageError: one is.
     """
     if changes.refusals:
-        text = "\n".join(map(str, changes.refusals))
+        count = f"{len(changes.refusals)} change(s) contradict published rows"
         raise UsageError(
-            f"conf/pipelines/{pipeline.name}", f"{len(changes.refusals)} change(s) contradict published rows\n{text}",
+            f"conf/pipelines/{pipeline.name}", Lines.of([count, *map(str, changes.refusals)]),
             todo="edit the lines named, then: tidegate validate; docs/changing-definitions.md explains every change",
         )  # fmt: skip
 

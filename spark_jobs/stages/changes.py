@@ -18,6 +18,7 @@ from spark_jobs.errors import UsageError
 from spark_jobs.invocation import HOUR, Invocation, format_hour
 from spark_jobs.ledger import Ledger
 from spark_jobs.ledger.staleness import Published, Span, count_hours, merged, subtract, within
+from spark_jobs.values import Lines
 
 SHOWN = 10  # changes that a message names
 
@@ -52,7 +53,7 @@ def require_unmixed(pipeline: Pipeline, ledger: Ledger, call: Invocation) -> Non
         if call.step == "training_set":
             hint += "; or train on later rows only: rows: {from: …} in model.yaml"
         raise UsageError(
-            f"{call.pipeline}/{call.step}", f"it would mix values of two definitions\n{_listed(lines)}",
+            f"{call.pipeline}/{call.step}", Lines.of(["it would mix values of two definitions", *_listed(lines)]),
             "one definition in all hours that it reads", hint,
         )  # fmt: skip
 
@@ -156,6 +157,6 @@ def _hours_text(spans: list[Span]) -> str:
     return f"{count_hours(spans)} hours from {format_hour(spans[0][0])} to {format_hour(spans[-1][1])}"
 
 
-def _listed(lines: list[str]) -> str:
+def _listed(lines: list[str]) -> list[str]:
     more = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
-    return "\n".join(f"  {line}" for line in [*lines[:SHOWN], *more]).lstrip()
+    return [f"  {line}" for line in [*lines[:SHOWN], *more]]

@@ -19,6 +19,7 @@ from spark_jobs.ledger import Ledger, Release
 from spark_jobs.ledger.staleness import Published, differing_inputs
 from spark_jobs.stages import former, spine
 from spark_jobs.stages.work import Work
+from spark_jobs.values import Lines
 
 SHOWN = 10  # inputs that a message names
 StartPublication = Callable[[Invocation, list[Release]], Work]  # a further publication with a number of its own
@@ -74,11 +75,13 @@ def former_inputs(pipeline: Pipeline, ledger: Ledger, call: Invocation, champion
 def _why_unscored(work: Work, model: str, version: str, former: list[str]) -> str:
     shown = ", ".join(former[:SHOWN]) + (f" and {len(former) - SHOWN} more" if len(former) > SHOWN else "")
     plan, env = f"tidegate plan {work.call.pipeline}", f"--env {work.call.env}"
-    return (
-        f"model {model} version {version} does not score: it was trained on other definitions of {shown}, which cannot be"
-        f" computed from silver any more\n"
-        f"  allowed: a champion that was trained on the definitions in conf/\n"
-        f"  do: {plan} {env} shows the commands that train one; or restore the former definitions, then: {plan} {env}"
+    return Lines.of(
+        (
+            f"model {model} version {version} does not score: it was trained on other definitions of {shown}, which cannot be"
+            " computed from silver any more",
+            "  allowed: a champion that was trained on the definitions in conf/",
+            f"  do: {plan} {env} shows the commands that train one; or restore the former definitions, then: {plan} {env}",
+        )
     )
 
 
