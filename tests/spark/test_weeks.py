@@ -274,6 +274,8 @@ def test_a_changed_feature_is_rebuilt_trained_on_and_promoted(
     rebuild, *training = [words.split() for words in commands]
     assert rebuild == ["backfill", NAME, "--changed", "--env", "local"]
     assert "rebuild: published" in command(site, *rebuild)
+    assert "nothing is stale" in command(site, "plan", NAME)
+    assert "nothing is stale" in command(site, *rebuild)
 
     site.publish(END)
     assert scores(site, END + HOUR) == expected != []
