@@ -55,7 +55,7 @@ class LookUp(Section):
 
 
 class EventWithin(Section):
-    """How far a row's event may lie from the hour of its drop."""
+    """How far a row's event may lie from the hour of its drop; versions of one key may lie any time apart."""
 
     lateness: Duration = Field(default=timedelta(0), description="how long before the hour, for example 24h")
     ahead: Duration = Field(default=timedelta(0), description="how long after the hour's end, for example 1h")

@@ -9,10 +9,12 @@ from typing import Any, TypeVar
 
 import duckdb
 import pyarrow as pa
+from deltalake import DeltaTable
 
 from spark_jobs.errors import RetryError, UsageError
 from spark_jobs.identifiers import quoted, quoted_list, text_literal
 from spark_jobs.lake.condition import condition_query, not_a_condition
+from spark_jobs.lake.hours import ALL_HOURS, Hours, overlap
 from spark_jobs.lake.rows import plain_rows
 from spark_jobs.lake.versions import (
     EVERY,
@@ -80,10 +82,13 @@ def register_current(
     return True
 
 
-def rows_of(connection: duckdb.DuckDBPyConnection, root: Path, table: str, pubs: set[int], name: str) -> str | None:
-    """SQL of a relation with every row of `pubs` in `table`, and with others; none when there is no such table.
+def rows_of(
+    connection: duckdb.DuckDBPyConnection, root: Path, table: str, pubs: Collection[int], name: str,
+    hours: Hours = ALL_HOURS,
+) -> str | None:  # fmt: skip
+    """SQL of a relation with every row of `pubs` in `hours` of `table`, and with others; none when there is no such table.
 
-    Reads only files that can hold a row of `pubs`. Columns are those of the table's log in its order, without `day`; a
+    Reads only files that can hold such a row. Columns are those of the table's log in its order, without `day`; a
     column that a file lacks is null there, one of a narrower type has the log's. `name` is free for a helper table.
     """
     log = open_log(root / table)
@@ -91,13 +96,23 @@ def rows_of(connection: duckdb.DuckDBPyConnection, root: Path, table: str, pubs:
         return None
     schema = pa.schema(log.schema().to_arrow())
     nothing = kept(connection, name, pa.schema([field for field in schema if field.name != "day"]).empty_table())
-    paths = [path for path in log.get_add_actions().column("path").to_pylist() if may_hold(path, pubs)]
+    paths = [path for path in paths_of(log, hours) if may_hold(path, pubs)]
     if not paths:
         return nothing
     files = ", ".join(text_literal(str(root / table / path)) for path in paths)
     read = f"read_parquet([{files}], union_by_name = true, hive_partitioning = false)"
     columns = quoted_list(field.name for field in schema if field.name != "day")
     return f"(SELECT {columns} FROM (SELECT * FROM {nothing} UNION ALL BY NAME SELECT * FROM {read}))"
+
+
+def paths_of(log: DeltaTable, hours: Hours) -> list[str]:
+    """Paths of the data files that can hold a row of `hours`, by the log's statistics."""
+    actions = log.get_add_actions(flatten=True)
+    if not actions.num_rows:
+        return []
+    names, present = ("path", "min.hour", "max.hour"), actions.schema.names
+    facts = [actions.column(n).to_pylist() if n in present else [None] * actions.num_rows for n in names]
+    return [path for path, first, last in zip(*facts, strict=True) if overlap(first, last, hours)]
 
 
 def columns_of(connection: duckdb.DuckDBPyConnection, rows: str) -> list[str]:
@@ -122,7 +137,7 @@ def chosen_rows(table: str, kind: TableKind, line: list[Release], only: Collecti
     """Relation {chosen} of `current_sql`: (hour, pub) for a covered table, of the hours `only`; (pub) for a keyed one."""
     if not kind.covered:
         return pa.table({"pub": pa.array(sorted(folds.live(line)), pa.int64())})
-    pairs = covering_rows(folds.cover(line, table), None, None)
+    pairs = covering_rows(folds.cover(line, table))
     if only is not None:
         pairs = [pair for pair in pairs if pair[0] in only]
     hours = pa.array([hour for hour, _ in pairs], pa.timestamp("us", "UTC"))
