@@ -99,7 +99,8 @@ def rows_of(
     paths = [path for path in paths_of(log, hours) if may_hold(path, pubs)]
     if not paths:
         return nothing
-    files = ", ".join(text_literal(str(root / table / path)) for path in paths)
+    folder = (root / table).absolute()  # as `connect` allows it
+    files = ", ".join(text_literal(str(folder / path)) for path in paths)
     read = f"read_parquet([{files}], union_by_name = true, hive_partitioning = false)"
     columns = quoted_list(field.name for field in schema if field.name != "day")
     return f"(SELECT {columns} FROM (SELECT * FROM {nothing} UNION ALL BY NAME SELECT * FROM {read}))"

@@ -98,7 +98,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "retention": lambda root: maintenance.remove_days(Ledger.open(root), SILVER, date(2014, 1, 1)),
     "compaction": lambda root: maintenance.compact_days(Ledger.open(root), SILVER, date(2014, 1, 1)),
     "vacuum": lambda root: maintenance.vacuum(Ledger.open(root), [SILVER]),
-    "migration": lambda root: rewrite_table(Ledger.open(root), Rewrite(SILVER, {"thing": "object"}, {}, 1, 1, 1)),
+    "migration": lambda root: rewrite_table(Ledger.open(root), Rewrite(SILVER, {"thing": "object"}, {}, {}, [], 1, 1, 1)),
     "publication": lambda root: DeltaStorage(root).make_file_table(SILVER, DeltaStorage(root).file_table(SILVER).schema()),
 }  # fmt: skip
 
@@ -200,6 +200,11 @@ def test_a_database_whose_view_is_called_release_is_not_replaced(root, tmp_path)
         other.execute("CREATE VIEW release AS SELECT 'tidegate views' AS made_by")
     with pytest.raises(UsageError, match="not written by this command"):
         write_views(file, root, KINDS, LINE)
+
+
+def test_a_lake_may_be_named_by_a_relative_path(root, monkeypatch):
+    monkeypatch.chdir(root.parent)
+    assert len(read_current(Path("lake"), SILVER, KINDS[SILVER], LINE)) == 2
 
 
 def test_nothing_reaches_duckdb_before_it_is_locked(tmp_path):
