@@ -178,6 +178,7 @@ def lake(spark: SparkSession, tmp_path: Path) -> Lake:
     return lake
 
 
+@pytest.mark.long
 def test_windows_equal_sql_while_keys_move_far(lake: Lake) -> None:
     """Random moves, repeated hours, hours out of order and two bulk runs; at the end all is healed."""
     upstream = Upstream(lake)
