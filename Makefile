@@ -51,7 +51,7 @@ demo: setup ## the whole story on real data: replay, backfill, Airflow, a blocke
 	@$(BIN)/python demo/run.py
 
 test: lint ## lint, then every test
-	@$(BIN)/pytest -n 2 --no-loadscope-reorder
+	@$(BIN)/pytest -n 2 --no-loadscope-reorder --durations=25
 
 test-long: setup ## what takes an hour: a million schedules, a driver killed at every failpoint on a real JVM
 	@TIDEGATE_TEST_HEAP_MB=4096 $(BIN)/pytest -m long

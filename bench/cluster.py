@@ -42,7 +42,7 @@ for path in (data / 'spark-events').rglob('events_*'):
             cpu += (event.get('Task Metrics') or {}).get('Executor CPU Time', 0) / 1e9
 root, rows = data / 'lake' / name, {}
 for table, kind in table_kinds(load_pipeline(name)).items():
-    with connect() as connection:
+    with connect(root) as connection:
         if register_current(connection, root, table, kind, Ledger.open(root).line(), 'rows'):
             columns = [row[0] for row in connection.execute('DESCRIBE rows').fetchall()]
             listed = ', '.join(f'"{column}"::VARCHAR' for column in columns if column not in ('pub', 'data_release'))

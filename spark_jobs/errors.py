@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 
+from spark_jobs.values import Lines, printable
+
 EXIT_OK = 0
 EXIT_BUG = 1
 EXIT_USAGE = 64  # a fault of a command or of conf/: no retry helps
@@ -17,13 +19,14 @@ EXIT_RETRY = 75  # a transient fault, or data that are not there yet: the same c
 class TidegateError(Exception):
     """A fault that a person can act upon.
 
-    Attributes hold the facts, so that a report or an alert never parses the text.
+    Attributes hold the facts, so that a report or an alert never parses the text. Each is one printable line, whatever an upstream
+    or a library wrote into it; only a `values.Lines` has several.
     """
 
     exit_code = EXIT_BUG
 
     def __init__(self, where: str, found: str, allowed: str = "", todo: str = "") -> None:
-        self.where, self.found, self.allowed, self.todo = where, found, allowed, todo
+        self.where, self.found, self.allowed, self.todo = map(printable, (where, found, allowed, todo))
         super().__init__(where, found, allowed, todo)  # args rebuild the error when it is unpickled
 
     def __str__(self) -> str:
@@ -32,7 +35,7 @@ class TidegateError(Exception):
             lines.append(f"  allowed: {self.allowed}")
         if self.todo:
             lines.append(f"  do: {self.todo}")
-        return "\n".join(lines)
+        return Lines.of(Lines(line) for line in lines)  # whose parts are printable
 
 
 class UsageError(TidegateError):

@@ -52,6 +52,7 @@ from spark_jobs.stages.asked import Asked
 from spark_jobs.stages.changes import require_unmixed
 from spark_jobs.stages.unscored import Span, to_score
 from spark_jobs.stages.work import Work
+from spark_jobs.values import Lines, printable
 from spark_jobs.verdict import hours_at_fault
 
 log = structlog.get_logger()
@@ -295,9 +296,9 @@ class StepRun:
         drifts = self._registry_drifts()
         if blocking := [drift for drift in drifts if drift.blocks_promotion(self.call.dag_run)]:
             where = f"{self.pipeline.name}/train {', '.join(drift.model for drift in blocking)}"
-            ways = "\n".join(drift.text() for drift in blocking)
+            ways = Lines.of(drift.text() for drift in blocking)
             raise UsageError(where, ways, "one champion in registry and ledger", next(iter(blocking[0].ways.values())))
-        self.result.why = "\n".join(drift.text() for drift in drifts)
+        self.result.why = Lines.of(drift.text() for drift in drifts)
 
     def _published(self, release: Release) -> None:
         """Record that `release` was published by this step."""
@@ -360,7 +361,7 @@ def cause(error: Exception) -> str:
     """The line of an error that names its cause, at most 300 characters: Spark's own first line seldom does."""
     named = re.findall(r"(?m)^(?:: |Caused by: )?((?:[\w$]+\.)*[\w$]*(?:Error|Exception): .+)$", str(error))
     told = named[-1] if named else str(error).strip().partition("\n")[0]
-    return f"{type(error).__name__}: {told}"[:300]
+    return printable(f"{type(error).__name__}: {told}"[:300])
 
 
 def _names(call: Invocation) -> dict[str, str]:

@@ -1,4 +1,6 @@
-"""Values as text and as JSON: exact, unambiguous, and valid JSON whatever the type.
+"""Values as text and as JSON: exact, unambiguous, and valid JSON whatever the type; and the one function for all text that is shown.
+
+Text of an upstream, of a file or of a library reaches terminals, logs, alerts and pages through `printable` or `Lines`.
 
 Instants are ISO 8601 in UTC with every digit of the fraction that is not zero; years outside 0000-9999 carry a sign.
 """
@@ -8,7 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -19,9 +21,33 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAYS_TO_1970 = 719_468  # from 1 March of year 0, proleptic Gregorian calendar
 
 
+class Lines(str):
+    """Text of several lines, of which each has gone through `printable`: only our own code ends a line."""
+
+    @classmethod
+    def of(cls, lines: Iterable[str]) -> Lines:
+        """The lines as one text; a `Lines` among them stays the lines that it is."""
+        return cls("\n".join(one if isinstance(one, Lines) else printable(one) for one in lines))
+
+
+def printable(text: str, longest: int | None = None) -> str:
+    """`text` on one line, cut where it is longer than `longest` characters; `Lines` stay several lines.
+
+    Characters that are not printable, such as escape codes, line ends and marks that change the direction of writing, are spelled
+    out as Python writes them (\\x1b, \\n, \\u202e), so that nothing that an upstream delivers acts on a terminal or forges a line.
+    """
+    if isinstance(text, Lines) and longest is None:
+        return text
+    shown = text[:longest]
+    if not shown.isprintable():
+        shown = "".join(one if one.isprintable() else repr(one)[1:-1] for one in shown)
+    return shown if longest is None or len(text) <= longest else f"{shown} …"
+
+
 def to_json(data: object, *, ascii_only: bool = False, compact: bool = False) -> str:
-    """`data` as one line of valid JSON; types that JSON lacks as `plain` writes them."""
-    return json.dumps(plain(data), ensure_ascii=ascii_only, allow_nan=False, separators=(",", ":") if compact else None)
+    """`data` as one line of valid JSON; types that JSON lacks as `plain` writes them, characters that do not print as \\u escapes."""
+    line = json.dumps(plain(data), ensure_ascii=ascii_only, allow_nan=False, separators=(",", ":") if compact else None)
+    return line if line.isprintable() else "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in line)
 
 
 def plain(value: object) -> object:

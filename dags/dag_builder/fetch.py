@@ -10,6 +10,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from dag_builder.partition import environment_name, invocation
 from spark_jobs.errors import RetryError, TidegateError
+from spark_jobs.values import printable
 
 if TYPE_CHECKING:
     from spark_jobs.config.sources import SourceConf
@@ -55,11 +56,11 @@ class FetchDrop(BaseOperator):
             raise AirflowFailException(str(error)) from None
         for drop in done.drops:
             new = "new" if drop.written else "as delivered before"
-            self.log.info("%s: %s rows in %s, %s", self.source, drop.rows, drop.manifest, new)
+            self.log.info("%s: %s rows in %s, %s", self.source, drop.rows, printable(str(drop.manifest)), new)
         for why in done.missing.values():
             if now < call.end + source.grace:
-                raise AirflowException(f"{self.source}: waiting: {why}")
-            self.log.warning("%s: %s, and the grace is over", self.source, why)
+                raise AirflowException(printable(f"{self.source}: waiting: {why}"))
+            self.log.warning("%s: %s, and the grace is over", self.source, printable(why))
 
 
 def look_options(source: SourceConf, retries: int) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from dag_builder.partition import environment_name, invocation
 from spark_jobs.errors import RefusedError, RetryError
 from spark_jobs.invocation import HOUR, format_hour, hours_between
 from spark_jobs.plan import first_step
+from spark_jobs.values import Lines, printable
 
 if TYPE_CHECKING:
     from spark_jobs.config.sources import SourceConf
@@ -67,9 +68,9 @@ class DropsReady(BaseSensorOperator):
                 require_drops(found, source, name, hours, now)
                 for drop in found.values():
                     check_drop(drop)
-                    self.log.info("%s: %s rows in %s", name, drop.rows, drop.file)
+                    self.log.info("%s: %s rows in %s", name, drop.rows, printable(str(drop.file)))
         except RetryError as error:
-            told = "\n".join([str(error), *notes.values()])
+            told = Lines.of([Lines(error), *notes.values()])
             if not error.found.startswith("late"):
                 self.log.info("%s", told)
                 return False
@@ -151,14 +152,15 @@ class Gate(BaseOperator):
         if blocking:
             line = ledger.line()
             release = line[-1].release if line else "none"
-            raise AirflowFailException("\n".join(red_lines(call, blocking, release, again)))
+            raise AirflowFailException(Lines.of(red_lines(call, blocking, release, again)))
 
 
 def log_warnings(log: Any, verdicts: Iterable[Verdict], call: Invocation) -> None:
     """Log the rules that broke and do not block, at most ten: a green gate is not silent about them."""
     warnings = [(v.table, rule) for v in verdicts for rule in v.rules if rule.outcome == "WARN"]
     for table, rule in warnings[:MAX_WARNINGS]:
-        log.warning("WARN %s, rule %s: %s; allowed: %s", table, rule.rule, rule.observed, rule.allowed)
+        text = f"WARN {table}, rule {rule.rule}: {rule.observed}; allowed: {rule.allowed}"
+        log.warning("%s", printable(text))
     if warnings[MAX_WARNINGS:]:
         log.warning("%s more warnings: %s", len(warnings) - MAX_WARNINGS, call.look())
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from spark_jobs import plan
 from spark_jobs.invocation import Invocation, format_hour
+from spark_jobs.values import Lines, printable
 
 Message = dict[str, str]  # incident, event, subject, owner, body
 _MAX_SUBJECT = 120  # characters
@@ -38,8 +39,8 @@ def of_registry(incident: str, owner: str, problem: str, env: str) -> Message:
 
 
 def on_one_line(text: str, limit: int = _MAX_SUBJECT) -> str:
-    """`text` without line ends and signs that no one sees, fit for a header."""
-    line = " ".join(_plain(text).split())
+    """`text` on one printable line, fit for a header."""
+    line = printable(" ".join(text.split()))
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
@@ -70,8 +71,8 @@ def _hours(call: Invocation) -> str:
 
 
 def _plain(text: str) -> str:
-    """`text` with a blank for every sign that is no visible one; line ends stay."""
-    return "".join(sign if sign == "\n" or sign.isprintable() else " " for sign in text)
+    """`text`, each line of it printable. Line ends stay: whoever made the text escaped those of its values (`values.Lines`)."""
+    return Lines.of(text.split("\n"))
 
 
 def _cut(text: str, call: Invocation) -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from spark_jobs import plan
-from spark_jobs.cli.output import note, show_json
+from spark_jobs.cli.output import note, say, show_json
 from spark_jobs.cli.planning import checks_line
 from spark_jobs.cli.results import show_result
 from spark_jobs.config import load_environment, load_pipeline, project_folder
@@ -29,6 +29,7 @@ from spark_jobs.config.replay import ReplayConf
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.errors import EXIT_BUG, EXIT_OK, UsageError
 from spark_jobs.invocation import Invocation, format_hour, parse_hour
+from spark_jobs.values import printable
 
 if TYPE_CHECKING:
     from spark_jobs.sources.faults import Faults
@@ -122,12 +123,13 @@ def _follow(process: subprocess.Popen[str], sink: TextIO) -> tuple[deque[str], d
             if line.startswith('{"pipeline"'):
                 result.update(json.loads(line))
                 continue
-            sink.write(line)
+            shown = printable(line.rstrip("\n").expandtabs(4))  # Java indents by tabs; values of rows may be in it
+            sink.write(f"{shown}\n")
             sink.flush()
             if "event='stage ended'" in line:
                 note(f"  {time.monotonic() - began:6.1f} s  {_stage_ended(line)}")
             elif not line.startswith(("{", "WARNING:", "\tat ", "event=")):
-                last.append(line.rstrip())
+                last.append(shown.rstrip())
 
     streams = [stream for stream in (process.stdout, process.stderr) if stream]
     readers = [threading.Thread(target=read, args=[stream], daemon=True) for stream in streams]
@@ -192,11 +194,11 @@ def replay_history(
     if as_json:
         show_json(asdict(report))
     else:
-        print(f"{report.drops} drops of {report.hours} hours, {report.rows} rows, {report.written} written new")
+        say(f"{report.drops} drops of {report.hours} hours, {report.rows} rows, {report.written} written new")
         if report.outside:
             counts = ", ".join(f"{count} of {name}" for name, count in report.outside.items())
             span = f"{format_hour(history.start)} to {format_hour(history.end)}"
-            print(f"never delivered: rows of the history outside of {span} (from and to of replay.yaml): {counts}")
+            say(f"never delivered: rows of the history outside of {span} (from and to of replay.yaml): {counts}")
 
 
 def _replayed(whole: Pipeline, names: list[str], tables: Collection[str], *, asked: bool) -> list[str]:
@@ -238,9 +240,9 @@ def maintain_pipeline(pipeline: str, env: str, *, as_json: bool) -> None:
         show_json({"pipeline": pipeline, "removed": done})
         return
     for what, count in done.items():
-        print(f"{count:>8}  {what}")
+        say(f"{count:>8}  {what}")
     if not done:
-        print(f"{pipeline}: nothing to maintain, it never ran")
+        say(f"{pipeline}: nothing to maintain, it never ran")
 
 
 def _history_of(whole: Pipeline) -> ReplayConf:

@@ -386,7 +386,7 @@ def read(
     table: Annotated[str, typer.Argument(help="A lake table, such as silver/orders or predictions.")],
     release: Number = None,
     as_known: AsKnown = None,
-    where: Annotated[str, typer.Option("--where", help="A condition in SQL on the table's columns.")] = "",
+    where: Annotated[str, typer.Option("--where", help="A condition in SQL on the values of a row; no subquery.")] = "",
     limit: Annotated[int, typer.Option("--limit", min=1, max=1_000_000_000, help="How many rows, latest hours first.")] = 20,
     env: Env = "local",
     json: Json = True,

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from spark_jobs import plan
 from spark_jobs.cli.act import step_call, submit
-from spark_jobs.cli.output import note, show_json
+from spark_jobs.cli.output import note, say, show_json
 from spark_jobs.cli.planning import checks_line
 from spark_jobs.cli.results import show_result
 from spark_jobs.config import load_environment, load_pipeline
@@ -74,7 +74,7 @@ def rebuild_changed(pipeline: str, interval: str | None, env: str, *, as_json: b
             return code
     if not todo:
         why = "nothing is stale: readers see what today's definitions make"
-        show_json({"pipeline": pipeline, "state": "empty", "why": why}) if as_json else print(why)
+        show_json({"pipeline": pipeline, "state": "empty", "why": why}) if as_json else say(why)
     return EXIT_OK
 
 
@@ -132,10 +132,10 @@ def _tell_refused(pipeline: str, refused: list[Span], env: str, *, as_json: bool
     if as_json:
         show_json({"pipeline": pipeline, "state": "refused", "refused": spans})
         return
-    print(f"left out: {sum(call.hours for call in calls)} hours that a gate refused")
+    say(f"left out: {sum(call.hours for call in calls)} hours that a gate refused")
     for low, high in spans[:SHOWN]:
-        print(f"  [{low}, {high})")
+        say(f"  [{low}, {high})")
     if len(spans) > SHOWN:
-        print(f"  and {len(spans) - SHOWN} more: tidegate quarantine list {pipeline} --refused --env {env} --json")
-    print(f"why: tidegate status {pipeline} --hour {spans[0][0]} --env {env}")
-    print(f"once it is corrected: {calls[0].backfill()}")
+        say(f"  and {len(spans) - SHOWN} more: tidegate quarantine list {pipeline} --refused --env {env} --json")
+    say(f"why: tidegate status {pipeline} --hour {spans[0][0]} --env {env}")
+    say(f"once it is corrected: {calls[0].backfill()}")

@@ -8,7 +8,7 @@ from typing import Any
 
 from spark_jobs import plan
 from spark_jobs.cli.look import lake_root
-from spark_jobs.cli.output import show_json
+from spark_jobs.cli.output import say, show_json
 from spark_jobs.cli.planning import missing_drops, schema_changes
 from spark_jobs.config import load_environment, load_pipeline
 from spark_jobs.config.definitions import define, table_of
@@ -16,8 +16,9 @@ from spark_jobs.config.whole import Pipeline
 from spark_jobs.invocation import format_hour
 from spark_jobs.lake.changes import pending_changes
 from spark_jobs.ledger import Ledger, folds
+from spark_jobs.ledger.former import champion_facts
 from spark_jobs.ledger.pending import Piece, estimate_seconds, estimated_cells, lake_tables, pieces
-from spark_jobs.ledger.staleness import Published, Span, champion_facts, compare, count_hours, stale_ids
+from spark_jobs.ledger.staleness import Published, Span, compare, count_hours, stale_ids
 
 SHOWN = 12  # names that a line lists
 
@@ -28,7 +29,7 @@ def show_changes(pipeline: str, env: str, *, as_json: bool) -> None:
     if as_json:
         show_json(facts)
     else:
-        print("\n".join(_lines(facts)))
+        say(*_lines(facts))
 
 
 def change_facts(pipeline: str, env: str) -> dict[str, Any]:
@@ -154,7 +155,12 @@ def _model_line(model: dict[str, Any]) -> str:
         return f"{name} what it was trained on is not recorded, taken for current"
     if not model["former_inputs"]:
         return f"{name} trained on the current definitions of its inputs"
-    return f"{name} trained on former definitions of {_listed(model['former_inputs'])}; it does not score until it is trained again"
+    trained = f"{name} trained on former definitions of {_listed(model['former_inputs'])}"
+    if model["scores"]:
+        return f"{trained}; they are computed from silver for its scores until a version trained on conf/ is promoted"
+    return (
+        f"{trained}, which cannot be computed any more; it does not score until a version trained on conf/ is promoted"
+    )
 
 
 def _work_line(piece: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from datetime import UTC, datetime
 
-from spark_jobs.cli.output import show_json, show_table
+from spark_jobs.cli.output import say, show_json, show_table
 from spark_jobs.config import load_environment, load_pipeline
 from spark_jobs.config.interval import check_interval
 from spark_jobs.config.whole import Pipeline
@@ -14,6 +14,7 @@ from spark_jobs.connectors.fetch import fetch_source
 from spark_jobs.errors import EXIT_OK, RetryError, UsageError, nearest
 from spark_jobs.invocation import Invocation, format_hour, parse_hour
 from spark_jobs.sources.landing import FetchedDrop
+from spark_jobs.values import Lines
 
 SHOWN_DROPS = 48  # more are summed by source
 
@@ -45,7 +46,7 @@ def _show(drops: list[FetchedDrop]) -> None:
         for name in dict.fromkeys(drop.source for drop in drops):
             mine = [drop for drop in drops if drop.source == name]
             new = sum(drop.written for drop in mine)
-            print(f"{name}: {len(mine)} drops, {sum(drop.rows for drop in mine)} rows, {new} written new")
+            say(f"{name}: {len(mine)} drops, {sum(drop.rows for drop in mine)} rows, {new} written new")
         return
     columns = ["source", "hour", "version", "rows", "bytes", "pages", "written"]
     shown = [
@@ -61,7 +62,7 @@ def _require_complete(fetched: dict[str, Delivery]) -> None:
         more = [f"  and {len(missing) - 5} more"] if len(missing) > 5 else []
         raise RetryError(
             f"{missing[0][0]} {format_hour(missing[0][1])}",
-            "\n".join([f"waiting: {len(missing)} hour(s) without complete files", *shown, *more]),
+            Lines.of([f"waiting: {len(missing)} hour(s) without complete files", *shown, *more]),
             "a complete file for each hour, as `complete` of sources.yaml defines it",
             "the same command goes on when the files are complete",
         )

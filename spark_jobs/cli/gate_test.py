@@ -7,7 +7,7 @@ from typing import Any
 
 from spark_jobs import plan
 from spark_jobs.cli.act import explain, submitted
-from spark_jobs.cli.output import note, show_json, show_table
+from spark_jobs.cli.output import note, say, show_json, show_table
 from spark_jobs.config import load_environment, load_pipeline
 from spark_jobs.errors import EXIT_OK
 
@@ -48,19 +48,19 @@ def show_trial(facts: dict[str, Any]) -> None:
     show_table("", ["fault", "hour", "outcome", "caught by"], rows)
     missed = [m for m in mutants if m["outcome"] == "missed"]
     if missed:
-        print()
+        say()
         told = [[f"{m['number']} {m['name']}", ", ".join(m["columns"]), m["reason"]] for m in missed]
         show_table("missed", ["fault", "columns", "why"], told)
-    print()
+    say()
     for hour in facts["false_alarm_hours"]:
-        print(f"false alarm        {hour['hour']}: {', '.join(hour['rules'])}")
+        say(f"false alarm        {hour['hour']}: {', '.join(hour['rules'])}")
     unfit = ", ".join(f"{one['number']} {one['name']}" for one in facts["not_applicable"])
     for title, names in (
         ("caught nothing", ", ".join(facts["idle_rules"])), ("nobody guards", ", ".join(facts["unguarded_columns"])),
         ("not applicable", unfit),
     ):  # fmt: skip
-        print(f"{title:<18} {names or 'none'}")
-    print(
+        say(f"{title:<18} {names or 'none'}")
+    say(
         f"{facts['pipeline']}/silver/{facts['table']}, seed {facts['seed']}: {facts['caught']} of {facts['total']} faults"
         f" caught, {facts['false_alarms']} false alarms on {facts['clean_hours']} clean hours"
         f" ({facts['clean_rows_held']} of their rows held)"

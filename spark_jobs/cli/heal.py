@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from spark_jobs.cli.act import run_step
-from spark_jobs.cli.output import note, show_json
+from spark_jobs.cli.output import note, say, show_json
 from spark_jobs.config import load_environment, load_pipeline
 from spark_jobs.errors import EXIT_OK, UsageError
 from spark_jobs.invocation import HOUR, Invocation, format_hour
@@ -44,4 +44,4 @@ def _show_nothing_to_heal(pipeline: str, base: int, *, as_json: bool) -> None:
     if as_json:
         show_json({"pipeline": pipeline, "step": "heal", "state": "empty", "release": base, "why": why})
     else:
-        print(why)
+        say(why)

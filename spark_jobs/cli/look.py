@@ -7,13 +7,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from spark_jobs.cli.output import LONGEST_CELL, first_line, note, one_line, printable, show_json, show_table
+from spark_jobs.cli.output import LONGEST_CELL, first_line, note, one_line, say, show_json, show_table
 from spark_jobs.config import ConfigError, list_pipelines, load_environment, load_pipeline, project_folder
 from spark_jobs.config.faults import Fault
 from spark_jobs.config.load import check_channels, stray_pipelines
 from spark_jobs.errors import EXIT_OK, EXIT_USAGE, UsageError, nearest
 from spark_jobs.invocation import HOUR, format_hour, parse_hour
-from spark_jobs.values import instant_text
+from spark_jobs.values import instant_text, printable
 
 _RUNS, _VERDICTS, _BROKEN, _INCIDENTS, _WARNINGS = 20, 30, 30, 10, 10  # lines that people get; JSON has all
 
@@ -55,7 +55,7 @@ def validate_all(pipeline: str | None, env: str, *, as_json: bool) -> None:
         show_json({"ok": True, "pipelines": facts})
     else:
         for fact in facts:
-            print(f"{fact['pipeline']}: ok, {fact['tables']} published tables, {fact['rules']} rules")
+            say(f"{fact['pipeline']}: ok, {fact['tables']} published tables, {fact['rules']} rules")
 
 
 def lake_root(pipeline: str, env: str) -> Path:
@@ -97,7 +97,7 @@ def show_status(pipeline: str | None, hour: str | None, env: str, *, as_json: bo
 
 def _facts(root: Path, pipeline: str, env: str) -> dict[str, Any]:
     from spark_jobs.ledger import Ledger
-    from spark_jobs.ledger.staleness import champion_facts
+    from spark_jobs.ledger.former import champion_facts
     from spark_jobs.report.facts import pipeline_facts
     from spark_jobs.stages.accounts import settled_totals
 
@@ -130,48 +130,48 @@ def _accounts(root: Path, whole: Any, hour: datetime) -> tuple[list[dict[str, An
 def _print_pipeline(facts: dict[str, Any], env: str) -> None:
     states = ", ".join(f"{count} {state}" for state, count in facts["hours"].items()) or "none yet"
     release = facts["release"]
-    print(f"{facts['pipeline']} (owner {facts['owner']})")
-    print(f"  hours      {states}")
-    print(
+    say(f"{facts['pipeline']} (owner {facts['owner']})")
+    say(f"  hours      {states}")
+    say(
         f"  release    {release['release'] if release else 'none'}"
         + (f", {release['kind']}; readers see hours to {release['to'] or 'none'}" if release else "")
     )
     champion = ", ".join(f"{m} version {v}" for m, v in facts["champions"].items() if v) or "none"
-    print(f"  champion   {champion}")
+    say(f"  champion   {champion}")
     for one in facts["registry"]:
         if one["problem"] is None:
-            print(f"  registry   not compared for model {one['model']}: {one['unreachable'].partition(chr(10))[0]}")
+            say(f"  registry   not compared for model {one['model']}: {one['unreachable'].partition(chr(10))[0]}")
             continue
-        print(f"  registry   {one['problem']}")
+        say(f"  registry   {one['problem']}")
         for way, command in one["ways"].items():
-            print(f"             to {way}: {command}")
+            say(f"             to {way}: {command}")
     for model in facts["models"]:
         if model["former_inputs"]:
-            print(
-                f"             {model['model']} version {model['version']} does not score: its inputs were redefined since"
-            )
-            print(f"             do: tidegate plan {facts['pipeline']}")
+            name = f"{model['model']} version {model['version']}"
+            if model["scores"]:
+                say(f"             {name} scores with former definitions until a version trained on conf/ is promoted")
+            else:
+                say(f"             {name} does not score: its inputs were redefined since")
+            say(f"             do: tidegate plan {facts['pipeline']}")
     for name, account in facts["account"].items():
-        print(f"  account    {name}: " + ", ".join(f"{value} {word}" for word, value in account.items()))
+        say(f"  account    {name}: " + ", ".join(f"{value} {word}" for word, value in account.items()))
     for warning in facts["warnings"][:_WARNINGS]:
-        print(
-            printable(f"  warning    {warning['table']}, rule {warning['rule']}: {warning['observed']}", LONGEST_CELL)
-        )
+        say(printable(f"  warning    {warning['table']}, rule {warning['rule']}: {warning['observed']}", LONGEST_CELL))
     if len(facts["warnings"]) > _WARNINGS:
         left = len(facts["warnings"]) - _WARNINGS
-        print(f"             {left} more warnings not shown: tidegate status {facts['pipeline']} --env {env} --json")
-    print(f"  incidents  {len(facts['open_incidents'])} open")
+        say(f"             {left} more warnings not shown: tidegate status {facts['pipeline']} --env {env} --json")
+    say(f"  incidents  {len(facts['open_incidents'])} open")
     for incident in facts["open_incidents"][-_INCIDENTS:]:
-        print(f"             {incident['incident']}, owner {incident['owner']}")
+        say(f"             {incident['incident']}, owner {incident['owner']}")
     if len(facts["open_incidents"]) > _INCIDENTS:
         left = len(facts["open_incidents"]) - _INCIDENTS
-        print(f"             {left} older ones not shown: tidegate status {facts['pipeline']} --env {env} --json")
+        say(f"             {left} older ones not shown: tidegate status {facts['pipeline']} --env {env} --json")
     for failed in facts["failed_channels"]:
-        print(f"  alerts     not sent: {one_line(failed['why'])} ({instant_text(failed['since'])})")
+        say(f"  alerts     not sent: {one_line(failed['why'])} ({instant_text(failed['since'])})")
 
 
 def _print_hour(facts: dict[str, Any], env: str) -> None:
-    print(
+    say(
         f"{facts['pipeline']} {facts['hour']}: {facts['state']}"
         + (f", release {facts['release']}" if facts["release"] else "")
     )
@@ -191,7 +191,7 @@ def _print_hour(facts: dict[str, Any], env: str) -> None:
     if broken:
         _newest("broken rules", ["pub", "outcome", "table", "rule", "observed", "allowed"], broken, _BROKEN, all_of)
     if facts["state"] == "refused":
-        print(
+        say(
             f"rows that it held back: tidegate quarantine list {facts['pipeline']} --refused --hour {facts['hour']} --env {env}"
         )
 
@@ -200,7 +200,7 @@ def _newest(title: str, columns: list[str], rows: list[list[Any]], limit: int, a
     """The last `limit` of `rows`, oldest first, and how many before them are not shown."""
     show_table(title, columns, rows[-limit:])
     if len(rows) > limit:
-        print(f"… {len(rows) - limit} older {title} not shown: {all_of}")
+        say(f"… {len(rows) - limit} older {title} not shown: {all_of}")
 
 
 def read_rows(
@@ -240,7 +240,7 @@ def write_view_file(
         show_json({"file": str(file.absolute()), "release": number, "as_known": known_by, "views": names})
     else:
         known = f", as known at {format_hour(known_by)}" if known_by else ""
-        print(f"{file}: {len(names)} views of release {number}{known}; a later release needs the command again")
+        say(f"{file}: {len(names)} views of release {number}{known}; a later release needs the command again")
 
 
 def run_doctor(quick: bool, env: str, *, as_json: bool) -> int:
@@ -256,9 +256,9 @@ def run_doctor(quick: bool, env: str, *, as_json: bool) -> int:
         show_json([asdict(check) for check in checks])
     else:
         for check in checks:
-            print(f"{'ok ' if check.ok else 'BAD'}  {check.name:<22} {check.found}")
+            say(f"{'ok ' if check.ok else 'BAD'}  {check.name:<22} {check.found}")
             if not check.ok:
-                print(f"     allowed: {check.allowed}\n     do: {check.fix}")
+                say(f"     allowed: {check.allowed}", f"     do: {check.fix}")
     bad = [check for check in checks if not check.ok]
     if bad:
         note(f"{len(bad)} of {len(checks)} checks failed")

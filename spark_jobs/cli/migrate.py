@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spark_jobs.cli.output import show_json
+from spark_jobs.cli.output import say, show_json
 from spark_jobs.config import load_environment, load_pipeline
 from spark_jobs.lake.changes import pending_changes, require_allowed
 from spark_jobs.lake.migration import rewrite_table
@@ -27,8 +27,8 @@ def migrate_tables(pipeline: str, env: str, *, as_json: bool) -> None:
         done.append({"table": rewrite.table, "files": files, "rows": rewrite.rows, "bytes": rewrite.bytes,
                      "renamed": dict(rewrite.renames), "cast": dict(rewrite.casts)})  # fmt: skip
         if not as_json:
-            print(f"rewritten  {rewrite}")
+            say(f"rewritten  {rewrite}")
     if as_json:
         show_json({"pipeline": pipeline, "rewritten": done})
     elif not done:
-        print(f"{pipeline}: nothing to migrate, published tables hold what conf/ defines")
+        say(f"{pipeline}: nothing to migrate, published tables hold what conf/ defines")

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from spark_jobs.alerts.incidents import Desk
-from spark_jobs.cli.output import show_json
+from spark_jobs.cli.output import say, show_json
 from spark_jobs.config import load_environment, load_pipeline
 from spark_jobs.config.environment import Environment, Places
 from spark_jobs.config.whole import Pipeline
@@ -66,9 +66,9 @@ class ModelRegistry:
             show_json({"pipeline": self.pipeline, "model": self.model, "champion": self.ledger.champion(self.model),
                        "done": text, "problem": found.found if found else None})  # fmt: skip
             return
-        print(text)
+        say(text)
         if found:
-            print(found.text())
+            say(found.text())
 
 
 def restore_champion(pipeline: str, model: str, env: str, *, as_json: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 
-from spark_jobs.values import text, to_json
+from spark_jobs.values import printable, text, to_json
 
 LONGEST_CELL = 200  # characters of one cell of a table; JSON has all
 
@@ -23,22 +23,16 @@ def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[objec
     ]
     widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
     if title:
-        print(title)
+        say(title)
     for line in lines:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        say("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 def show_some(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], limit: int, more: str) -> None:
     """The first `limit` rows as a table, then how many are not shown; `more` says what shows them."""
     show_table(title, columns, rows[:limit])
     if len(rows) > limit:
-        print(f"… {len(rows) - limit} more not shown: {more}")
-
-
-def printable(text: str, longest: int | None = None) -> str:
-    """`text` on one line: what is no printable character, such as an escape code in a drop, is spelled out; cut when long."""
-    shown = "".join(one if one.isprintable() else repr(one)[1:-1] for one in text[:longest])
-    return shown if longest is None or len(text) <= longest else f"{shown} …"
+        say(f"… {len(rows) - limit} more not shown: {more}")
 
 
 def first_line(text: str, longest: int = LONGEST_CELL) -> str:
@@ -52,9 +46,15 @@ def one_line(text: str, longest: int = LONGEST_CELL) -> str:
     return printable("; ".join(line.strip() for line in text.strip().splitlines()), longest)
 
 
+def say(*lines: str) -> None:
+    """Lines for people, on stdout; an empty one without arguments."""
+    for line in lines or ("",):
+        print(printable(line))
+
+
 def note(text: str) -> None:
     """A line for people, on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    print(printable(text), file=sys.stderr, flush=True)
 
 
 def _is_unicode(encoding: str | None) -> bool:

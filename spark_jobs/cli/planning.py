@@ -8,7 +8,7 @@ from typing import Any
 
 from spark_jobs import plan
 from spark_jobs.cli.look import lake_root
-from spark_jobs.cli.output import show_json
+from spark_jobs.cli.output import say, show_json
 from spark_jobs.config import load_environment, load_pipeline
 from spark_jobs.config.definitions import Definitions, define
 from spark_jobs.config.interval import check_interval
@@ -67,7 +67,7 @@ def show_plan(pipeline: str, step_name: str, start: str, end: str, env: str, *, 
         show_json(facts)
         return
     for name, value in facts.items():
-        print(f"{name.replace('_', ' '):>15}  {_shown(value)}")
+        say(f"{name.replace('_', ' '):>15}  {_shown(value)}")
 
 
 def _shown(value: object) -> str:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from spark_jobs.cli.look import lake_root
-from spark_jobs.cli.output import show_json, show_table
+from spark_jobs.cli.output import say, show_json, show_table
 from spark_jobs.config import load_pipeline
 from spark_jobs.invocation import HOUR, format_hour
 
@@ -56,14 +56,14 @@ def _groups(rows: list[Row], newest: datetime | None, owner: str, format_at: str
 def _print_list(facts: Row, groups: list[Row], env: str) -> None:
     name, hours = facts["pipeline"], facts["refused_hours"]
     release = facts["release"] or "none"
-    print(f"{name}, release {release}: rows held back {facts['rows']}, discarded {facts['discarded']}")
+    say(f"{name}, release {release}: rows held back {facts['rows']}, discarded {facts['discarded']}")
     columns = ["table", "rule", "hour", "rows", "age_hours", "owner", "example_key"]
     if groups:
         words = [column.replace("_", " ") for column in columns]
         show_table("", words, [[group[column] for column in columns] for group in groups[:_LINES]])
     if len(groups) > _LINES:
-        print(f"… {len(groups) - _LINES} more: the same command with --json, or --hour H")
+        say(f"… {len(groups) - _LINES} more: the same command with --json, or --hour H")
     if hours:
-        print(
+        say(
             f"{len(hours)} hours that a gate refused are not counted: tidegate quarantine list {name} --refused --env {env}"
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from spark_jobs.cli.look import lake_root
-from spark_jobs.cli.output import show_json, show_table
+from spark_jobs.cli.output import say, show_json, show_table
 from spark_jobs.cli.quarantine_rows import Chosen, check_table, print_rows
 from spark_jobs.config import load_pipeline
 from spark_jobs.config.whole import Pipeline
@@ -63,9 +63,9 @@ def list_refused(pipeline: str, refused: Refused, env: str, *, as_json: bool) ->
     for fact in facts:
         _print(pipeline, fact, env)
     if len(attempts) > len(shown):
-        print(f"… {len(attempts) - len(shown)} older refused runs: the same command with --hour H or --json")
+        say(f"… {len(attempts) - len(shown)} older refused runs: the same command with --hour H or --json")
     if not attempts:
-        print(f"{pipeline}: no hour is refused now")
+        say(f"{pipeline}: no hour is refused now")
 
 
 def show_refused(pipeline: str, chosen: Chosen, refused: Refused, limit: int, env: str, *, as_json: bool) -> None:
@@ -138,9 +138,9 @@ def _print(pipeline: str, facts: Row, env: str) -> None:
     hours = facts["hours"]
     span = hours[0] if len(hours) == 1 else f"[{facts['from']}, {facts['to']}), {len(hours)} hours refused"
     held = "" if facts["rows"] is None else f", rows held back {facts['rows']}"
-    print(f"{pipeline} {span}: publication {facts['pub'] or 'none'}, run {facts['run']}{held}")
+    say(f"{pipeline} {span}: publication {facts['pub'] or 'none'}, run {facts['run']}{held}")
     if facts["note"]:
-        print(f"  {facts['note']}")
+        say(f"  {facts['note']}")
     columns = ["table", "rule", "outcome", "observed"]
     _table([[one[name] for name in columns] for one in facts["broken"]], ["broken in", *columns[1:]], "broken rules",
            f"tidegate status {pipeline} --hour {hours[0]} --env {env} --json")  # fmt: skip
@@ -149,11 +149,11 @@ def _print(pipeline: str, facts: Row, env: str) -> None:
     _table(groups, ["rows of", "rule", "hour", "rows", "example key"], "groups of rows",
            f"tidegate quarantine list {pipeline} --refused {which} --env {env} --json")  # fmt: skip
     for table in sorted({one["table"] for one in facts["held"]}):
-        print(f"  its rows: tidegate quarantine show {pipeline} --table {table} --refused {which} --env {env}")
+        say(f"  its rows: tidegate quarantine show {pipeline} --table {table} --refused {which} --env {env}")
 
 
 def _table(rows: list[list[object]], columns: list[str], what: str, command: str) -> None:
     if rows:
         show_table("", columns, rows[:_LINES])
     if len(rows) > _LINES:
-        print(f"… {len(rows) - _LINES} more {what}: {command}")
+        say(f"… {len(rows) - _LINES} more {what}: {command}")

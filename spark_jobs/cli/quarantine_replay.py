@@ -11,7 +11,7 @@ from typing import Any
 from spark_jobs import plan
 from spark_jobs.cli.act import submit
 from spark_jobs.cli.look import lake_root
-from spark_jobs.cli.output import note, show_json, show_some
+from spark_jobs.cli.output import note, say, show_json, show_some
 from spark_jobs.cli.quarantine_rows import check_table
 from spark_jobs.config import load_pipeline
 from spark_jobs.config.whole import Pipeline
@@ -107,7 +107,7 @@ def _one_hour(whole: Pipeline, root: Path, hour: datetime, env: str, run: Run) -
 
 def _print(pipeline: str, done: list[HourDone], left: list[datetime], env: str) -> None:
     if not done:
-        print(f"{pipeline}: no hour holds rows; nothing to run again")
+        say(f"{pipeline}: no hour holds rows; nothing to run again")
         return
     rows = [
         [f["hour"], f["held_before"], f["held_now"], f["release"] or "as it was"] for f in (d.facts() for d in done)
@@ -117,13 +117,13 @@ def _print(pipeline: str, done: list[HourDone], left: list[datetime], env: str) 
     for one in failed[:_HOURS]:
         hour = format_hour(one.hour)
         what = "refused by a gate, readers see it as before" if one.exit_code == EXIT_REFUSED else "not done"
-        print(f"{hour}: {what} (exit {one.exit_code}): tidegate status {pipeline} --hour {hour} --env {env}")
+        say(f"{hour}: {what} (exit {one.exit_code}): tidegate status {pipeline} --hour {hour} --env {env}")
     if len(failed) > _HOURS:
-        print(
+        say(
             f"… {len(failed) - _HOURS} more hours refused or not done: tidegate quarantine list {pipeline} --refused --env {env}"
         )
     if left:
-        print(f"not tried: {len(left)} hours from {format_hour(left[0])} on")
+        say(f"not tried: {len(left)} hours from {format_hour(left[0])} on")
 
 
 def span_of(pipeline: str, hour: str | None, start: str | None, end: str | None) -> Span:

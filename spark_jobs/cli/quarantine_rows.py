@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from spark_jobs.cli.look import lake_root
-from spark_jobs.cli.output import note, printable, show_json
+from spark_jobs.cli.output import note, say, show_json
 from spark_jobs.config import load_pipeline
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.errors import UsageError, nearest
 from spark_jobs.invocation import HOUR, format_hour, parse_hour
+from spark_jobs.values import printable
 
 Row = dict[str, Any]
 _LONG = 1_000  # characters of a row that people get; JSON has all
@@ -72,11 +73,11 @@ def print_rows(rows: list[Row], limit: int) -> None:
     for row in rows[:limit]:
         place = f"{row['file']} line {row['line']}" if row["file"] else "made by us"
         cols = [f"{name}={value}" for name, value in _delivered(row["cols"]).items() if value is not None]
-        print(f"{format_hour(row['hour'])}  {printable(place)}  {row['reason']}")
-        print(f"    key   {printable(row['business_key'], _LONG)}")
-        print(f"    cols  {printable(', '.join(cols), _LONG)}")
+        say(f"{format_hour(row['hour'])}  {printable(place)}  {row['reason']}")
+        say(f"    key   {printable(row['business_key'], _LONG)}")
+        say(f"    cols  {printable(', '.join(cols), _LONG)}")
         if row["discarded"] is not None:
-            print(f"    discarded: {printable(row['discarded'], _LONG)}")
+            say(f"    discarded: {printable(row['discarded'], _LONG)}")
     more = f"; --limit {len(rows)} shows all" if limit < len(rows) else ""
     note(f"{min(limit, len(rows))} of {len(rows)} rows{more}")
 
@@ -122,7 +123,7 @@ def discard_held(pipeline: str, chosen: Chosen, why: str, env: str, *, as_json: 
     if as_json:
         show_json(facts)
     else:
-        print(f"{chosen.table}: rows discarded {len(fresh)}, before {facts['already']}")
+        say(f"{chosen.table}: rows discarded {len(fresh)}, before {facts['already']}")
 
 
 def _legal(whole: Pipeline, root: Path, chosen: Chosen) -> str:

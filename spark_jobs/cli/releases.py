@@ -6,11 +6,11 @@ from collections import defaultdict
 from typing import Any
 
 from spark_jobs.cli.look import lake_root
-from spark_jobs.cli.output import printable, show_json, show_some, show_table
+from spark_jobs.cli.output import say, show_json, show_some, show_table
 from spark_jobs.config import load_pipeline
 from spark_jobs.errors import UsageError
 from spark_jobs.invocation import format_hour
-from spark_jobs.values import instant_text
+from spark_jobs.values import instant_text, printable
 
 _TABLES, _RANGES, _NAMED = 12, 6, 4  # lines, lines and columns a line that people get; JSON has all
 _DEAD, _LONGEST = 20, 1_000  # numbers, characters
@@ -28,7 +28,7 @@ def list_releases(pipeline: str, limit: int, env: str, *, as_json: bool) -> None
     show_table("", ["release", "kind", "from", "to", "pub", "rows", "at"],
                [[f["release"], f["kind"], f["from"], f["to"], f["pub"], sum(f["rows"].values()), f["at"]] for f in facts])  # fmt: skip
     if (left := len(releases) - len(facts)) > 0:
-        print(f"… {left} older releases not shown: --limit {len(releases)} shows all")
+        say(f"… {left} older releases not shown: --limit {len(releases)} shows all")
 
 
 def show_release(pipeline: str, number: int, env: str, *, as_json: bool) -> None:
@@ -51,7 +51,7 @@ def show_release(pipeline: str, number: int, env: str, *, as_json: bool) -> None
         "dead": f"{len(facts['dead'])} publications: {dead}" if facts["dead"] else "none",
     }  # fmt: skip
     for name, value in told.items():
-        print(f"{name:>8}  {'none' if value is None else printable(str(value), _LONGEST)}".rstrip())
+        say(f"{name:>8}  {'none' if value is None else printable(str(value), _LONGEST)}".rstrip())
     covers = [[start, end, _tables(tables)] for (start, end), tables in sorted(spans.items())]
     if covers:
         show_some(
@@ -102,14 +102,14 @@ def roll_back(pipeline: str, to: int, why: str, env: str, *, as_json: bool) -> N
             {"release": done.release.release, "shows": to, "dead": sorted(done.release.dead), **spans, "undo": undo}
         )
         return
-    print(f"release {done.release.release}: readers see the rows of release {to} again, and every score given since")
+    say(f"release {done.release.release}: readers see the rows of release {to} again, and every score given since")
     for state, found in spans.items():
         shown = "; ".join(f"[{start}, {end})" for start, end in found[:_RANGES]) or "none"
-        print(f"  {state:<9}  {shown}")
+        say(f"  {state:<9}  {shown}")
         if len(found) > _RANGES:
             compare = f"tidegate release diff {pipeline} {before[-1].release} {done.release.release} --env {env} --json"
-            print(f"             {len(found) - _RANGES} more not shown: {compare}")
-    print(f"  to undo    {undo}")
+            say(f"             {len(found) - _RANGES} more not shown: {compare}")
+    say(f"  to undo    {undo}")
 
 
 def diff_releases(pipeline: str, first: int, second: int, env: str, *, as_json: bool) -> None:
@@ -140,15 +140,15 @@ def diff_releases(pipeline: str, first: int, second: int, env: str, *, as_json: 
 
 def _print_diff(facts: dict[str, Any]) -> None:
     a, b, only = facts["a"], facts["b"], facts["publications"]
-    print(f"{facts['pipeline']}: what readers of release {b} see that readers of release {a} do not")
-    print(f"publications  only in {a}: {_listed(only['only_in_a'])}; only in {b}: {_listed(only['only_in_b'])}")
+    say(f"{facts['pipeline']}: what readers of release {b} see that readers of release {a} do not")
+    say(f"publications  only in {a}: {_listed(only['only_in_a'])}; only in {b}: {_listed(only['only_in_b'])}")
     differ = [t for t in facts["tables"] if t["added"] or t["removed"] or t["changed"]]
     if differ:
         shown = [[t["table"], t["added"], t["removed"], t["changed"], _most_changed(t["columns"])] for t in differ]
         show_table("", ["rows of", "added", "removed", "changed", "in columns"], shown[:_TABLES])
         _more(len(shown) - _TABLES, "tables")
     else:
-        print("rows  the same in every table")
+        say("rows  the same in every table")
     ranges: dict[tuple[Any, ...], list[str]] = defaultdict(list)
     for table in facts["tables"]:
         for hours in table["hours"]:
@@ -179,4 +179,4 @@ def _tables(names: list[str]) -> str:
 
 def _more(left: int, what: str) -> None:
     if left > 0:
-        print(f"… {left} more {what}: the same command with --json")
+        say(f"… {left} more {what}: the same command with --json")

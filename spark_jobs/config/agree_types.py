@@ -12,7 +12,8 @@ from spark_jobs.config.columns import feature_columns, silver_types
 from spark_jobs.config.features import WindowGroup
 from spark_jobs.config.model import Inputs
 from spark_jobs.config.registered import Signature
-from spark_jobs.config.typed_values import class_of, same_text
+from spark_jobs.config.tables import SilverTable
+from spark_jobs.config.typed_values import class_of, exact_value, same_text
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.config.yaml_file import Where
 
@@ -34,9 +35,24 @@ def _tables(pipeline: Pipeline, known: dict[str, Signature]) -> Iterator[Clash]:
         given = result_type(table.event_at, silver_types(pipeline, name), known)
         if given not in ("", "timestamp"):
             yield Clash(TABLES, (*at, "event_at"), f"event_at is {given}", "a timestamp; declare its column as one")
+        yield from _defaults(name, table)
         for to, look in table.lookups.items():
             if look.table in pipeline.silver and pipeline.silver[look.table].key == table.key:
                 yield from _same_types(pipeline, TABLES, (*at, "lookups", to), table.key, name, look.table)
+
+
+def _defaults(name: str, table: SilverTable) -> Iterator[Clash]:
+    """Defaults that are no values of their column, or that would give older rows a key."""
+    for column, conf in table.columns.items():
+        if conf.default is None:
+            continue
+        at = ("tables", name, "columns", column, "default")
+        if column in table.version_key:
+            yield Clash(TABLES, at, f"default for '{column}', a column of the key", "a default for other columns only")
+        try:
+            exact_value(conf.default, conf.type)
+        except ValueError as error:
+            yield Clash(TABLES, at, str(error), f"a value of type {conf.type}")
 
 
 def _spine(pipeline: Pipeline) -> Iterator[Clash]:

@@ -101,6 +101,12 @@ def feature_columns(pipeline: Pipeline, group: str) -> list[str]:
     ]
 
 
+def input_columns(pipeline: Pipeline, group: str) -> list[str]:
+    """Columns of a training set that come from features/<group>: `<entity>_<feature>` of windows, else the plain names."""
+    values, windows = feature_columns(pipeline, group), pipeline.features.windows.get(group)
+    return [f"{entity}_{value}" for entity in windows.entities for value in values] if windows else values
+
+
 def coverage_columns(pipeline: Pipeline, group: str) -> list[str]:
     """Columns of features/<group> that say how complete the values are; no model takes them as input."""
     return [COVERED] if group in pipeline.features.windows else []
@@ -108,16 +114,9 @@ def coverage_columns(pipeline: Pipeline, group: str) -> list[str]:
 
 def training_columns(pipeline: Pipeline) -> list[str]:
     """Columns of a training set that a model or a baseline may name: the spine's, and `<entity>_<feature>` or as-of."""
-    features = pipeline.features
-    spine = pipeline.silver.get(features.spine.table)
-    windows = [
-        f"{entity}_{value}"
-        for name, group in features.windows.items()
-        for entity in group.entities
-        for value in feature_columns(pipeline, name)
-    ]
-    joined = [value for group in features.joined.values() for value in group.columns]
-    return [*(spine.columns if spine else []), *windows, *joined]
+    spine = pipeline.silver.get(pipeline.features.spine.table)
+    made = [column for group in pipeline.features.groups for column in input_columns(pipeline, group)]
+    return [*(spine.columns if spine else []), *made]
 
 
 def window_label(hours: int) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from typing import Any, Final, Literal
 
@@ -23,6 +23,7 @@ from spark_jobs.config.whole import Pipeline
 
 Kind = Literal["source", "table", "column", "rule", "entity", "tiles", "measure", "cells", "feature"]
 
+_FEATURES: Final = "features.yaml"  # beside the ids of definitions, each of which has a slash
 _PROSE: Final = frozenset({"meaning", "grain", "why", "sensitive"})
 _READERS: Final = frozenset({"renamed_from"})  # how older files are read; no run computes another row by it
 # How drops are landed: the same drop has the same rows wherever it came from.
@@ -46,6 +47,8 @@ class Definitions:
     """All definitions that the tables of an hour use, by id such as `silver/orders.amount` or `features/sales.orders_3h`."""
 
     by_id: Mapping[str, Definition]
+    # All of features.yaml, kept beside the definitions that follow from it; older ledgers have none.
+    features: Mapping[str, Any] | None = field(default=None, compare=False)
 
     @property
     def digest(self) -> str:
@@ -58,13 +61,16 @@ class Definitions:
 
     def to_json(self) -> str:
         """As the ledger keeps them."""
-        return json.dumps({name: asdict(one) for name, one in self.by_id.items()}, sort_keys=True)
+        recorded: dict[str, Any] = {name: asdict(one) for name, one in self.by_id.items()}
+        return json.dumps({**recorded, _FEATURES: self.features} if self.features else recorded, sort_keys=True)
 
     @staticmethod
     def from_json(text: str) -> Definitions:
         """The definitions that `to_json` wrote."""
         found = json.loads(text)
-        return Definitions({name: Definition(**{**one, "inputs": tuple(one["inputs"])}) for name, one in found.items()})
+        features = found.pop(_FEATURES, None)
+        by_id = {name: Definition(**{**one, "inputs": tuple(one["inputs"])}) for name, one in found.items()}
+        return Definitions(by_id, features)
 
 
 def table_of(name: str) -> str:
@@ -118,7 +124,7 @@ def define(pipeline: Pipeline) -> Definitions:
             facts = {**_stated(rule, frozenset({"id"})), "scope": rule.scope}
             loose = ("severity", "budget", "min_rows", "column", "columns", "scope")
             builder.add(f"{table}:{rule.id}", "rule", facts, builder.columns(table, named), loose)
-    return Definitions(builder.found)
+    return Definitions(builder.found, pipeline.features.model_dump(mode="json", by_alias=True, exclude_none=True))
 
 
 def input_hashes(pipeline: Pipeline, definitions: Definitions) -> dict[str, str]:

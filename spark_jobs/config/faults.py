@@ -13,6 +13,7 @@ from spark_jobs.config.keys import KeyFault
 from spark_jobs.config.secrets import masked, names_secret
 from spark_jobs.config.yaml_file import Where, YamlFile
 from spark_jobs.errors import UsageError, nearest
+from spark_jobs.values import Lines
 
 _PREFIX = re.compile(r"([a-z_]+(?:\.[a-z_]+)*): (?:'([^']*)')?")
 
@@ -34,9 +35,7 @@ class Fault:
 
     def __str__(self) -> str:
         head = f"  {self.place}: {self.path}: {self.found}" if self.path else f"  {self.place}: {self.found}"
-        return "\n".join(
-            [head, *([self.caret] if self.caret else []), *([f"    {self.allowed}"] if self.allowed else [])]
-        )
+        return Lines.of([head, *self.caret.splitlines(), *([f"    {self.allowed}"] if self.allowed else [])])
 
 
 class ConfigError(UsageError):
@@ -44,8 +43,8 @@ class ConfigError(UsageError):
 
     def __init__(self, where: str, faults: list[Fault]) -> None:
         self.faults = faults
-        text = "\n".join(str(fault) for fault in faults)
-        super().__init__(where, f"{len(faults)} fault(s)\n{text}", todo="mend the lines named, then: tidegate validate")
+        text = Lines.of([f"{len(faults)} fault(s)", *map(str, faults)])
+        super().__init__(where, text, todo="mend the lines named, then: tidegate validate")
         self.args = (where, faults)
 
 

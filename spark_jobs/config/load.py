@@ -119,6 +119,9 @@ def load_pipeline(name: str, project: Path | None = None) -> Pipeline:
         faults += [fault for fault in found if fault.line not in known]
     if faults or pipeline is None:
         raise ConfigError(where, faults)
+    for table, settings in pipeline.silver.items():
+        if pipeline.sensitive(f"silver/{table}"):
+            pipeline.sources.sources[settings.source].hide_names()
     return pipeline.model_copy(update={"config_hash": define(pipeline).digest})
 
 

@@ -9,7 +9,7 @@ import re
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
 from spark_jobs.config.database_source import DatabaseConf
 from spark_jobs.config.drop_files import CompleteConf, DropFormat, HourPath
@@ -95,6 +95,17 @@ class SourceConf(Section):
         " too many refuse the hour) or refuse (one such value refuses the hour, by the rule type_drift); it is never read"
         " as null; example: refuse",
     )
+
+    _hides_names: bool = PrivateAttr(default=False)  # not of sources.yaml: `load_pipeline` sets it from tables.yaml
+
+    @property
+    def hides_names(self) -> bool:
+        """Whether names that a delivery makes up are counted, never shown: without its header they are values."""
+        return self._hides_names
+
+    def hide_names(self) -> None:
+        """Count unknown names from now on, because a table of this source has a sensitive column."""
+        self._hides_names = True
 
     @model_validator(mode="after")
     def _sections_belong_to_their_kind(self) -> SourceConf:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from spark_jobs.config.sql_tables import BATCH, table_fault
 from spark_jobs.errors import nearest
 from spark_jobs.identifiers import quoted
 
@@ -50,8 +51,8 @@ def sql_fault(query: object, types: Mapping[str, str]) -> str:
         return "braces other than {batch}; write {{ and }} for braces in the query"
     if "{batch}" not in query:
         return "does not read {batch}, the rows that are judged; write SELECT … FROM {batch} WHERE …"
-    tokens = list(_TOKEN.finditer(text.replace('"the batch"', "`the batch`")))
-    if fault := _shape_fault(tokens):
+    tokens = list(_TOKEN.finditer(text.replace('"the batch"', BATCH)))
+    if fault := _shape_fault(tokens) or table_fault(tokens):
         return fault
     words = {token["word"].upper() for token in tokens if token["word"]} | {t["sign"] for t in tokens if t["sign"]}
     columns = {name.upper() for name in types}  # without quotes Spark takes `at` for a column, DuckDB for a keyword

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Literal
 
 from pydantic import Field
@@ -28,6 +28,11 @@ class Column(Section):
         description="former name of the column: `tidegate migrate` renames it in published rows, which steps wait for; may be"
         " removed afterwards; example: amount",
     )
+    default: bool | int | float | str | date | None = Field(
+        default=None,
+        description="value for rows that were published before the column was added: `tidegate migrate` writes it into them,"
+        " which steps wait for; none: null. New rows never get it, and changing it later changes nothing; example: 0",
+    )
     unit: str = Field(default="", description="unit of the values, for example min, mi, degF")
     required: bool = Field(default=False, description="a row without a value is quarantined")
     meaning: str = Field(min_length=1, description="one sentence on what the value says and what null means")
@@ -50,7 +55,7 @@ class LookUp(Section):
 
 
 class EventWithin(Section):
-    """How far a row's event may lie from the hour of its drop."""
+    """How far a row's event may lie from the hour of its drop; versions of one key may lie any time apart."""
 
     lateness: Duration = Field(default=timedelta(0), description="how long before the hour, for example 24h")
     ahead: Duration = Field(default=timedelta(0), description="how long after the hour's end, for example 1h")

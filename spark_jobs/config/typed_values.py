@@ -5,6 +5,7 @@ Used by `validate` on declared types and by the gate on those of a frame, so tha
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Literal
@@ -24,6 +25,7 @@ EXPECTED: dict[TypeClass, str] = {
 }
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)?)?")
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
+_BITS = {"int": 32, "bigint": 64}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -67,6 +69,22 @@ def typed_value(value: object, kind: str) -> Any:
     return value
 
 
+def exact_value(value: object, kind: str) -> Any:
+    """As `typed_value`, of a type of tables.yaml that holds `value` exactly.
+
+    Raises:
+        ValueError: it does not; the text says what is expected.
+    """
+    typed = typed_value(value, kind)
+    if isinstance(typed, int) and abs(typed) >= 2**63:
+        raise ValueError(f"{shown(value)} is not a number of 64 bits")
+    if kind in _BITS and not (isinstance(typed, int) and -(2 ** (_BITS[kind] - 1)) <= typed < 2 ** (_BITS[kind] - 1)):
+        raise ValueError(f"{shown(value)} is not a whole number of {_BITS[kind]} bits")
+    if kind == "double" and not (math.isfinite(typed) and float(typed) == typed):
+        raise ValueError(f"{shown(value)} is not a number that a double holds exactly")
+    return typed
+
+
 def _moment(value: object, *, day: bool, expected: str) -> datetime | date:
     found = value
     if isinstance(value, str) and (_DAY if day else _INSTANT).fullmatch(value):
@@ -91,15 +109,6 @@ def micros(value: object) -> int:
     moment = typed_value(value, "timestamp")
     whole: int = (moment - _EPOCH) // timedelta(microseconds=1)
     return whole
-
-
-def instant_text(us: int) -> str:
-    """The instant that is `us` microseconds from 1970 as text in UTC; a number where a calendar of Python's ends."""
-    try:
-        at = _EPOCH + timedelta(microseconds=us)
-    except OverflowError:
-        return f"{us} µs from 1970"
-    return at.isoformat().replace("+00:00", "Z")
 
 
 def shown(value: object) -> str:

@@ -21,6 +21,7 @@ _SCALAR = re.compile(r"^(\s*[\w.\"'-]+\s*:\s*)[^\s{\[#].*")
 MAX_NODES = 100_000  # of one file, aliases written out: a few lines of aliases can stand for billions of values
 _STANDARD = "tag:yaml.org,2002:"
 _UNTAGGED = "!untagged"
+_MOST_BYTES, _MOST_LEVELS = 4 << 20, 100  # of one file: the composer of PyYAML recurses in C and would end the process
 _NULLS, _BOOLEANS = ("", "~", "null", "Null", "NULL"), ("true", "True", "TRUE", "false", "False", "FALSE")
 _INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
@@ -79,10 +80,13 @@ def read_yaml(path: Path, shown: str = "") -> YamlFile:
     Raises:
         YamlFault: not YAML, or more than one document.
     """
+    if path.stat().st_size > _MOST_BYTES:
+        raise YamlFault(1, 1, f"{path.stat().st_size} bytes, at most {_MOST_BYTES}")
     text = path.read_text(encoding="utf-8-sig")
     lines = text.splitlines()
     reading = _Reading(lines)
     try:
+        _check_depth(text)
         node = yaml.compose(text, Loader=_Loader)
         data = {} if node is None else reading.value(node, ())
     except yaml.MarkedYAMLError as error:
@@ -95,6 +99,23 @@ def read_yaml(path: Path, shown: str = "") -> YamlFile:
     except RecursionError as error:
         raise YamlFault(1, 1, "an alias that contains itself, or values nested too deeply") from error
     return YamlFile(shown or str(path), data, reading.marks, lines, reading.faults)
+
+
+def _check_depth(text: str) -> None:
+    """Check that values are nested at most 100 levels deep; parsing, unlike composing, needs no stack for them.
+
+    Raises:
+        YamlFault: they are nested deeper.
+    """
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > _MOST_LEVELS:
+                line, column = (mark.line + 1, mark.column + 1) if (mark := event.start_mark) else (1, 1)
+                raise YamlFault(line, column, f"values nested more than {_MOST_LEVELS} levels deep")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
 
 
 def _tab(lines: list[str], line: int) -> str:

@@ -6,17 +6,20 @@ Everything else a publication does by itself (storage/evolution.py): columns add
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from deltalake import DeltaTable
 
 from spark_jobs.config.schemas import ENTITIES, KEY, TYPES, UNIT, VALID_FROM, table_schemas
+from spark_jobs.config.typed_values import exact_value
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.errors import UsageError
 from spark_jobs.storage.damage import open_log
 from spark_jobs.storage.evolution import CAST_TO, Field, defined_type, fields_of, former_names
+from spark_jobs.values import Lines
 
 _NEW_NAME = "use a new column name"
 _WRITTEN = {logged: name for name, logged in TYPES.items()}  # as tables.yaml writes types
@@ -32,16 +35,22 @@ class Refusal:
     derived: bool = False  # follows from another definition, which is refused itself where that is the cause
 
     def __str__(self) -> str:
-        return f"  {self.where}: {self.found}\n    {self.hint}"
+        return Lines.of([f"  {self.where}: {self.found}", f"    {self.hint}"])
 
 
 @dataclass(frozen=True)
 class Rewrite:
-    """What has to be done to the files of `table`: columns renamed (old -> new) and cast (by their new name, to a log's type)."""
+    """What has to be done to the files of `table`.
+
+    `renames`: old -> new name; `casts`: new name -> type of the log; `fills`: name of a column that the log does not have
+    yet -> the value that its rows get; `added`: the fields of those columns.
+    """
 
     table: str
     renames: Mapping[str, str]
     casts: Mapping[str, str]
+    fills: Mapping[str, Any]
+    added: Sequence[Field]
     files: int
     rows: int
     bytes: int
@@ -49,8 +58,9 @@ class Rewrite:
     def __str__(self) -> str:
         renames = [f"{old} -> {new}" for old, new in self.renames.items()]
         casts = [f"{name} as {_WRITTEN.get(kind, kind)}" for name, kind in self.casts.items()]
+        fills = [f"{name} = {value} in published rows" for name, value in self.fills.items()]
         size = f"{self.files} files, {self.rows} rows, {self.bytes} bytes"
-        return f"{self.table}: {', '.join([*renames, *casts])} ({size})"
+        return f"{self.table}: {', '.join([*renames, *casts, *fills])} ({size})"
 
 
 @dataclass
@@ -70,9 +80,9 @@ def require_publishable(pipeline: Pipeline, root: Path, env: str) -> None:
     changes = pending_changes(pipeline, root)
     require_allowed(pipeline, changes)
     if changes.rewrites:
-        text = "\n".join(f"  {one}" for one in changes.rewrites)
+        count = f"{len(changes.rewrites)} published table(s) must be rewritten first"
         raise UsageError(
-            f"conf/pipelines/{pipeline.name}", f"{len(changes.rewrites)} published table(s) must be rewritten first\n{text}",
+            f"conf/pipelines/{pipeline.name}", Lines.of([count, *(f"  {one}" for one in changes.rewrites)]),
             todo=f"tidegate migrate {pipeline.name} --env {env}",
         )  # fmt: skip
 
@@ -84,9 +94,9 @@ def require_allowed(pipeline: Pipeline, changes: Changes) -> None:
         UsageError: one is.
     """
     if changes.refusals:
-        text = "\n".join(map(str, changes.refusals))
+        count = f"{len(changes.refusals)} change(s) contradict published rows"
         raise UsageError(
-            f"conf/pipelines/{pipeline.name}", f"{len(changes.refusals)} change(s) contradict published rows\n{text}",
+            f"conf/pipelines/{pipeline.name}", Lines.of([count, *map(str, changes.refusals)]),
             todo="edit the lines named, then: tidegate validate; docs/changing-definitions.md explains every change",
         )  # fmt: skip
 
@@ -108,8 +118,10 @@ def pending_changes(pipeline: Pipeline, root: Path) -> Changes:
             name: one["type"] for name, one in wanted.items()
             if name in before and (_text(before[name]), _text(one)) in CAST_TO
         }  # fmt: skip
-        if (renamed or casts) and not faults:
-            changes.rewrites.append(Rewrite(table, renamed, casts, *_size(log)))
+        fills = {name: value for name, value in _defaults(pipeline, table).items() if name not in before}
+        size = _size(log)
+        if (renamed or casts or (fills and size[0])) and not faults:
+            changes.rewrites.append(Rewrite(table, renamed, casts, fills, [wanted[name] for name in fills], *size))
     causes = [one for one in changes.refusals if not one.derived]
     return Changes(causes or changes.refusals, changes.rewrites)
 
@@ -130,6 +142,15 @@ def _renames(pipeline: Pipeline, logged: Mapping[str, Mapping[str, Field]]) -> d
     spine = pipeline.features.spine.table
     key = {old: new for old, new in silver[spine].items() if new in pipeline.silver[spine].key}
     return renames | {table: key for table in renames if table.startswith("predictions/")}
+
+
+def _defaults(pipeline: Pipeline, table: str) -> dict[str, Any]:
+    """The declared defaults of a silver table's columns, typed."""
+    kind, _, name = table.partition("/")
+    columns = pipeline.silver[name].columns if kind == "silver" else {}
+    return {
+        column: exact_value(conf.default, conf.type) for column, conf in columns.items() if conf.default is not None
+    }
 
 
 def _refusals(

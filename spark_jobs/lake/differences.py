@@ -91,7 +91,7 @@ def _table_difference(
     root: Path, table: str, kind: TableKind, line_a: list[Release], line_b: list[Release]
 ) -> TableDifference:
     hours = tuple(cover_changes(folds.cover(line_a, table), folds.cover(line_b, table))) if kind.covered else ()
-    with connect() as connection:
+    with connect(root) as connection:
         chosen = [
             kept(connection, name, chosen_rows(table, kind, line)) for name, line in (("a", line_a), ("b", line_b))
         ]

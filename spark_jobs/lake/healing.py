@@ -74,7 +74,7 @@ def _known(root: Path, pubs: set[int]) -> dict[tuple[datetime, int], datetime]:
     """(hour, publication) -> when its drops were known, all sources, as `accounts` has it."""
 
     def ask() -> dict[tuple[datetime, int], datetime]:
-        with connect() as connection:
+        with connect(root) as connection:
             relation = rows_of(connection, root, "accounts", pubs, "accounts columns")
             if relation is None:
                 return {}
@@ -124,7 +124,7 @@ def _times(
     values = {"pubs": sorted(pubs), "hours": [micros(hour) for hour in hours]}
 
     def ask() -> dict[datetime, tuple[int, int]]:
-        with connect() as connection:
+        with connect(root) as connection:
             relation = rows_of(connection, root, table, pubs, "rows columns")
             if relation is None:
                 return {}

@@ -47,24 +47,26 @@ def rewrite_table(ledger: Ledger, rewrite: Rewrite) -> int:
 
 
 def changed_schema(logged: str, rewrite: Rewrite) -> str:
-    """The log's schema with columns renamed and types changed; a renamed column keeps its former names as metadata."""
+    """The log's schema with columns renamed, types changed, columns added; a renamed one keeps its former names as metadata."""
     fields = []
     for one in fields_of(logged):
         name = rewrite.renames.get(one["name"], one["name"])
         former = {RENAMED_FROM: json.dumps([*former_names(one), one["name"]])} if name != one["name"] else {}
         kind = rewrite.casts.get(name, one["type"])
         fields.append({**one, "name": name, "type": kind, "metadata": {**one["metadata"], **former}})
-    return schema_of(fields)
+    return schema_of([*fields, *rewrite.added])
 
 
 def _rewritten(storage: Storage, rewrite: Rewrite, path: str, schema: str) -> StagedFile:
     """The new file for `path`, in the folder of its publication: readers and publishing tell by it whose rows it holds."""
     folder, _, rest = path.partition("/")
-    name = hashlib.sha256(f"{path}\n{schema}".encode()).hexdigest()[:16]
+    name = hashlib.sha256(f"{path}\n{schema}\n{dict(rewrite.fills)}".encode()).hexdigest()[:16]
     day = next(part for part in rest.split("/") if part.startswith("day="))
     target = f"{folder}/rewritten-{name}/{day}/part.parquet"
     try:
-        return storage.rewrite_file(rewrite.table, path, target, rewrite.renames, schema, storage.now() - _KEPT)
+        return storage.rewrite_file(
+            rewrite.table, path, target, schema, storage.now() - _KEPT, renames=rewrite.renames, fills=rewrite.fills
+        )
     except (pa.ArrowInvalid, ValueError) as error:
         raise UsageError(
             f"{rewrite.table}/{path}", f"a value cannot be cast without loss: {error}"[:300], "values that the new type holds",

@@ -9,10 +9,12 @@ from typing import Any, TypeVar
 
 import duckdb
 import pyarrow as pa
+from deltalake import DeltaTable
 
-from spark_jobs.errors import RetryError
+from spark_jobs.errors import RetryError, UsageError
 from spark_jobs.identifiers import quoted, quoted_list, text_literal
-from spark_jobs.lake.condition import check_condition, not_a_condition
+from spark_jobs.lake.condition import condition_query, not_a_condition
+from spark_jobs.lake.hours import ALL_HOURS, Hours, overlap
 from spark_jobs.lake.rows import plain_rows
 from spark_jobs.lake.versions import (
     EVERY,
@@ -30,20 +32,21 @@ _PLAIN = "lake_rows"
 Answer = TypeVar("Answer")
 
 
-def connect(database: Path | None = None) -> duckdb.DuckDBPyConnection:
-    """A DuckDB in UTC that reaches no network: in memory, or the file `database`."""
+def connect(*readable: Path, database: Path | None = None) -> duckdb.DuckDBPyConnection:
+    """A DuckDB in UTC, in memory or the file `database`, that reads the files and folders `readable` and nothing else.
+
+    It is locked before any name of a log reaches it: no network, no extension, no other file, no way to change that.
+    """
     settings: dict[str, Any] = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
     name = str(database.absolute()) if database else ":memory:"  # absolute: a name such as md:x would mean a service
     connection = duckdb.connect(name, config=settings)
     connection.execute("SET TimeZone = 'UTC'")
-    return connection
-
-
-def _shut(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
-    """From now on the connection reads `folder` and no other file, loads no extension, and cannot be told otherwise."""
-    connection.execute("SET allowed_directories = ?", [[f"{folder}/"]])
+    places = sorted({place for path in readable for place in (path.absolute(), path.resolve())})
+    connection.execute("SET allowed_directories = ?", [[f"{place}/" for place in places if place.is_dir()]])
+    connection.execute("SET allowed_paths = ?", [[str(place) for place in places if not place.is_dir()]])
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
+    return connection
 
 
 def register_current(
@@ -79,10 +82,13 @@ def register_current(
     return True
 
 
-def rows_of(connection: duckdb.DuckDBPyConnection, root: Path, table: str, pubs: set[int], name: str) -> str | None:
-    """SQL of a relation with every row of `pubs` in `table`, and with others; none when there is no such table.
+def rows_of(
+    connection: duckdb.DuckDBPyConnection, root: Path, table: str, pubs: Collection[int], name: str,
+    hours: Hours = ALL_HOURS,
+) -> str | None:  # fmt: skip
+    """SQL of a relation with every row of `pubs` in `hours` of `table`, and with others; none when there is no such table.
 
-    Reads only files that can hold a row of `pubs`. Columns are those of the table's log in its order, without `day`; a
+    Reads only files that can hold such a row. Columns are those of the table's log in its order, without `day`; a
     column that a file lacks is null there, one of a narrower type has the log's. `name` is free for a helper table.
     """
     log = open_log(root / table)
@@ -90,13 +96,24 @@ def rows_of(connection: duckdb.DuckDBPyConnection, root: Path, table: str, pubs:
         return None
     schema = pa.schema(log.schema().to_arrow())
     nothing = kept(connection, name, pa.schema([field for field in schema if field.name != "day"]).empty_table())
-    paths = [path for path in log.get_add_actions().column("path").to_pylist() if may_hold(path, pubs)]
+    paths = [path for path in paths_of(log, hours) if may_hold(path, pubs)]
     if not paths:
         return nothing
-    files = ", ".join(text_literal(str(root / table / path)) for path in paths)
+    folder = (root / table).absolute()  # as `connect` allows it
+    files = ", ".join(text_literal(str(folder / path)) for path in paths)
     read = f"read_parquet([{files}], union_by_name = true, hive_partitioning = false)"
     columns = quoted_list(field.name for field in schema if field.name != "day")
     return f"(SELECT {columns} FROM (SELECT * FROM {nothing} UNION ALL BY NAME SELECT * FROM {read}))"
+
+
+def paths_of(log: DeltaTable, hours: Hours) -> list[str]:
+    """Paths of the data files that can hold a row of `hours`, by the log's statistics."""
+    actions = log.get_add_actions(flatten=True)
+    if not actions.num_rows:
+        return []
+    names, present = ("path", "min.hour", "max.hour"), actions.schema.names
+    facts = [actions.column(n).to_pylist() if n in present else [None] * actions.num_rows for n in names]
+    return [path for path, first, last in zip(*facts, strict=True) if overlap(first, last, hours)]
 
 
 def columns_of(connection: duckdb.DuckDBPyConnection, rows: str) -> list[str]:
@@ -121,7 +138,7 @@ def chosen_rows(table: str, kind: TableKind, line: list[Release], only: Collecti
     """Relation {chosen} of `current_sql`: (hour, pub) for a covered table, of the hours `only`; (pub) for a keyed one."""
     if not kind.covered:
         return pa.table({"pub": pa.array(sorted(folds.live(line)), pa.int64())})
-    pairs = covering_rows(folds.cover(line, table), None, None)
+    pairs = covering_rows(folds.cover(line, table))
     if only is not None:
         pairs = [pair for pair in pairs if pair[0] in only]
     hours = pa.array([hour for hour, _ in pairs], pa.timestamp("us", "UTC"))
@@ -135,11 +152,18 @@ def with_fresh_log(where: str, ask: Callable[[], Answer]) -> Answer:
 
     Raises:
         RetryError: a file that the log names is gone at the second look, too.
+        UsageError: a file that the log names lies elsewhere, behind a link.
     """
     try:
         return ask()
     except duckdb.IOException:
         pass
+    except duckdb.PermissionException as error:
+        path = str(error).partition('"')[2].partition('"')[0]
+        raise UsageError(
+            where, f"{path[:300]} leads to a file outside the lake's folder", "files inside the lake's folder, also behind links",
+            "replace the link by the folder that it leads to, or put the table's folder back from a copy of the lake",
+        ) from error  # fmt: skip
     try:
         return ask()
     except duckdb.IOException as error:
@@ -162,18 +186,12 @@ def read_current(
         UsageError: `where` is not a condition on the table's columns.
         RetryError: a file of the table is gone.
     """
-    if where:
-        with connect() as connection:
-            check_condition(connection, where)
-    condition = f"WHERE (\n{where}\n)" if where else ""
-    order = "DESC" if newest_first else "ASC"
-    query = f"SELECT * FROM {_PLAIN} {condition} ORDER BY hour {order} LIMIT {int(limit)}"
+    query = condition_query(_PLAIN, where, f"hour {'DESC' if newest_first else 'ASC'}", int(limit))
 
     def ask() -> list[dict[str, Any]]:
-        with connect() as connection:
+        with connect(root / table, root / "accounts") as connection:
             if not register_current(connection, root, table, kind, line, _PLAIN, known_by=known_by, hours=hours):
                 return []
-            _shut(connection, root / table)
             return plain_rows(connection.sql(query).to_arrow_table())
 
     try:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from functools import reduce
 from pathlib import Path
 
 from deltalake import DeltaTable
@@ -20,6 +21,7 @@ from spark_jobs.config.schemas import table_schemas
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.identifiers import spark_column
 from spark_jobs.lake import staging
+from spark_jobs.lake.hours import ALL_HOURS, Hours, overlap
 from spark_jobs.lake.kinds import table_kinds
 from spark_jobs.lake.spans import spans
 from spark_jobs.lake.staging import Staged
@@ -41,12 +43,12 @@ class _File:
     first_hour: datetime | None
     last_hour: datetime | None
     known_to: datetime | None
+    last_event_hour: datetime | None
 
-    def may_hold(self, start: datetime | None, end: datetime | None, pubs: Collection[int]) -> bool:
-        """Whether it can hold a row of [start, end) that one of `pubs` wrote."""
-        before = start is not None and self.last_hour is not None and self.last_hour < start
-        after = end is not None and self.first_hour is not None and self.first_hour >= end
-        return not before and not after and may_hold(self.path, pubs)
+    def may_hold(self, hours: Hours, pubs: Collection[int], event_from: datetime | None) -> bool:
+        """Whether it can hold a row of `hours`, with event_hour at or after `event_from`, that one of `pubs` wrote."""
+        is_older = event_from and self.last_event_hour and self.last_event_hour < event_from
+        return not is_older and overlap(self.first_hour, self.last_hour, hours) and may_hold(self.path, pubs)
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class _Log:
         schema = StructType.fromJson(json.loads(planned(text, expected)))
         if not actions.num_rows:
             return _Log(schema, ())
-        names, present = ("path", "min.hour", "max.hour", "max.known_at"), actions.schema.names
+        names, present = ("path", "min.hour", "max.hour", "max.known_at", "max.event_hour"), actions.schema.names
         facts = [actions.column(n).to_pylist() if n in present else [None] * actions.num_rows for n in names]
         return _Log(schema, tuple(_File(*one) for one in zip(*facts, strict=True)))
 
@@ -124,44 +126,47 @@ class Lake:
         self,
         table: str,
         *,
-        start: datetime | None = None,
-        end: datetime | None = None,
+        hours: Hours = ALL_HOURS,
+        event_from: datetime | None = None,
         known_by: Column | None = None,
         released: bool = False,
     ) -> DataFrame:
         """current(table) or, with `known_by`, as_known(table): the rows that count.
 
         Args:
-            start: bounds, with `end`, the hours whose rows are looked at; the caller states why that is enough.
-            end: see start.
+            hours: disjoint ranges of the hours whose rows are looked at. Of a covered table, a version outside of them does
+                not replace one inside: the caller states why that is enough, or adds the hours of `moved_keys`.
+            event_from: of tiles, only those with event_hour at or after it. It is part of the key, so that no version of a
+                tile is separated from the others, whatever the hours whose runs restated it.
             known_by: only versions with known_at <= known_by (an instant as a Column, of the row itself if need be).
             released: leave out what this publication has staged.
         """  # fmt: skip
         kind = self.kinds[table]
-        rows = self._all(table, start, end, released=released)
+        rows = self._all(table, hours, released=released, event_from=event_from)
         columns, own = rows.columns, None if released else self.covers.get(table)
         if known_by is None:
-            chosen = self._chosen(table, kind, start, end, own=own)
+            chosen = self._chosen(table, kind, hours, own=own)
             return self.spark.sql(current_sql(kind, columns, engine="spark"), rows=rows, chosen=F.broadcast(chosen))
-        chosen = (
-            self._known_cover(table, start, end) if kind.covered else self._chosen(table, kind, start, end, own=own)
-        )
+        chosen = self._known_cover(table, hours) if kind.covered else self._chosen(table, kind, hours, own=own)
         asked = current_sql(kind, columns, as_known=True, engine="spark")
         return self.spark.sql(asked, rows=rows.withColumn("_known_by", known_by), chosen=F.broadcast(chosen))
 
-    def known_versions(self, table: str, *, start: datetime | None = None, end: datetime | None = None) -> DataFrame:
+    def known_versions(self, table: str, *, hours: Hours = ALL_HOURS) -> DataFrame:
         """`versions` of a covered table with known_until: when its hour's next publication was known; null: not yet."""
-        rows, cover = self._all(table, start, end, released=False), self._known_cover(table, start, end)
+        rows, cover = self._all(table, hours, released=False), self._known_cover(table, hours)
         return rows.join(F.broadcast(cover), ["hour", "pub"])
 
-    def spans(self, table: str, *, start: datetime | None = None, end: datetime | None = None) -> DataFrame:
+    def spans(self, table: str, *, hours: Hours = ALL_HOURS) -> DataFrame:
         """The rows of a covered table as known at every instant at once; see `spans.spans`."""
-        return spans(self.known_versions(table, start=start, end=end), self.kinds[table].key)
+        return spans(self.known_versions(table, hours=hours), self.kinds[table].key)
 
-    def versions(self, table: str, *, start: datetime | None = None, end: datetime | None = None) -> DataFrame:
-        """Every row of live publications and of this one, all versions: for readers that pick by known_at themselves."""
-        rows = self._all(table, start, end, released=False)
-        chosen = self._chosen(table, EVERY, start, end, own=self.covers.get(table))
+    def versions(self, table: str, *, hours: Hours = ALL_HOURS, event_from: datetime | None = None) -> DataFrame:
+        """Every row of live publications and of this one, all versions: for readers that pick by known_at themselves.
+
+        `hours` and `event_from`: as in `current`.
+        """
+        rows = self._all(table, hours, released=False, event_from=event_from)
+        chosen = self._chosen(table, EVERY, hours, own=self.covers.get(table))
         return self.spark.sql(current_sql(EVERY, rows.columns, engine="spark"), rows=rows, chosen=F.broadcast(chosen))
 
     def is_made(self, table: str) -> bool:
@@ -192,23 +197,26 @@ class Lake:
                 columns.append(column.alias(field["name"], metadata=field["metadata"]))
         return columns
 
-    def _all(self, table: str, start: datetime | None, end: datetime | None, *, released: bool) -> DataFrame:
-        own = None if released else self._own(table, start, end)
-        parts = [part for part in (self._released(table, start, end), own) if part is not None]
+    def _all(self, table: str, hours: Hours, *, released: bool, event_from: datetime | None = None) -> DataFrame:
+        own = None if released else self._own(table, hours)
+        parts = [part for part in (self._released(table, hours, event_from), own) if part is not None]
         if not parts:  # never published: no row, but the columns of conf/
             return self.spark.createDataFrame([], StructType.fromJson(json.loads(self._schemas[table])))
-        return parts[0] if len(parts) == 1 else parts[0].unionByName(parts[1], allowMissingColumns=True)
+        rows = parts[0] if len(parts) == 1 else parts[0].unionByName(parts[1], allowMissingColumns=True)
+        return rows.where(F.col("event_hour") >= F.lit(event_from)) if event_from else rows
 
-    def _released(self, table: str, start: datetime | None, end: datetime | None) -> DataFrame | None:
+    def _released(self, table: str, hours: Hours, event_from: datetime | None) -> DataFrame | None:
         log = self._log(table)
         if log is None:
             return None
-        paths = [str(self.root / table / file.path) for file in log.files if file.may_hold(start, end, self._live)]
+        paths = [
+            str(self.root / table / file.path) for file in log.files if file.may_hold(hours, self._live, event_from)
+        ]
         if not paths:
             return self.spark.createDataFrame([], log.schema)
         stored = StructType([field for field in log.schema if field.name != "day"])
         rows = self.spark.read.schema(stored).option("recursiveFileLookup", True).parquet(*paths)
-        return _within(rows, start, end).withColumn("day", F.to_date("hour"))
+        return _within(rows, hours).withColumn("day", F.to_date("hour"))
 
     def _log(self, table: str) -> _Log | None:
         """What the table's log names, as it was when first asked for: a step sees one version of it."""
@@ -218,35 +226,40 @@ class Lake:
             self._logs[table] = _Log.of(log, expected) if log else None
         return self._logs[table]
 
-    def _own(self, table: str, start: datetime | None, end: datetime | None) -> DataFrame | None:
-        return _within(self.staged_rows(table), start, end) if table in self.staged else None
+    def _own(self, table: str, hours: Hours) -> DataFrame | None:
+        return _within(self.staged_rows(table), hours) if table in self.staged else None
 
-    def _known_cover(self, table: str, start: datetime | None, end: datetime | None) -> DataFrame:
+    def _known_cover(self, table: str, hours: Hours) -> DataFrame:
         """(hour, pub, known_until) of live publications and, for a table that it has staged, of this one."""
         own = list(self.known.items()) if table in self.covers else []
         frame = self.spark.createDataFrame([(hour, self.pub, known) for hour, known in own], _HOUR_PUB_KNOWN)
         if self.is_made("accounts"):
-            accounts = self.versions("accounts", start=start, end=end).where(F.col("pub") != self.pub)
+            accounts = self.versions("accounts", hours=hours).where(F.col("pub") != self.pub)
             frame = accounts.select("hour", "pub", "known_at").unionByName(frame)
         return self.spark.sql(known_cover_sql(), accounts=frame)
 
-    def _chosen(
-        self, table: str, kind: TableKind, start: datetime | None, end: datetime | None,
-        own: tuple[datetime, datetime] | None,
-    ) -> DataFrame:  # fmt: skip
+    def _chosen(self, table: str, kind: TableKind, hours: Hours, own: tuple[datetime, datetime] | None) -> DataFrame:
         if not kind.covered:
             pubs = sorted({*self._live, self.pub} if own else self._live)
             return self.spark.createDataFrame([(pub,) for pub in pubs], _PUB)
         segments = folds.cover(self.line, table)
         if own:
             segments = _over(segments, Segment(own[0], own[1], self.pub))
-        return self.spark.createDataFrame(covering_rows(segments, start, end), _HOUR_PUB)
+        return self.spark.createDataFrame(covering_rows(segments, hours), _HOUR_PUB)
 
 
-def _within(rows: DataFrame, start: datetime | None, end: datetime | None) -> DataFrame:
-    """The rows of hours [start, end), where given."""
-    rows = rows.where(F.col("hour") >= F.lit(start)) if start else rows
-    return rows.where(F.col("hour") < F.lit(end)) if end else rows
+def _within(rows: DataFrame, hours: Hours) -> DataFrame:
+    """The rows of `hours`."""
+    return rows if hours == ALL_HOURS else rows.where(in_spans("hour", hours))
+
+
+def in_spans(column: str, spans: Hours) -> Column:
+    """Whether the instant in `column` lies in one of `spans`."""
+    tests = [
+        (F.col(column) >= F.lit(start) if start else F.lit(True)) & (F.col(column) < F.lit(end) if end else F.lit(True))
+        for start, end in spans
+    ]
+    return reduce(Column.__or__, tests, F.lit(False))
 
 
 def _over(segments: list[Segment], top: Segment) -> list[Segment]:
@@ -254,14 +267,3 @@ def _over(segments: list[Segment], top: Segment) -> list[Segment]:
     left = [Segment(s.start, min(s.end, top.start), s.pub) for s in segments if s.start < top.start]
     right = [Segment(max(s.start, top.end), s.end, s.pub) for s in segments if s.end > top.end]
     return [*left, top, *right]
-
-
-def hours_that_may_hold(
-    event_from: datetime, event_to: datetime, lateness: timedelta, ahead: timedelta
-) -> tuple[datetime, datetime]:
-    """The drop hours [start, end) in which a row with event_at in [event_from, event_to) can lie.
-
-    `event_within` of a silver table holds for every published row: event_at is at most `lateness` before its hour and
-    at most `ahead` after the hour's end, so that old days need not be read.
-    """
-    return event_from - ahead - timedelta(hours=1), event_to + lateness + timedelta(hours=1)

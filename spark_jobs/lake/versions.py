@@ -11,6 +11,7 @@ from datetime import datetime
 
 from spark_jobs.identifiers import Engine, in_template, quoted, quoted_list
 from spark_jobs.invocation import hours_between
+from spark_jobs.lake.hours import ALL_HOURS, Hours, whole_hours
 from spark_jobs.ledger import Segment
 
 
@@ -79,16 +80,15 @@ def known_cover_sql() -> str:
     return f"SELECT hour, pub, min(known_at) OVER ({later}) AS known_until FROM ({once}) a"
 
 
-def covering_rows(
-    segments: Iterable[Segment], start: datetime | None, end: datetime | None
-) -> list[tuple[datetime, int]]:
-    """(hour, pub) for every covered hour, within [start, end) where given."""
-    found: list[tuple[datetime, int]] = []
+def covering_rows(segments: Iterable[Segment], hours: Hours = ALL_HOURS) -> list[tuple[datetime, int]]:
+    """(hour, pub) for every covered hour of `hours`, whose ranges are disjoint and may begin within an hour."""
+    pairs: list[tuple[datetime, int]] = []
     for segment in segments:
-        low = max(segment.start, start) if start else segment.start
-        high = min(segment.end, end) if end else segment.end
-        found.extend((hour, segment.pub) for hour in hours_between(low, high))
-    return found
+        for start, end in hours:
+            low = max(segment.start, whole_hours(segment.start, start)[1]) if start else segment.start
+            high = min(segment.end, end) if end else segment.end
+            pairs.extend((hour, segment.pub) for hour in hours_between(low, high))
+    return pairs
 
 
 def may_hold(path: str, pubs: Collection[int]) -> bool:

@@ -112,7 +112,7 @@ def write_views(
 
     def write() -> list[str]:
         fresh.unlink(missing_ok=True)
-        with connect(fresh) as connection:
+        with connect(root, database=fresh) as connection:
             named = {view_name(table): (table, kind) for table, kind in kinds.items()}
             names = [
                 name for name, (table, kind) in named.items()
@@ -134,6 +134,14 @@ def write_views(
     return names
 
 
+def _is_written_by_us(former: duckdb.DuckDBPyConnection) -> bool:
+    """Whether the attached database `former` has the table that `write_views` writes; a view would run its author's SQL."""
+    tables = "SELECT table_name FROM duckdb_tables() WHERE database_name = 'former' AND schema_name = 'main'"
+    if ("release",) not in former.execute(tables).fetchall():
+        return False
+    return former.execute("SELECT made_by FROM former.main.release").fetchall() == [(_MADE_BY,)]
+
+
 def check_target(file: Path) -> None:
     """That `file` is free, or a database that `write_views` wrote.
 
@@ -147,10 +155,10 @@ def check_target(file: Path) -> None:
         return
     found = "a database of something else"
     try:
-        with connect() as connection:
+        with connect(file, file.with_name(f"{file.name}.wal")) as connection:
             path = text_literal(str(file.absolute()))
             connection.execute(f"ATTACH {path} AS former (TYPE duckdb, READ_ONLY)")
-            ours = connection.execute("SELECT made_by FROM former.release").fetchall() == [(_MADE_BY,)]
+            ours = _is_written_by_us(connection)
     except duckdb.Error as error:
         ours, found = False, str(error).partition("\n")[0]
     if not ours:

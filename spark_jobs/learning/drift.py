@@ -12,6 +12,7 @@ from spark_jobs.learning import tracking
 from spark_jobs.learning.evaluate import CHAMPION
 from spark_jobs.learning.tracking import RegistryState, Tracking
 from spark_jobs.ledger import Ledger
+from spark_jobs.values import Lines
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Drift:
 
     def text(self) -> str:
         """The difference and every way out, one a line."""
-        return "\n".join([self.found, *(f"  to {way}: {command}" for way, command in self.ways.items())])
+        return Lines.of([self.found, *(f"  to {way}: {command}" for way, command in self.ways.items())])
 
 
 def find_drift(where: Tracking, ledger: Ledger, pipeline: str, env: str, model: str) -> Drift | None:

@@ -10,10 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import Any
 
-from spark_jobs.config.definitions import Definitions, define, input_hashes, is_narrowed, is_row_rule, table_of
-from spark_jobs.config.whole import Pipeline
+from spark_jobs.config.definitions import Definitions, is_narrowed, is_row_rule, table_of
 from spark_jobs.invocation import HOUR
 from spark_jobs.ledger import Ledger, folds
 from spark_jobs.ledger.folds import Release
@@ -219,23 +217,6 @@ class Published:
         """The published hours of which nobody recorded the definitions."""
         known = {*self.recorded, self.now.digest}
         return merged((one.start, one.end) for one in self._cover("accounts") if one.digest not in known)
-
-
-def former_inputs(pipeline: Pipeline, ledger: Ledger, model: str, version: str) -> list[str] | None:
-    """Input columns that `version` of `model` takes to mean something else than conf/ does; none where it was not recorded."""
-    trained = ledger.model_definitions(model, version)
-    return None if trained is None else differing_inputs(trained, input_hashes(pipeline, define(pipeline)))
-
-
-def champion_facts(pipeline: Pipeline, ledger: Ledger) -> list[dict[str, Any]]:
-    """Champions, and the inputs that they were trained on under another definition; none where that is not known."""
-    found: list[dict[str, Any]] = []
-    for name in pipeline.models.models if pipeline.models else {}:
-        version = ledger.champion(name)
-        if version is not None:
-            former = former_inputs(pipeline, ledger, name, version)
-            found.append({"model": name, "version": version, "former_inputs": former})
-    return found
 
 
 def differing_inputs(trained: Mapping[str, str], now: Mapping[str, str]) -> list[str]:

@@ -16,9 +16,10 @@ from zoneinfo import ZoneInfo
 from spark_jobs.config.section import Severity
 from spark_jobs.config.suites import BuiltIn, Rule, Suite
 from spark_jobs.config.tables import Volume
-from spark_jobs.config.typed_values import instant_text, micros
+from spark_jobs.config.typed_values import micros
 from spark_jobs.invocation import format_hour
 from spark_jobs.quality.words import allowed_text, bounded, budget_text, examples_text, failing, measured_text, too_few
+from spark_jobs.values import micros_text
 from spark_jobs.verdict import MASKED, Outcome, RuleResult, Verdict
 
 CONTRADICTION = "contradiction"  # several lines of one drop have the same key and different values
@@ -197,7 +198,7 @@ def _instant(rule: Rule, us: int | None) -> str | None:
     low, high = (micros(rule.args[arg]) if arg in rule.args else None for arg in ("min_value", "max_value"))
     if us is None:
         return "None"
-    return None if _inside(rule, us, low, high) else instant_text(us)
+    return None if _inside(rule, us, low, high) else micros_text(us, zoned=True)
 
 
 def _inside(rule: Rule, value: Any, low: Any, high: Any) -> bool:

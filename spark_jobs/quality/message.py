@@ -10,6 +10,7 @@ from datetime import datetime
 
 from spark_jobs.invocation import Invocation
 from spark_jobs.quality.words import bounded
+from spark_jobs.values import Lines
 from spark_jobs.verdict import Outcome, RuleResult, Verdict
 
 MAX_LINES = 12  # of one table
@@ -22,7 +23,7 @@ def messages(verdicts: Sequence[Verdict], call: Invocation, release: int | str) 
     texts = [message(verdict, call, release) for verdict in verdicts[:_MAX_TABLES]]
     if verdicts[_MAX_TABLES:]:
         texts.append(others_line(verdicts[_MAX_TABLES:], call))
-    return "\n".join(texts)
+    return Lines.of(texts)
 
 
 def others_line(verdicts: Sequence[Verdict], call: Invocation) -> str:
@@ -49,7 +50,7 @@ def message(verdict: Verdict, call: Invocation, release: int | str, limit: int =
     if left := broken[len(shown) :]:
         names = bounded(", ".join(rule.rule for rule in left), _MAX_LINE)
         tail.insert(0, f"{len(left)} more rules not shown: {names}: {call.look(first_hour(verdict))}")
-    return "\n".join([head, *(line for lines in shown for line in lines), *tail])
+    return Lines.of([head, *(line for lines in shown for line in lines), *tail])
 
 
 def first_hour(verdict: Verdict) -> datetime | None:

@@ -9,15 +9,15 @@ from collections.abc import Iterable
 
 from spark_jobs.config.catalogue import CATALOGUE
 from spark_jobs.config.suites import Rule
-from spark_jobs.values import text
+from spark_jobs.values import printable, text
 from spark_jobs.verdict import MAX_EXAMPLES, Outcome
 
 MAX_TEXT = 120  # characters of one observed, allowed or example text
 
 
 def bounded(value: object, limit: int = MAX_TEXT) -> str:
-    """`value`, exact, on one line of at most `limit` characters; a longer one ends with …."""
-    line = " ".join(text(value).split())
+    """`value`, exact, on one printable line of at most `limit` characters; a longer one ends with …."""
+    line = printable(" ".join(text(value)[: 10 * limit].split()))
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from spark_jobs.storage.files import write_whole
-from spark_jobs.values import text
+from spark_jobs.values import printable, text
 
 _LONGEST = 200  # characters of one cell
 
@@ -17,7 +17,7 @@ def write_page(path: Path, facts: dict[str, Any]) -> Path:
     """Write the page of `facts` (see `report.story`) to `path`; the same facts give the same bytes."""
     engine = Environment(
         loader=PackageLoader("spark_jobs.report", "."), autoescape=select_autoescape(["html"]), undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
+        trim_blocks=True, lstrip_blocks=True, finalize=lambda value: printable(value) if type(value) is str else value,
     )  # fmt: skip
     engine.filters["shown"] = _shown
     write_whole(path, engine.get_template("page.html").render(facts=facts))
@@ -25,6 +25,5 @@ def write_page(path: Path, facts: dict[str, Any]) -> Path:
 
 
 def _shown(value: object) -> str:
-    """A cell: the exact value, cut with a mark when long; nothing for null."""
-    shown = "" if value is None else text(value)
-    return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]} …"
+    """A cell: the exact value, printable, cut with a mark when long; nothing for null."""
+    return "" if value is None else printable(text(value), _LONGEST)

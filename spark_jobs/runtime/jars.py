@@ -15,6 +15,7 @@ from pathlib import Path
 
 from spark_jobs.errors import UsageError
 from spark_jobs.runtime import places
+from spark_jobs.values import Lines
 
 _SHIPPED_BY_SPARK = (
     "org.apache.hadoop:hadoop-client-api",
@@ -158,10 +159,12 @@ def _fetch(locked: list[LockedJar], scratch: Path, environment: dict[str, str]) 
         command, env={**environment, "SPARK_SUBMIT_OPTS": options}, capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
-        last = "\n".join((done.stdout + done.stderr).strip().splitlines()[-8:])
+        last = (done.stdout + done.stderr).strip().splitlines()[-8:]
         todo = "check the way to Maven Central (proxy: SPARK_SUBMIT_OPTS=-Dhttps.proxyHost=…), or name a mirror's Ivy "
         todo += "settings in TIDEGATE_IVY_SETTINGS, then: make setup"
-        raise UsageError("jars.lock", f"Ivy could not fetch the jars:\n{last}", "Maven Central or a mirror", todo)
+        raise UsageError(
+            "jars.lock", Lines.of(["Ivy could not fetch the jars:", *last]), "Maven Central or a mirror", todo
+        )
     fetched = scratch / "jars"
     fetched.mkdir()
     for path in (scratch / "ivy" / "jars").glob("*.jar"):  # Ivy names them group_artifact-version.jar

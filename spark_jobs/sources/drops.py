@@ -19,6 +19,7 @@ from spark_jobs.config.sources import SourceConf, SourcesConf
 from spark_jobs.errors import RefusedError, RetryError, UsageError, nearest
 from spark_jobs.invocation import HOUR, format_hour
 from spark_jobs.sources.manifest import read_manifest
+from spark_jobs.values import Lines
 
 
 @dataclass(frozen=True)
@@ -83,11 +84,10 @@ def drops_of(conf: SourcesConf, landing: Path, source: str, hours: Iterable[date
         if drops:
             found[hour] = sorted(drops, key=lambda drop: (drop.arrived_at, drop.version))
     if len(faults) > 1:
-        listed = "\n".join(f"  {fault.where}: {fault.found}" for fault in faults[:5])
-        listed += f"\n  and {len(faults) - 5} more" if len(faults) > 5 else ""
-        raise RefusedError(
-            f"{landing}/{source}", f"{len(faults)} broken drops\n{listed}", faults[0].allowed, faults[0].todo
-        )
+        listed = [f"  {fault.where}: {fault.found}" for fault in faults[:5]]
+        listed += [f"  and {len(faults) - 5} more"] if len(faults) > 5 else []
+        text = Lines.of([f"{len(faults)} broken drops", *listed])
+        raise RefusedError(f"{landing}/{source}", text, faults[0].allowed, faults[0].todo)
     if faults:
         raise faults[0]
     return found

@@ -6,11 +6,12 @@ Reading is strict, because everything after it (what is read, what a row count i
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from spark_jobs.errors import RefusedError
 from spark_jobs.invocation import HOUR_FORMAT, format_hour
@@ -18,13 +19,35 @@ from spark_jobs.invocation import HOUR_FORMAT, format_hour
 _SHAPE = (
     '{"schema_version": 1, "source", "hour": "2013-11-01T12:00:00", "file", "rows", "bytes", "sha256", "arrived_at"}'
 )
+_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _AGAIN = "have the upstream deliver the manifest again, written last by a rename"
 
 
 def _bare(value: str) -> str:
-    if not value or value in (".", "..") or "/" in value or "\\" in value or "\0" in value:
-        raise ValueError("must be a bare file name beside the manifest")
+    if (
+        not value
+        or value in (".", "..")
+        or "/" in value
+        or "\\" in value
+        or not value.isprintable()
+        or len(value) > 200
+    ):
+        raise ValueError("must be a bare file name of at most 200 printable characters beside the manifest")
     return value
+
+
+def _text(value: object) -> object:
+    if not isinstance(value, datetime) and not (isinstance(value, str) and _DAY.match(value)):
+        raise ValueError("must be text such as 2013-11-01T12:00:00Z, not a number")
+    return value
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """The object of `pairs`; readers of JSON disagree on which of two equal keys counts."""
+    facts = dict(pairs)
+    if len(facts) != len(pairs):
+        raise ValueError("a key twice in one object")
+    return facts
 
 
 def _utc(value: datetime) -> datetime:
@@ -39,13 +62,13 @@ class Manifest(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     schema_version: Literal[1]
-    source: str
-    hour: Annotated[datetime, AfterValidator(_utc)]
+    source: str = Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")
+    hour: Annotated[datetime, BeforeValidator(_text), AfterValidator(_utc)]
     file: Annotated[str, AfterValidator(_bare)]
     rows: int = Field(ge=0, strict=True)
     bytes: int = Field(ge=0, strict=True)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    arrived_at: Annotated[datetime, AfterValidator(_utc)]
+    arrived_at: Annotated[datetime, BeforeValidator(_text), AfterValidator(_utc)]
 
     def text(self) -> str:
         """The manifest as one line of JSON, always with the same bytes for the same facts."""
@@ -80,11 +103,14 @@ def parse_manifest(data: bytes, where: str, source: str, hour: datetime) -> Mani
     """
     try:
         manifest = Manifest.model_validate_json(data)
+        json.loads(data, object_pairs_hook=_unique)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         field = ".".join(str(part) for part in first["loc"])
         found = f"malformed manifest: {field + ': ' if field else ''}{first['msg']}"
         raise RefusedError(where, found, _SHAPE, _AGAIN) from error
+    except (ValueError, RecursionError) as error:
+        raise RefusedError(where, f"malformed manifest: {str(error)[:200]}", _SHAPE, _AGAIN) from error
     if (manifest.source, manifest.hour) != (source, hour):
         found = f"manifest speaks of {manifest.source} {format_hour(manifest.hour)}"
         raise RefusedError(where, found, f"{source} {format_hour(hour)}", _AGAIN)

@@ -24,13 +24,13 @@ BATCH_ROWS = 4096  # decoded at once, so that what is too large is seen before i
 _LEGAL = "text, whole numbers, decimals, floats, booleans, dates, timestamps"
 
 
-def parquet_count(data: bytes) -> int:
+def parquet_count(data: bytes, conf: SourceConf) -> int:
     """Rows of the file, by its metadata.
 
     Raises:
         FileFault: it is no Parquet file.
     """
-    with _told():
+    with _told(conf):
         return int(pq.read_metadata(io.BytesIO(data)).num_rows)
 
 
@@ -41,13 +41,14 @@ def parquet_rows(data: bytes, rows: int, conf: SourceConf, max_unpacked: int) ->
     Raises:
         FileFault: no Parquet file, a broken page, other columns than declared, one that no text stands for, or too large.
     """
-    with _told():
+    with _told(conf):
         looked = pq.ParquetFile(io.BytesIO(data))
         metadata, schema = looked.metadata, looked.schema_arrow
         check_names("schema", schema.names, conf)
         for field in schema:
             if not _is_legal(field.type):
-                raise FileFault(f"schema: column {field.name} is of type {field.type}; legal: {_LEGAL}")
+                kind = "no plain type" if conf.hides_names else f"type {field.type}"  # names of its fields are in it
+                raise FileFault(f"schema: column {field.name} is of {kind}; legal: {_LEGAL}")
         check_rows(metadata.num_rows, rows)
         unpacked = sum(metadata.row_group(at).total_byte_size for at in range(metadata.num_row_groups))
         if max(unpacked, rows * len(schema)) > max_unpacked:
@@ -62,12 +63,13 @@ def parquet_rows(data: bytes, rows: int, conf: SourceConf, max_unpacked: int) ->
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """Turns whatever pyarrow says of bytes that it cannot read into the file's fault."""
+def _told(conf: SourceConf) -> Iterator[None]:
+    """Turns whatever pyarrow reports of bytes that it cannot read into the file's fault; only its kind where names are hidden."""
     try:
         yield
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise FileFault(short(f"parquet: {' '.join(str(error).split())}", 300)) from error
+        found = type(error).__name__ if conf.hides_names else " ".join(str(error).split())
+        raise FileFault(short(f"parquet: {found}", 300)) from error
 
 
 def _is_legal(kind: pa.DataType) -> bool:

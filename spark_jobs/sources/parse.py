@@ -126,7 +126,7 @@ def count_rows(data: bytes, file: str, conf: SourceConf, max_unpacked: int = MAX
         FileFault: the drop cannot be unpacked, is too large, or is no file of its format.
     """
     if conf.format == "parquet":
-        return parquet_count(data)
+        return parquet_count(data, conf)
     text = _drop_text(data, file, max_unpacked)
     return count_records(text.partition(b"\n")[2], 2) if conf.format == "csv" else _count_lines(text)
 

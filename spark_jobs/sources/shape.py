@@ -93,12 +93,22 @@ def check_names(where: str, names: Sequence[str], conf: SourceConf) -> None:
 
 
 def differing_names(names: Sequence[str], conf: SourceConf) -> str:
-    """How `names` differ from the declared columns, such as "missing column a, b; new column c"; empty: only in order."""
+    """How `names` differ from the declared columns, such as "missing column a, b; new column c"; empty: only in order.
+
+    Where the source has sensitive columns, names that are not declared are counted: they may be values of the first row.
+    """
     missing = [name for name in conf.columns if name not in names]
     new = [name for name in dict.fromkeys(names) if name not in conf.columns]
     twice = sorted({name for name in names if names.count(name) > 1})
-    lists = (("missing", missing), ("new", new), ("repeated", twice))
-    return "; ".join(f"{word} column {', '.join(which)}" for word, which in lists if which)
+    parts = [f"missing column {', '.join(missing)}"] if missing else []
+    for word, which in (("new", new), ("repeated", twice)):
+        known = [name for name in which if name in conf.columns or not conf.hides_names]
+        parts += [f"{word} column {', '.join(known)}"] if known else []
+        if hidden := len(which) - len(known):
+            parts.append(
+                f"{word}: {hidden} column(s) whose names are not shown, because the source has sensitive columns"
+            )
+    return "; ".join(parts)
 
 
 def short(text: str, limit: int) -> str:

@@ -68,6 +68,17 @@ def published_accounts(
     return read_current(root, "accounts", table_kinds(pipeline)["accounts"], line, where=hours, limit=ALL)
 
 
+def known_times(
+    pipeline: Pipeline, root: Path, line: list[Release], start: datetime, end: datetime
+) -> dict[datetime, datetime]:
+    """For each published hour of [start, end) when its drops were known: the latest of all sources."""
+    known: dict[datetime, datetime] = {}
+    for row in published_accounts(pipeline, root, line, start, end):
+        hour, known_at = (parse_hour(row[name]) for name in ("hour", "known_at"))
+        known[hour] = max(known_at, known.get(hour, known_at))
+    return known
+
+
 def rows_before(
     pipeline: Pipeline, root: Path, line: list[Release], start: datetime, end: datetime
 ) -> dict[str, dict[datetime, int]]:

@@ -18,6 +18,7 @@ from spark_jobs.errors import UsageError
 from spark_jobs.invocation import HOUR, Invocation, format_hour
 from spark_jobs.ledger import Ledger
 from spark_jobs.ledger.staleness import Published, Span, count_hours, merged, subtract, within
+from spark_jobs.values import Lines
 
 SHOWN = 10  # changes that a message names
 
@@ -53,22 +54,39 @@ def require_unmixed(pipeline: Pipeline, ledger: Ledger, call: Invocation) -> Non
         if call.step == "training_set":
             hint += "; or train on later rows only: rows: {from: …} in model.yaml"
         raise UsageError(
-            f"{call.pipeline}/{call.step}", f"it would mix values of two definitions\n{_listed(lines)}",
+            f"{call.pipeline}/{call.step}", Lines.of(["it would mix values of two definitions", *_listed(lines)]),
             "one definition in all hours that it reads", hint,
         )  # fmt: skip
 
 
 def mixed_hours(pipeline: Pipeline, published: Published, call: Invocation) -> dict[str, list[Span]]:
     """Published hours outside of those that `call` makes itself which it would read as if made under today's definitions."""
-    found: dict[str, list[Span]] = {}
     stages = plan.stages_from(call.step)
     own = (call.start, call.end) if "tiles" in stages else None
-    for read in step_reads(pipeline, published.now, call):
+    reads = step_reads(pipeline, published.now, call)
+    return _mixed(published, ((r, own if "silver" in stages or r.table.startswith("tiles/") else None) for r in reads))
+
+
+def mixed_silver(
+    pipeline: Pipeline, published: Published, call: Invocation, *, staged: bool = False
+) -> dict[str, list[Span]]:
+    """Published hours that features computed from silver would read as if made under the definitions of `pipeline`.
+
+    `staged`: `call` makes its own hours, under the definitions in conf/.
+    """
+    reads = [*_spine_reads(pipeline, call), *_group_reads(pipeline, published.now, call, from_silver=True)]
+    own = (call.start, call.end) if staged else None
+    return _mixed(published, ((read, own) for read in reads))
+
+
+def _mixed(published: Published, reads: Iterable[tuple[Reads, Span | None]]) -> dict[str, list[Span]]:
+    """Definition -> hours that were made under another one; each read with the hours that its step makes itself."""
+    found: dict[str, list[Span]] = {}
+    for read, own in reads:
         made = published.made_otherwise(read.table, read.ids, added=read.added)
         for name, spans in made.items():
             left = within(spans, read.start, read.end)
-            if own and ("silver" in stages or read.table.startswith("tiles/")):
-                left = subtract(left, own)
+            left = subtract(left, own) if own else left
             if left:
                 found[name] = merged([*found.get(name, []), *left])
     return found
@@ -94,14 +112,21 @@ def _look_up_reads(pipeline: Pipeline, call: Invocation) -> Iterator[Reads]:
                 yield _columns(look_up.table, [*table.key, look_up.column], call.start - look_up.within, call.end)
 
 
-def _group_reads(pipeline: Pipeline, now: Definitions, call: Invocation) -> Iterator[Reads]:
+def _group_reads(
+    pipeline: Pipeline, now: Definitions, call: Invocation, *, from_silver: bool = False
+) -> Iterator[Reads]:
     entities = pipeline.features.spine.entities
     for group in pipeline.features.groups.values():
         within_hour = pipeline.silver[group.table].event_within
         if isinstance(group, WindowGroup):
             first = call.start + HOUR - max(group.windows) - within_hour.ahead - HOUR
             tiles = f"tiles/{group.table}"
-            yield Reads(tiles, frozenset(now.of(tiles)), first, call.end, added=True)
+            if from_silver:
+                keys = [column for entity in group.entities for column in entities[entity]]
+                measured = [column for measure in group.measures.values() for column in measure.columns]
+                yield _columns(group.table, ["event_at", *keys, *measured], first, call.end)
+            else:
+                yield Reads(tiles, frozenset(now.of(tiles)), first, call.end, added=True)
         elif isinstance(group, AsOfGroup):
             first = call.start + HOUR - group.staleness - within_hour.ahead - HOUR
             yield _columns(group.table, ["event_at", *entities[group.entity], *group.columns], first, call.end)
@@ -139,6 +164,6 @@ def _hours_text(spans: list[Span]) -> str:
     return f"{count_hours(spans)} hours from {format_hour(spans[0][0])} to {format_hour(spans[-1][1])}"
 
 
-def _listed(lines: list[str]) -> str:
+def _listed(lines: list[str]) -> list[str]:
     more = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
-    return "\n".join(f"  {line}" for line in [*lines[:SHOWN], *more]).lstrip()
+    return [f"  {line}" for line in [*lines[:SHOWN], *more]]

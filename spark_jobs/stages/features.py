@@ -11,10 +11,11 @@ from spark_jobs.config.columns import COVERED
 from spark_jobs.config.features import AsOfGroup, Group, LookUpGroup, WindowGroup
 from spark_jobs.identifiers import spark_column
 from spark_jobs.invocation import HOUR
-from spark_jobs.lake.tables import hours_that_may_hold
+from spark_jobs.lake.hours import hours_that_may_hold
 from spark_jobs.stages import gate, spine, spine_accounts
 from spark_jobs.stages.coverage import covered_frame
-from spark_jobs.stages.tiles import first_hour_of_tiles
+from spark_jobs.stages.silver_hours import hours_from
+from spark_jobs.stages.tiles import computed_tiles
 from spark_jobs.stages.work import Work, hours
 from spark_jobs.verdict import Verdict
 from spark_jobs.windows.aggregations import Aggregation
@@ -38,13 +39,19 @@ def run(work: Work) -> None:
     rows.unpersist()
 
 
-def cells(work: Work, group: Group, asked: DataFrame, *, latest: bool = False) -> DataFrame:
+def cells(work: Work, group: Group, asked: DataFrame, *, latest: bool = False, from_silver: bool = False) -> DataFrame:
     """The demanded (entity, key, as_of) with the group's columns, as known at as_of.
 
-    `latest`: made of what is known now, as if each row had been known when it happened.
+    Args:
+        work: of the hours.
+        group: feature group.
+        asked: entity, key, as_of.
+        latest: made of what is known now, as if each row had been known when it happened.
+        from_silver: windows are computed from the rows of silver instead of from published tiles, at a higher cost; not
+            together with `latest`.
     """
     if isinstance(group, WindowGroup):
-        return _window_cells(work, group, asked, latest=latest)
+        return _window_cells(work, group, asked, latest=latest, from_silver=from_silver)
     if isinstance(group, AsOfGroup):
         return _as_of_cells(work, group, asked, latest=latest)
     return _look_up_cells(work, group, asked, latest=latest)
@@ -56,10 +63,10 @@ def stage_group(work: Work, name: str, group: Group, rows: DataFrame) -> tuple[V
     made_of = [table, f"silver/{group.table}", f"silver/{work.pipeline.features.spine.table}"]
     if work.is_stale(*made_of) and work.lake.is_made(table):
         return _stage_restated(work, table, group, asked)
-    return gate.stage_judged(work, table, "features", _known(work, cells(work, group, asked)))
+    return gate.stage_judged(work, table, "features", with_known_at(work, cells(work, group, asked)))
 
 
-def _known(work: Work, made: DataFrame) -> DataFrame:
+def with_known_at(work: Work, made: DataFrame) -> DataFrame:
     """Cells with the hour that made them and the time at which they are known."""
     dated = made.withColumn("hour", F.col("as_of") - F.lit(HOUR))
     return work.known_after(dated, "hour", "as_of")
@@ -72,25 +79,24 @@ def _stage_restated(work: Work, table: str, group: Group, asked: DataFrame) -> t
     breaks a rule on rows is restated without values.
     """
     key = list(work.lake.kinds[table].key)
-    former = work.lake.versions(table, start=work.call.start, end=work.call.end)
+    former = work.lake.versions(table, hours=[(work.call.start, work.call.end)])
     former = former.where(F.col("entity").isin(group.entities)).groupBy(*key).agg(F.min("known_at").alias("_first"))
-    made = _known(work, cells(work, group, asked.unionByName(former.select(*key)).distinct()))
+    made = with_known_at(work, cells(work, group, asked.unionByName(former.select(*key)).distinct()))
     earliest = F.least("known_at", F.coalesce("_first", "known_at"))
     frame = made.join(former, key, "left").withColumn("known_at", earliest).drop("_first")
     return gate.stage_judged(work, table, "features", frame, former=former)
 
 
-def _window_cells(work: Work, group: WindowGroup, asked: DataFrame, *, latest: bool) -> DataFrame:
+def _window_cells(work: Work, group: WindowGroup, asked: DataFrame, *, latest: bool, from_silver: bool) -> DataFrame:
     longest = max(group.windows)
-    within = work.pipeline.silver[group.table].event_within
     first_event = work.call.start + HOUR - longest
-    start = first_hour_of_tiles(first_event, within)
-    if latest:
-        tiles = work.lake.current(f"tiles/{group.table}", start=start)
+    if from_silver:
+        tiles = computed_tiles(work, group, first_event)
+    elif latest:
+        tiles = work.lake.current(f"tiles/{group.table}", event_from=first_event)
         tiles = tiles.withColumn("known_at", F.col("event_hour") + F.lit(HOUR))
     else:
-        tiles = work.lake.versions(f"tiles/{group.table}", start=start)
-    tiles = tiles.where(F.col("event_hour") >= F.lit(first_event))
+        tiles = work.lake.versions(f"tiles/{group.table}", event_from=first_event)
     if not work.lake.bulk:  # an hour asks for few keys: leave the others' tiles where they are
         tiles = tiles.join(F.broadcast(asked.select("entity", "key").distinct()), ["entity", "key"], "left_semi")
     covered = covered_frame(work, group.table, longest, latest=latest)
@@ -103,7 +109,8 @@ def _as_of_cells(work: Work, group: AsOfGroup, asked: DataFrame, *, latest: bool
     within = work.pipeline.silver[group.table].event_within
     first = work.call.start + HOUR - group.staleness
     start, _ = hours_that_may_hold(first, work.call.end, within.lateness, within.ahead)
-    observations = _observations(work, group, work.lake.spans(f"silver/{group.table}", start=start), latest=latest)
+    rows = work.lake.spans(f"silver/{group.table}", hours=hours_from(work, group.table, start))
+    observations = _observations(work, group, rows, latest=latest)
     joined = as_of_join(
         observations, asked, columns=group.columns, staleness=hours(group.staleness), between=_asked(work)
     )

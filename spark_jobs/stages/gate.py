@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-import duckdb
 from pyspark.sql import Column, DataFrame, Window, WindowSpec
 from pyspark.sql import functions as F
 
@@ -18,6 +17,7 @@ from spark_jobs.config.suites import Rule, Suite
 from spark_jobs.failpoints import failpoint
 from spark_jobs.identifiers import quoted_list
 from spark_jobs.invocation import hours_between
+from spark_jobs.lake.reading import connect
 from spark_jobs.quality import decide, measures, suites
 from spark_jobs.quality.decide import CONTRADICTION, HourTally
 from spark_jobs.quality.fits import named_columns
@@ -255,8 +255,7 @@ def _key_unique(work: Work, judged: Judged) -> RuleResult:
     doubled = 0
     if paths:
         asked = f"SELECT count(*) - count(DISTINCT ({key})) FROM read_parquet($paths)"
-        with duckdb.connect() as connection:
-            connection.execute("SET TimeZone='UTC'")
+        with connect(work.root) as connection:
             row = connection.execute(asked, {"paths": paths}).fetchone()
             doubled = int(row[0]) if row else 0
     return decide.key_result(judged.key, doubled, staged.rows)

@@ -89,7 +89,7 @@ def _recomputed(work: Work, name: str, group: Group) -> DataFrame:
     """
     table, values = f"features/{name}", F.struct(*feature_columns(work.pipeline, name))
     key = list(work.lake.kinds[table].key)
-    old = work.lake.current(table, start=work.call.start, end=work.call.end, released=True)
+    old = work.lake.current(table, hours=[(work.call.start, work.call.end)], released=True)
     old = old.select(*key, values.alias("_seen"), F.col("known_at").alias("_seen_known_at"))
     rows = features.cells(work, group, old.select(*key), latest=True).join(old, key)
     return rows.withColumns(

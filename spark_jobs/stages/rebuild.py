@@ -12,14 +12,15 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from spark_jobs.errors import UsageError
-from spark_jobs.invocation import HOUR, parse_hour
+from spark_jobs.invocation import HOUR
 from spark_jobs.lake import publish as lake_publish
 from spark_jobs.lake.admission import require_verdicts
 from spark_jobs.lake.publish import Publication
 from spark_jobs.ledger import Release
 from spark_jobs.plan import tables_read
 from spark_jobs.stages import features, gate, spine, tiles
-from spark_jobs.stages.accounts import published_accounts
+from spark_jobs.stages.accounts import known_times
+from spark_jobs.stages.silver_hours import hours_of_tiles
 from spark_jobs.stages.work import Work
 
 
@@ -36,11 +37,10 @@ def run(work: Work) -> None:
             f"{work.call.pipeline}/rebuild", "no table of tiles or features of these hours is stale",
             "hours that were made under former definitions", f"tidegate plan {work.call.pipeline} --env {work.call.env}",
         )  # fmt: skip
-    for row in published_accounts(work.pipeline, work.root, work.line, work.call.start, work.call.end):
-        hour, known = (parse_hour(row[name]) for name in ("hour", "known_at"))
-        work.known[hour] = max(known, work.known.get(hour, known))
+    work.known.update(known_times(work.pipeline, work.root, work.line, work.call.start, work.call.end))
     for group in tiled:
-        work.lake.stage(f"tiles/{group.table}", tiles.restated(work, group), work.call.start, work.call.end)
+        read = hours_of_tiles(work, group.table)
+        work.lake.stage(f"tiles/{group.table}", tiles.restated(work, group, read), work.call.start, work.call.end)
     rows = spine.spine_rows(work, work.call.start + HOUR, work.call.end).persist()
     for verdict, held in work.together(lambda name: features.stage_group(work, name, groups[name], rows), groups):
         gate.record(work, verdict)
@@ -71,7 +71,7 @@ def _stage_quarantine(work: Work, groups: list[str]) -> None:
     """The rows that these hours hold back: those of the rebuilt features from now on, of all other tables as before."""
     parts: list[DataFrame] = list(work.held)
     if work.lake.is_made("quarantine"):
-        now = work.lake.current("quarantine", start=work.call.start, end=work.call.end, released=True)
+        now = work.lake.current("quarantine", hours=[(work.call.start, work.call.end)], released=True)
         rebuilt = [f"features/{name}" for name in groups]
         parts.insert(0, now.where(~F.col("table").isin(rebuilt)).drop("day", "pub"))
     if parts:

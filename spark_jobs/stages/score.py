@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from pyspark.errors import PythonException
 from pyspark.sql import DataFrame
@@ -23,12 +23,21 @@ from spark_jobs.learning.model_files import LoadedModel
 from spark_jobs.learning.score import score_frame
 from spark_jobs.ledger import Ledger, Release
 from spark_jobs.ledger.staleness import Published, differing_inputs
-from spark_jobs.stages import spine
+from spark_jobs.stages import former, spine
 from spark_jobs.stages.unscored import Span
 from spark_jobs.stages.work import Work
+from spark_jobs.values import Lines
 
 SHOWN = 10  # inputs that a message names
 StartPublication = Callable[[Invocation, list[Release]], Work]  # a further publication with a number of its own
+
+
+@dataclass(frozen=True)
+class Champion:
+    """A champion that can predict; `computed`: the pipeline by which its features are computed, none: they are in the lake."""
+
+    model: LoadedModel
+    computed: Pipeline | None
 
 
 def stage(work: Work, start_publication: StartPublication) -> list[Staged]:
@@ -62,7 +71,8 @@ def run(work: Work, start_publication: StartPublication, todo: Mapping[str, Sequ
     """Stage and release predictions/<model> for the published hours `todo` of each model, one release a span.
 
     Grain: spine key and model version. `scored_late` says that the cells were known only after the prediction time. A
-    champion whose inputs had another meaning when it was trained does not score: an incident says so.
+    champion whose inputs had another meaning when it was trained gets features of that meaning, computed from silver;
+    where they cannot be computed any more it does not score, and an incident says so.
     """
     desk = Desk(work.pipeline, work.environment, work.places, work.ledger)
     released = []
@@ -82,13 +92,17 @@ def _champions(work: Work) -> dict[str, str]:
     return {name: version for name in models if (version := work.ledger.champion(name))}
 
 
-def _usable(work: Work, desk: Desk, name: str, version: str, *, staged: bool = False) -> LoadedModel | None:
-    """The champion; None, with an incident, when it was trained on inputs of another meaning."""
-    champion = tracking.load_model(tracking.Tracking.of(work.places), name, int(version))
-    former = former_inputs(work.pipeline, work.ledger, work.call, champion, staged=staged)
-    if former:
-        desk.unscored(work.call, name, _why_unscored(work, name, version, former))
-    return None if former else champion
+def _usable(work: Work, desk: Desk, name: str, version: str, *, staged: bool = False) -> Champion | None:
+    """The champion; None, with an incident, when its inputs had another meaning in training that cannot be computed now."""
+    model = tracking.load_model(tracking.Tracking.of(work.places), name, int(version))
+    differing = former_inputs(work.pipeline, work.ledger, work.call, model, staged=staged)
+    if not differing:
+        return Champion(model, None)
+    computed = former.champion_pipeline(work, model, staged=staged)
+    if computed is None:
+        desk.unscored(work.call, name, _why_unscored(work, name, version, differing))
+        return None
+    return Champion(model, computed)
 
 
 def former_inputs(
@@ -119,32 +133,39 @@ def former_inputs(
 def _why_unscored(work: Work, model: str, version: str, former: list[str]) -> str:
     shown = ", ".join(former[:SHOWN]) + (f" and {len(former) - SHOWN} more" if len(former) > SHOWN else "")
     plan, env = f"tidegate plan {work.call.pipeline}", f"--env {work.call.env}"
-    return (
-        f"model {model} version {version} does not score: it was trained on other definitions of {shown}\n"
-        f"  allowed: a champion that was trained on the definitions in conf/\n"
-        f"  do: {plan} {env} shows the commands that train one; or restore the former definitions, then: {plan} {env}"
+    return Lines.of(
+        (
+            f"model {model} version {version} does not score: it was trained on other definitions of {shown}, which cannot be"
+            " computed from silver any more",
+            "  allowed: a champion that was trained on the definitions in conf/",
+            f"  do: {plan} {env} shows the commands that train one; or restore the former definitions, then: {plan} {env}",
+        )
     )
 
 
-def _score(work: Work, call: Invocation, champion: LoadedModel, start_publication: StartPublication) -> Release:
+def _score(work: Work, call: Invocation, champion: Champion, start_publication: StartPublication) -> Release:
     scoring = start_publication(call, work.ledger.line())
     base = scoring.line[-1].release
-    table = predictions_table(champion.model)
+    table = predictions_table(champion.model.model)
     scoring.lake.stage(table, _predictions(scoring, champion, base), call.start, call.end)
-    by = made_by(champion.model, str(champion.version))
+    by = made_by(champion.model.model, str(champion.model.version))
     publication = Publication(scoring.pub, SCORE, scoring.lake.covers, scoring.lake.staged, base, frozenset(), by)
     release = lake_publish.publish(work.ledger, publication)
     work.ledger.record(call, "published", scoring.pub, why=f"release {release.release}", rows=release.rows)
     return release
 
 
-def _predictions(work: Work, champion: LoadedModel, data_release: int | None) -> DataFrame:
+def _predictions(work: Work, champion: Champion, data_release: int | None) -> DataFrame:
     """A prediction for each spine row with as_of in (start, end] of the call of `work`."""
-    first, last = work.call.start + HOUR, work.call.end
-    rows = spine.with_cells(work, spine.spine_rows(work, first, last), first, as_known=False)
+    if champion.computed:
+        rows = former.rows_to_score(work, champion.computed)
+    else:
+        first, last = work.call.start + HOUR, work.call.end
+        rows = spine.with_cells(work, spine.spine_rows(work, first, last), first, as_known=False)
+    model = champion.model
     key = work.pipeline.silver[work.pipeline.features.spine.table].key
-    return score_frame(rows, champion.encoder, champion.booster).select(
-        *key, F.lit(str(champion.version)).alias("model_version"), F.lit("champion").alias("role"), "prediction_at",
+    return score_frame(rows, model.encoder, model.booster).select(
+        *key, F.lit(str(model.version)).alias("model_version"), F.lit("champion").alias("role"), "prediction_at",
         "as_of", "score", F.lit(data_release).cast("bigint").alias("data_release"),
         F.coalesce(F.col("cells_known_at") > F.col("prediction_at"), F.lit(False)).alias("scored_late"),
         (F.col("as_of") - F.lit(HOUR)).alias("hour"),

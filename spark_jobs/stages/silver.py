@@ -160,7 +160,7 @@ def _looked_up(work: Work, rows: DataFrame, table: SilverTable) -> DataFrame:
     for name, look in table.lookups.items():
         version = F.struct("known_at", "hour", "known_until", look.column)
         seen = work.lake.known_versions(
-            f"silver/{look.table}", start=work.call.start - look.within, end=max(work.known.values())
+            f"silver/{look.table}", hours=[(work.call.start - look.within, max(work.known.values()))]
         )
         known = seen.groupBy(*table.key).agg(F.collect_list(version).alias("_versions"))
         best = F.array_max(F.filter("_versions", known_then(look.within)))

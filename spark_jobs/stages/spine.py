@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 
 from pyspark.sql import Column, DataFrame
@@ -23,13 +24,15 @@ def spine_rows(work: Work, first_as_of: datetime, last_as_of: datetime) -> DataF
     hour; serving never has more than what was known then).
     """
     spine = work.pipeline.features.spine
+    own_as_of = as_of(_prediction_at(work))
+    # a version that is not looked for replaces none: an hour does not read it, so that a backfill must not count it
     rows = work.lake.current(
-        f"silver/{spine.table}", start=first_as_of - spine.announced_within, end=last_as_of,
-        known_by=as_of(_prediction_at(work)),
+        f"silver/{spine.table}", hours=[(first_as_of - spine.announced_within, last_as_of)],
+        known_by=F.when(_is_looked_for(work, own_as_of), own_as_of),
     )  # fmt: skip
     rows = with_as_of(work, rows)
     kept = ["prediction_at", "as_of", *work.pipeline.silver[spine.table].columns]
-    due = F.col("as_of").between(F.lit(first_as_of), F.lit(last_as_of)) & is_looked_for(work)
+    due = F.col("as_of").between(F.lit(first_as_of), F.lit(last_as_of))
     return rows.where(due).select(*map(spark_column, kept))
 
 
@@ -40,7 +43,11 @@ def with_as_of(work: Work, rows: DataFrame) -> DataFrame:
 
 def is_looked_for(work: Work) -> Column:
     """Whether a row's hour lies within `announced_within` of its as_of: the same for an hour and for a backfill."""
-    return F.col("hour") >= F.col("as_of") - F.lit(work.pipeline.features.spine.announced_within)
+    return _is_looked_for(work, F.col("as_of"))
+
+
+def _is_looked_for(work: Work, at: Column) -> Column:
+    return F.col("hour") >= at - F.lit(work.pipeline.features.spine.announced_within)
 
 
 def _prediction_at(work: Work) -> Column:
@@ -64,21 +71,35 @@ def demands(work: Work, rows: DataFrame, entities: list[str]) -> DataFrame:
 
 
 def with_cells(work: Work, rows: DataFrame, first_as_of: datetime, *, as_known: bool) -> DataFrame:
-    """Spine rows with their feature columns, named `<entity>_<feature>` for windows and plainly for as-of joins.
+    """Spine rows with their published feature cells; see `joined` for the columns.
 
-    Rows stay; a cell that does not exist is null. `as_known` takes only cells known at as_of, which is what the hourly
-    run could serve; otherwise the current ones. Adds cells_known_at, the latest known_at among the cells, and
-    `covered(group)`, the coverage of each window group.
+    `as_known` takes only cells known at as_of, which is what the hourly run could serve; otherwise the current ones.
+
+    Raises:
+        RefusedError: no hour of a feature group is published.
     """
-    known: list[Column] = []
-    for group, settings in work.pipeline.features.groups.items():
+
+    def published(group: str) -> DataFrame:
         if not work.lake.is_made(f"features/{group}") and f"features/{group}" not in work.lake.staged:
             raise RefusedError(
                 f"{work.pipeline.name}/features/{group}", "no hour of this feature group is published", "at least one",
                 f"publish hours with it: tidegate backfill {work.pipeline.name} --from HOUR --to HOUR",
             )  # fmt: skip
         known_by = F.col("as_of") if as_known else None
-        cells = work.lake.current(f"features/{group}", start=first_as_of - HOUR, known_by=known_by)
+        return work.lake.current(f"features/{group}", hours=[(first_as_of - HOUR, None)], known_by=known_by)
+
+    return joined(work, rows, published)
+
+
+def joined(work: Work, rows: DataFrame, cells_of: Callable[[str], DataFrame]) -> DataFrame:
+    """Spine rows with their feature columns, named `<entity>_<feature>` for windows and plainly for as-of joins.
+
+    Rows stay; a cell that does not exist is null. Adds cells_known_at, the latest known_at among the cells, and
+    `covered(group)`, the coverage of each window group. `cells_of`: the cells of a feature group.
+    """
+    known: list[Column] = []
+    for group, settings in work.pipeline.features.groups.items():
+        cells = cells_of(group)
         cells = cells.persist() if len(settings.entities) > 1 else cells  # read and chosen once, joined for each entity
         for entity in settings.entities:
             prefix = f"{entity}_" if isinstance(settings, WindowGroup) else ""

@@ -112,7 +112,7 @@ def _without_known(work: Work, late: DataFrame, first_as_of: datetime) -> DataFr
     """Late rows but for those of which another version was known in time, and before this one: those are corrections."""
     conf = work.pipeline.features.spine
     start = first_as_of - conf.announced_within - _EARLIEST
-    versions = work.lake.known_versions(f"silver/{conf.table}", start=start, end=work.call.end)
+    versions = work.lake.known_versions(f"silver/{conf.table}", hours=[(start, work.call.end)])
     versions = spine.with_as_of(work, versions).where(spine.is_looked_for(work))
     still_counts = F.col("known_until").isNull() | (F.col("known_until") > F.col("as_of"))
     in_time = versions.where((F.col("known_at") <= F.col("as_of")) & still_counts)

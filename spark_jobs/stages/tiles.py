@@ -4,34 +4,39 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 from pyspark.sql.types import BooleanType, DataType, IntegralType
 
 from spark_jobs import transforms
 from spark_jobs.config.features import WindowGroup
 from spark_jobs.config.schemas import measure_types
-from spark_jobs.config.tables import EventWithin
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.identifiers import spark_column
 from spark_jobs.invocation import HOUR
-from spark_jobs.lake.tables import hours_that_may_hold
+from spark_jobs.lake.hours import hours_that_may_hold
+from spark_jobs.lake.moved_keys import TileHours
+from spark_jobs.lake.tables import in_spans
+from spark_jobs.stages.silver_hours import hours_from, hours_of_tiles
 from spark_jobs.stages.work import Work
 from spark_jobs.windows.restated import restated_tiles
 from spark_jobs.windows.tiles import TILE, healed_tiles, tile_versions, touched_tiles
+
+_PASSING = "is passing"  # no other column has a blank in its name
 
 
 def run(work: Work) -> None:
     """Stage tiles/<table> for every window group: the tiles that this publication changes, each whole.
 
     Grain: entity, key, event_hour, known_at. A tile is computed from all current rows of its hour, so a late row
-    in a later drop restates the tile of its own hour, and a corrected key the tile that it left.
+    in a later drop restates the tile of its own hour, and a corrected key the tile that it left, however far away.
     """
     for group in tiled_groups(work.pipeline):
+        read = hours_of_tiles(work, group.table)
         if work.is_stale(f"tiles/{group.table}", f"silver/{group.table}"):
-            tiles = restated(work, group)
+            tiles = restated(work, group, read)
         else:
-            tiles = _bulk_tiles(work, group) if work.lake.bulk else _changed_tiles(work, group)
+            tiles = _bulk_tiles(work, group, read) if work.lake.bulk else _changed_tiles(work, group, read)
         work.lake.stage(f"tiles/{group.table}", tiles, work.call.start, work.call.end)
 
 
@@ -47,20 +52,31 @@ def tiled_groups(pipeline: Pipeline) -> list[WindowGroup]:
     return list(groups.values())
 
 
-def restated(work: Work, group: WindowGroup) -> DataFrame:
-    """All versions of every tile that rows of these hours can touch, since the former ones were made under another definition.
+def restated(work: Work, group: WindowGroup, read: TileHours) -> DataFrame:
+    """All versions of every tile of `read`, since the former ones were made under another definition.
 
     A tile whose rows are the same has other values all the same, so none is left as it was.
     """
-    versions = tile_versions(_versions(work, group), _entities(work, group), list(group.measures))
-    within = work.pipeline.silver[group.table].event_within
-    low = (work.call.start - within.lateness).replace(minute=0, second=0, microsecond=0)
-    near = (F.col("event_hour") >= F.lit(low)) & (F.col("event_hour") < F.lit(work.call.end + within.ahead))
-    tiles, versions = f"tiles/{group.table}", versions.where(near)
+    versions = tile_versions(_versions(work, group, read), _entities(work, group), list(group.measures))
+    tiles = f"tiles/{group.table}"
     if work.lake.is_made(tiles):
-        replaced = work.lake.versions(tiles).where(near & F.col("entity").isin(group.entities))
+        replaced = work.lake.versions(tiles, event_from=read.event_hours[0][0]).where(_touched(read))
+        replaced = replaced.where(F.col("entity").isin(group.entities))
         versions = restated_tiles(versions, replaced.select(*TILE, "known_at"))
     return _dated(work, versions)
+
+
+def computed_tiles(work: Work, group: WindowGroup, first_event: datetime) -> DataFrame:
+    """All versions of the tiles of `group` from `first_event` on, computed from the rows of silver.
+
+    These are the rows that tiles/<table> has where it is published under the measures and entities of `group`, but for
+    pub, which is 0: of one tile no two versions are known at once.
+    """
+    within = work.pipeline.silver[group.table].event_within
+    start, end = hours_that_may_hold(first_event, work.call.end, within.lateness, within.ahead)
+    rows = work.lake.spans(f"silver/{group.table}", hours=hours_from(work, group.table, start, end))
+    rows = _measured(work, group, rows.where(F.col("event_at") >= F.lit(first_event)))
+    return tile_versions(rows, _entities(work, group), list(group.measures)).withColumn("pub", F.lit(0))
 
 
 def _dated(work: Work, tiles: DataFrame) -> DataFrame:
@@ -70,25 +86,24 @@ def _dated(work: Work, tiles: DataFrame) -> DataFrame:
     return tiles.withColumn("hour", F.least(F.greatest(run_hour, F.lit(work.call.start)), last_hour))
 
 
-def _changed_tiles(work: Work, group: WindowGroup) -> DataFrame:
+def _changed_tiles(work: Work, group: WindowGroup, read: TileHours) -> DataFrame:
     """A new version of each tile whose rows differ between the base release and this publication."""
     known_at = max(work.known.values())
     out_of_order = work.lake.newest_known(f"tiles/{group.table}") > known_at
-    new = _versions(work, group) if out_of_order else _rows(work, group, released=False)
-    entities, measures = _entities(work, group), list(group.measures)
-    touched = touched_tiles(_rows(work, group, released=True), _current(new), entities, measures)
-    replaced = _replaced(work, group) if out_of_order else None
-    tiles = healed_tiles(new, touched, entities, measures, known_at, replaced)
+    new = _versions(work, group, read) if out_of_order else _rows(work, group, read, released=False)
+    touched = _differing_tiles(work, group, read, new)
+    replaced = _replaced(work, group, read) if out_of_order else None
+    tiles = healed_tiles(new, touched, _entities(work, group), list(group.measures), known_at, replaced)
     return tiles.withColumn("hour", F.lit(work.call.start))
 
 
-def _bulk_tiles(work: Work, group: WindowGroup) -> DataFrame:
+def _bulk_tiles(work: Work, group: WindowGroup, read: TileHours) -> DataFrame:
     """Every version that hourly runs would have made: one for each time at which rows of a tile became known."""
-    new, entities, measures = _versions(work, group), _entities(work, group), list(group.measures)
+    new, entities, measures = _versions(work, group, read), _entities(work, group), list(group.measures)
     tiles = tile_versions(new, entities, measures)
     if work.line:  # rows were released before: only what differs is restated, and a tile that all rows left as empty
-        touched = touched_tiles(_rows(work, group, released=True), _current(new), entities, measures)
-        left, replaced = touched.join(tiles, list(TILE), "left_anti"), _replaced(work, group)
+        touched = _differing_tiles(work, group, read, new)
+        left, replaced = touched.join(tiles, list(TILE), "left_anti"), _replaced(work, group, read)
         kept = touched.join(left, list(TILE), "left_anti")
         tiles = healed_tiles(new, kept, entities, measures, work.call.start + HOUR, replaced)
         last = max(work.known.values())
@@ -96,14 +111,27 @@ def _bulk_tiles(work: Work, group: WindowGroup) -> DataFrame:
     return _dated(work, tiles)
 
 
-def _replaced(work: Work, group: WindowGroup) -> DataFrame:
-    """Tile and known_at of the versions that count so far, of every event hour that this interval can touch."""
-    within = work.pipeline.silver[group.table].event_within
-    tiles = work.lake.current(f"tiles/{group.table}", released=True)
-    near = F.col("event_hour").between(
-        F.lit(work.call.start - within.lateness - HOUR), F.lit(work.call.end + within.ahead)
-    )
-    return tiles.where(near).select(*TILE, "known_at")
+def _differing_tiles(work: Work, group: WindowGroup, read: TileHours, new: DataFrame) -> DataFrame:
+    """The tiles that differ between the base release and this publication, now or for some time before.
+
+    A key of which this publication has a row that was replaced later leaves the tile of its former row and joins that of this
+    row for the time between. Afterwards both may be as they were.
+    """
+    entities, measures = _entities(work, group), list(group.measures)
+    touched = touched_tiles(_rows(work, group, read, released=True), _current(new), entities, measures)
+    if _PASSING not in new.columns:
+        return touched
+    return touched.union(touched_tiles(new.limit(0), new.where(F.col(_PASSING)), entities, measures)).distinct()
+
+
+def _replaced(work: Work, group: WindowGroup, read: TileHours) -> DataFrame:
+    """Tile and known_at of the versions that count so far of the tiles of `read`."""
+    tiles = work.lake.current(f"tiles/{group.table}", event_from=read.event_hours[0][0], released=True)
+    return tiles.where(_touched(read)).select(*TILE, "known_at")
+
+
+def _touched(read: TileHours) -> Column:
+    return in_spans("event_hour", read.event_hours)
 
 
 def _entities(work: Work, group: WindowGroup) -> dict[str, list[str]]:
@@ -117,36 +145,27 @@ def _key(column: str) -> str:
     return f"key {column}"
 
 
-def _rows(work: Work, group: WindowGroup, *, released: bool) -> DataFrame:
-    """The current rows of every event hour that rows of this interval's drops can touch, with one column a measure."""
-    start, end = _hours(work, group)
-    return _measured(work, group, work.lake.current(f"silver/{group.table}", start=start, end=end, released=released))
+def _rows(work: Work, group: WindowGroup, read: TileHours, *, released: bool) -> DataFrame:
+    """The current rows with an event in the event hours of `read`, with one column a measure."""
+    rows = work.lake.current(f"silver/{group.table}", hours=read.drop_hours, released=released)
+    return _measured(work, group, rows.where(in_spans("event_at", read.event_hours)))
 
 
-def _versions(work: Work, group: WindowGroup) -> DataFrame:
-    """The same as known at every instant: also the rows that were replaced later, each until then (known_until)."""
-    start, end = _hours(work, group)
-    return _measured(work, group, work.lake.spans(f"silver/{group.table}", start=start, end=end))
+def _versions(work: Work, group: WindowGroup, read: TileHours) -> DataFrame:
+    """The same as known at every instant: also the rows that were replaced later, each until then (known_until).
+
+    _PASSING: whether this publication has a row of the same key that was replaced later.
+    """
+    table = f"silver/{group.table}"
+    rows, key = work.lake.spans(table, hours=read.drop_hours), work.lake.kinds[table].key
+    is_passing = (F.col("pub") == work.pub) & F.col("known_until").isNotNull()
+    rows = rows.withColumn(_PASSING, F.max(is_passing).over(Window.partitionBy(*map(spark_column, key))))
+    return _measured(work, group, rows.where(in_spans("event_at", read.event_hours)))
 
 
 def _current(rows: DataFrame) -> DataFrame:
     """Of `_rows` or `_versions` those that count now."""
     return rows.where("known_until is null") if "known_until" in rows.columns else rows
-
-
-def _hours(work: Work, group: WindowGroup) -> tuple[datetime, datetime]:
-    within = work.pipeline.silver[group.table].event_within
-    low, high = work.call.start - within.lateness, work.call.end + within.ahead
-    return hours_that_may_hold(low, high, within.lateness, within.ahead)
-
-
-def first_hour_of_tiles(event_from: datetime, within: EventWithin) -> datetime:
-    """The earliest hour under which a version of a tile of `event_from` or later is stored.
-
-    A tile lies in the hour whose run restated it. A drop of an older hour that comes again can take over a key from a later
-    one: then that run empties the later tile, as far ahead as the rows reach that `_hours` compares.
-    """
-    return event_from - 2 * within.ahead - within.lateness - 3 * HOUR
 
 
 def _measured(work: Work, group: WindowGroup, rows: DataFrame) -> DataFrame:

@@ -10,7 +10,7 @@ from typing import Any
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from spark_jobs.config.agree import feature_columns
+from spark_jobs.config.columns import input_columns
 from spark_jobs.config.definitions import define, input_hashes, model_digest
 from spark_jobs.config.model import Model
 from spark_jobs.errors import RefusedError, RetryError, UsageError
@@ -21,7 +21,7 @@ from spark_jobs.learning.folds import EVALUATE, TRAIN
 from spark_jobs.learning.model_files import sha256
 from spark_jobs.learning.tracking import Proof, Tracking
 from spark_jobs.learning.train import Trained
-from spark_jobs.ledger.staleness import former_inputs
+from spark_jobs.ledger.former import former_inputs
 from spark_jobs.runtime.places import code_version
 from spark_jobs.stages.fits import Fits
 from spark_jobs.stages.work import Work
@@ -54,7 +54,7 @@ def _one(work: Work, name: str, model: Model, pub: int) -> dict[str, float]:
     _require_same_settings(work, name, manifest)
     rows = work.spark.read.parquet(str(work.root / table / f"pub-{pub}"))
     training, judged = (rows.where(F.col("fold") == fold).persist() for fold in (TRAIN, EVALUATE))
-    columns = {group: _columns(work, group) for group in work.pipeline.features.groups}
+    columns = {group: input_columns(work.pipeline, group) for group in work.pipeline.features.groups}
     key = work.pipeline.silver[work.pipeline.features.spine.table].key
     made_of = f"{manifest['digest']} {model_digest(work.pipeline, name)} {code_version(work.places.project)}"
     fits = Fits(work.root / table, pub, made_of, training, key, columns)
@@ -93,13 +93,6 @@ def _require_same_settings(work: Work, name: str, manifest: dict[str, Any]) -> N
             f"model {name}", f"the training set of publication {manifest['pub']} was built under other {' and '.join(changed)}",
             "the same conf/ in training_set and train", work.call.with_step("training_set").command(),
         )  # fmt: skip
-
-
-def _columns(work: Work, group: str) -> list[str]:
-    """Columns of a training set that come from features/<group>."""
-    values = feature_columns(work.pipeline, group)
-    windows = work.pipeline.features.windows.get(group)
-    return [f"{entity}_{value}" for entity in windows.entities for value in values] if windows else values
 
 
 def _figures(

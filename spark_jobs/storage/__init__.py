@@ -86,11 +86,13 @@ class Storage(Protocol):
         """Write the rows of `paths`, all of one day, into the one new file `target`; names nothing in the log."""
 
     def rewrite_file(
-        self, table: str, path: str, target: str, renames: Mapping[str, str], schema: str, since: datetime
-    ) -> StagedFile:
-        """Write the rows of `path` into the new file `target`, columns renamed and cast to `schema`; names nothing in the log.
+        self, table: str, path: str, target: str, schema: str, since: datetime, *,
+        renames: Mapping[str, str], fills: Mapping[str, Any],
+    ) -> StagedFile:  # fmt: skip
+        """Write the rows of `path` into the new file `target`, cast to `schema`; names nothing in the log.
 
-        A target that was written after `since` stays.
+        Columns are renamed (old -> new), and those of `fills` have that value in every row. A target that was written
+        after `since` stays.
 
         Raises:
             ValueError: a value cannot be cast without loss.

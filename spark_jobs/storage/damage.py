@@ -1,4 +1,4 @@
-"""Opens a Delta log, or says which of its files a fault of the machine has damaged and how to mend the table."""
+"""Opens a Delta log, or reports which of its files a machine fault damaged and how to repair the table."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from spark_jobs.errors import UsageError
+from spark_jobs.storage.contents import check_contents
 
 _READER = 1  # with deletion vectors (3) or column mapping (2) a file does not say what its rows are
 NO_COMMIT = '{"commitInfo":{"timestamp":0}}'  # a commit that says nothing, in the place of one that is lost
@@ -24,7 +25,8 @@ def open_log(folder: Path) -> DeltaTable | None:
 
     Raises:
         UsageError: a file of its log is torn, empty or gone; the error says which, and how to mend the table. Or another tool
-            made it a table whose files hold rows that were deleted, or columns of other names.
+            made it a table whose files hold rows that were deleted, or columns of other names. Or the log names files or columns
+            that no publication writes (`contents.py`).
     """
     if not (folder / "_delta_log").exists():
         return None
@@ -44,6 +46,7 @@ def open_log(folder: Path) -> DeltaTable | None:
             f"version {_READER}, as it was made: its files alone say which rows there are",
             "take back what another tool set in its properties, or put the folder back from a copy of the lake",
         )  # fmt: skip
+    check_contents(delta, folder)
     return delta
 
 

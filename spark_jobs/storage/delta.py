@@ -200,13 +200,14 @@ class DeltaStorage:
         return staged_file(folder, folder / target)
 
     def rewrite_file(
-        self, table: str, path: str, target: str, renames: Mapping[str, str], schema: str, since: datetime
-    ) -> StagedFile:
+        self, table: str, path: str, target: str, schema: str, since: datetime, *,
+        renames: Mapping[str, str], fills: Mapping[str, Any],
+    ) -> StagedFile:  # fmt: skip
         """One Parquet file for another."""
         folder = self.root / table
         fresh = folder / target
         if not fresh.is_file() or fresh.stat().st_mtime < since.timestamp():
-            _write_rows(rewritten_rows(folder / path, renames, schema), fresh)
+            _write_rows(rewritten_rows(folder / path, renames, fills, schema), fresh)
         return staged_file(folder, fresh)
 
     def vacuum(self, table: str, before: datetime) -> int:
@@ -267,4 +268,7 @@ class DeltaStorage:
                 path, schema, mode="error", partition_by=partition_by, commit_properties=_ONCE,
                 description=f"schema_version {LAKE_SCHEMA_VERSION}",
             )  # fmt: skip
-        return DeltaTable(path)
+        made = self._open(table)
+        if made is None:
+            raise RetryError(table, f"no Delta table in {path} after it was created", todo="run the command again")
+        return made

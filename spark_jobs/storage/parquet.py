@@ -74,16 +74,22 @@ def merged_rows(files: Sequence[Path], schema: str | None) -> pa.Table:
     return pa.concat_tables([conformed(table, pa.schema(fields)) for table in tables])
 
 
-def rewritten_rows(file: Path, renames: Mapping[str, str], schema: str) -> pa.Table:
+def rewritten_rows(file: Path, renames: Mapping[str, str], fills: Mapping[str, Any], schema: str) -> pa.Table:
     """The rows of `file` with columns renamed (old -> new) and cast to those of `schema` (JSON), as far as it has them.
+
+    `fills`: columns of `schema` that have this value in every row.
 
     Raises:
         ValueError: a value cannot be cast without loss.
     """
     rows = plain(pq.read_table(file, partitioning=None))
     rows = rows.rename_columns([renames.get(name, name) for name in rows.column_names])
+    fields = arrow_schema(schema)
+    for name, value in fills.items():
+        filled = pa.repeat(pa.scalar(value, fields.field(name).type), rows.num_rows)
+        rows = rows.append_column(fields.field(name), filled)
     present = {name.lower() for name in rows.column_names}
-    return conformed(rows, pa.schema([field for field in arrow_schema(schema) if field.name.lower() in present]))
+    return conformed(rows, pa.schema([field for field in fields if field.name.lower() in present]))
 
 
 def arrow_schema(schema: str) -> pa.Schema:

@@ -57,7 +57,7 @@ def rows_of(data: Path, views: str) -> dict[str, tuple[int, str]]:
     root = data / "lake" / "nycflights13"
     found = {}
     for table, kind in table_kinds(load_pipeline("nycflights13")).items():
-        with connect() as connection:
+        with connect(root) as connection:
             if not register_current(connection, root, table, kind, Ledger.open(root).line(), "rows"):
                 found[table] = (0, "")
                 continue

@@ -77,7 +77,7 @@ class RiverLake:
         """All rows that a reader of the last release of `line` (default: of the newest) sees of each table, sorted."""
         line = self.ledger.line() if line is None else line
         shown: Shown = {}
-        with connect() as connection:
+        with connect(self.root) as connection:
             for table, kind in KINDS.items():
                 shown[table] = []
                 if register_current(connection, self.root, table, kind, line, "shown"):

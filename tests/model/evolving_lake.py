@@ -29,7 +29,7 @@ from spark_jobs.lake import maintenance, publish, staging
 from spark_jobs.lake.changes import pending_changes, require_publishable
 from spark_jobs.lake.kinds import table_kinds
 from spark_jobs.lake.migration import rewrite_table
-from spark_jobs.lake.reading import connect, register_current
+from spark_jobs.lake.reading import register_current
 from spark_jobs.lake.staging import Staged
 from spark_jobs.lake.versions import TableKind
 from spark_jobs.ledger import Ledger, Release
@@ -418,8 +418,8 @@ def _cover(
 @cache
 def reader() -> duckdb.DuckDBPyConnection:
     """One connection a process: opening one costs more than a history's reads."""
-    connection = connect()
-    connection.execute("SET threads = 1")
+    connection = duckdb.connect(config={"threads": 1})
+    connection.execute("SET TimeZone = 'UTC'")
     return connection
 
 

@@ -128,7 +128,7 @@ class Site:
 
     def reader(self) -> duckdb.DuckDBPyConnection:
         """A reader of the newest release: view `silver_departures` for table silver/departures, and so on."""
-        connection, line = connect(), self.ledger.line()
+        connection, line = connect(self.root), self.ledger.line()
         for table, kind in table_kinds(self.pipeline).items():
             register_current(connection, self.root, table, kind, line, table.replace("/", "_"))
         return connection

@@ -177,7 +177,7 @@ class Readings:
     def ask(self, sql: str) -> list[tuple[Any, ...]]:
         """What a reader of the newest release answers; views are silver_readings, quarantine, accounts and so on."""
         pipeline = load_pipeline(NAME, self.project)
-        with connect() as connection:
+        with connect(self.root) as connection:
             for table, kind in table_kinds(pipeline).items():
                 register_current(connection, self.root, table, kind, self.ledger.line(), table.replace("/", "_"))
             return connection.execute(sql).fetchall()

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -124,7 +122,7 @@ def _seen(lake: Harbour, known_by: datetime | None = None) -> dict[str, Rows]:
     """Rows that readers see: of tiles their values, since when a tile of equal rows is known may differ; of features all."""
     shown: dict[str, Rows] = {}
     line, pipeline = Ledger.open(lake.root).line(), load_pipeline(NAME, lake.project)
-    with connect() as connection:
+    with connect(lake.root) as connection:
         for table, kind in table_kinds(pipeline).items():
             if not register_current(connection, lake.root, table, kind, line, "shown", known_by=known_by):
                 continue
@@ -199,24 +197,3 @@ def test_hours_whose_rules_changed_are_run_again(lakes: Lakes) -> None:
     assert (todo[0].how, todo[0].start, todo[0].end) == ("hours", FIRST, END)
     assert {table for table in _differing(lake, scratch) if not table.startswith("bronze/")} <= set()
     assert _pieces(lake) == []
-
-
-def test_documented_commands_rebuild_a_window(lakes: Lakes) -> None:
-    """As docs/changing-definitions.md shows it, by the real commands: plan, backfill --changed, plan."""
-    project = _project(lakes.folder / "commands_project", (FEATURES, _window))
-    lake = lakes.copy("commands", project)
-
-    def run(*words: str) -> str:
-        with lake.here():
-            done = subprocess.run(
-                [sys.executable, "-m", "spark_jobs.cli", *words], capture_output=True, text=True, check=False
-            )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    planned = run("plan", NAME)
-    assert "added    features/landings.landings_6h, features/landings.mean_delay_min_6h" in planned
-    assert planned.endswith(f"run      tidegate backfill {NAME} --changed --env local\n")
-    assert "rebuild: published, release 2" in run("backfill", NAME, "--changed")
-    assert run("plan", NAME).endswith("nothing is stale\n")
-    assert "nothing is stale" in run("backfill", NAME, "--changed")

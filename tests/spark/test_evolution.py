@@ -73,7 +73,7 @@ def _different(lake: Harbour, release: int | None = None, known_by: datetime | N
     found, spark = {}, lake.spark
     with lake.here():
         names = register_views(spark, NAME, release, known_by)
-    with connect() as connection:
+    with connect(lake.root) as connection:
         for table, kind in table_kinds(load_pipeline(NAME, lake.project)).items():
             line, name = Ledger.open(lake.root).line(release), view_name(table)
             there = register_current(connection, lake.root, table, kind, line, name, known_by=known_by)

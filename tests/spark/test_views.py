@@ -43,7 +43,7 @@ def views(morning: Any) -> Any:
 def _different(site: Site, seen: dict[str, pa.Table], release: int | None, known_by: datetime | None) -> dict[str, int]:
     """Rows of each table, by any column, that one engine shows and the other does not."""
     found, line = {}, site.ledger.line(release)
-    with connect() as connection:
+    with connect(site.root) as connection:
         for table, kind in table_kinds(site.pipeline).items():
             name = view_name(table)
             there = register_current(connection, site.root, table, kind, line, name, known_by=known_by)

@@ -7,6 +7,10 @@ hours late, so that its cells were not there when they were needed.
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +22,7 @@ from spark_jobs.invocation import HOUR, Invocation, format_hour, parse_hour
 from spark_jobs.learning import tracking
 from spark_jobs.learning.tracking import Tracking
 from spark_jobs.result import Result
-from spark_jobs.stages import spine
+from spark_jobs.stages import score, spine
 from spark_jobs.stages.short import conclude_without_spark
 from spark_jobs.verdict import Outcome
 
@@ -306,3 +310,86 @@ def test_predictions_that_changed_after_they_were_sealed_are_not_released(staged
     assert _without_spark(site) is not None
     assert (_kinds(site)[-1], _predicted(site)) == ("hour", [])
     assert any("were not released" in row["body"] for row in open_incidents(site.ledger.incidents()).values())
+
+
+def _redefine(features: dict[str, Any]) -> None:
+    """A window more, and another meaning of both measures, of which the champion has inputs."""
+    group = features["windows"]["departures"]
+    group["windows"].append("6h")
+    group["measures"]["late"]["options"]["threshold"] = -5
+    group["measures"]["delay_min"] = {
+        "use": "at_least",
+        "columns": ["departure_delay_min"],
+        "options": {"threshold": 0},
+    }
+
+
+@pytest.fixture(scope="module")
+def redefined(trained: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The lake with a champion, a project whose features are defined otherwise, and two hours more that were delivered."""
+    folder = tmp_path_factory.mktemp("redefined")
+    shutil.copytree(trained[0].project, folder / "project")
+    path = folder / "project/conf/pipelines" / NAME / "features.yaml"
+    features = yaml.safe_load(path.read_text())
+    _redefine(features)
+    path.write_text(yaml.safe_dump(features))
+    site = trained[0].copy(folder / "data", folder / "project")
+    site.deliver(END, 2)
+    return site
+
+
+def command(site: Any, *words: str) -> str:
+    """What `tidegate` prints."""
+    with site.here():
+        done = subprocess.run(
+            [sys.executable, "-m", "spark_jobs.cli", *words], capture_output=True, text=True, check=False
+        )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def scores(site: Any, as_of: datetime) -> list[tuple[Any, ...]]:
+    """The predictions as of an hour, without what says which release they are made of."""
+    columns = "* EXCLUDE (pub, data_release)"
+    return site.ask(f"SELECT {columns} FROM predictions_{MODEL} WHERE as_of = '{as_of}' ORDER BY ALL")
+
+
+def test_a_changed_feature_is_rebuilt_trained_on_and_promoted(
+    redefined: Any, trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the commands of docs/changing-definitions.md; meanwhile the champion scores with features as it was trained on."""
+    control = trained[0].copy(tmp_path / "control")
+    control.deliver(END)
+    control.publish(END)
+    expected = scores(control, END + HOUR)
+
+    site, inputs = redefined, "carrier_mean_delay_min_24h, carrier_mean_delay_min_28d"
+    planned = command(site, "plan", NAME)
+    assert "added    features/departures.departures_6h" in planned
+    assert f"version 1: trained on former definitions of {inputs}" in planned
+    assert "they are computed from silver for its scores until a version trained on conf/ is promoted" in planned
+    commands = [line.removeprefix("run      tidegate ") for line in planned.splitlines() if line.startswith("run ")]
+    rebuild, *training = [words.split() for words in commands]
+    assert rebuild == ["backfill", NAME, "--changed", "--env", "local"]
+    assert "rebuild: published" in command(site, *rebuild)
+    assert "nothing is stale" in command(site, "plan", NAME)
+    assert "nothing is stale" in command(site, *rebuild)
+
+    other = site.copy(tmp_path / "other")
+    site.publish(END)
+    assert scores(site, END + HOUR) == expected != []
+    monkeypatch.setattr(
+        score, "former_inputs", lambda *_, **__: []
+    )  # the control: published cells have another meaning
+    other.publish(END)
+    monkeypatch.undo()
+    assert scores(other, END + HOUR) != expected
+
+    for words in training:
+        command(site, *words)
+    assert site.ledger.champion(MODEL) == "2"
+    assert "version 2: trained on the current definitions" in command(site, "plan", NAME)
+    site.publish(END + HOUR)
+    assert {
+        row[0] for row in site.ask(f"SELECT model_version FROM predictions_{MODEL} WHERE as_of = '{END + 2 * HOUR}'")
+    } == {"2"}

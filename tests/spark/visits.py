@@ -109,7 +109,7 @@ class Harbour:
     def reader(self, known_by: datetime | None) -> Iterator[tuple[Any, list[str]]]:
         """A connection with a view of each table that has rows for readers of the newest release, and their names."""
         line = Ledger.open(self.root).line()
-        with connect() as connection:
+        with connect(self.root) as connection:
             kinds = table_kinds(load_pipeline(NAME, PROJECT))
             yield connection, [
                 table for table, kind in kinds.items()

@@ -38,7 +38,7 @@ def shown(data: Path, release: int | None, as_known: str | None) -> dict[str, di
     root, tables = data / "lake" / NAME, {}
     line, known_by = Ledger.open(root).line(release), datetime.fromisoformat(as_known) if as_known else None
     before = expected(data)[0]["tables"]
-    with connect() as connection:
+    with connect(root) as connection:
         for table, kind in table_kinds(load_pipeline(NAME, PROJECT)).items():
             shows = table in before and register_current(connection, root, table, kind, line, "rows", known_by=known_by)
             if shows:

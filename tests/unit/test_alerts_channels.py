@@ -217,7 +217,7 @@ def test_nothing_of_conf_or_data_becomes_a_header_or_markup(desk_of: DeskOf, sin
         )  # fmt: skip
         assert all(value.isprintable() for value in mail.values())
         assert len(mail["Subject"]) <= 120
-    assert "owner: a Bcc: x@example.com hello [2J ``` <!channel>" in sink.mails[1].get_content()
+    assert "owner: a Bcc: x@example.com hello \\x1b[2J\\x00 ``` <!channel>" in sink.mails[1].get_content()
     assert "ключ" in sink.mails[1].get_content()
     for _, content in hook.posts:
         assert not set("<>\x1b\x00") & set(content["text"])

@@ -281,14 +281,13 @@ def test_where_can_read_and_write_nothing_else(where: str, lake: Path, tmp_path:
     assert not out.exists()
 
 
-def test_the_connection_itself_refuses_other_files_once_it_is_shut(lake: Path) -> None:
-    """Should a condition ever slip through, DuckDB is told as well: one folder, no extension, no change of settings."""
+def test_a_connection_is_locked_to_its_folder_when_it_is_opened(lake: Path) -> None:
+    """The second barrier behind the check of a condition: one folder, no extension, no change of settings."""
     import duckdb
 
-    from spark_jobs.lake.reading import _shut, connect
+    from spark_jobs.lake.reading import connect
 
-    with connect() as connection:
-        _shut(connection, lake / WEATHER)
+    with connect(lake / WEATHER) as connection:
         for query in (
             "FROM read_text('/etc/passwd')", "COPY (SELECT 1) TO '/tmp/never.csv'", "LOAD httpfs", "INSTALL httpfs",
             "SET enable_external_access = true", "SET allowed_directories = ['/']", "ATTACH '/tmp/never.db' AS other",

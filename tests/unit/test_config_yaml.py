@@ -59,6 +59,21 @@ def test_aliases_are_written_out_within_a_limit(tmp_path):
         _read(tmp_path, f"l0: &l0 [x]\n{levels}")
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: " + "[" * 50_000 + "]" * 50_000, "more than 100 levels"), ("a: " + "{a: " * 50_000, "more than 100 levels"),
+        ("- " * 2_000 + "x", "more than 100 levels"), ("a: " + "x" * 5_000_000, "at most 4194304"),
+        ("a: &a [" + "*a, " * 9 + "]", "contains itself"), ("a: &a x\nb: [" + "*a, " * 200_000 + "]", "more than 100000 values"),
+    ],
+    ids=range(6),
+)  # fmt: skip
+def test_a_file_that_is_deep_or_large_is_refused(tmp_path, text, said):
+    """Fifty thousand brackets ended the process with a segmentation fault."""
+    with pytest.raises(YamlFault, match=said):
+        _read(tmp_path, text)
+
+
 def test_a_tab_in_the_indentation_is_named(tmp_path):
     with pytest.raises(YamlFault, match="a tab in the indentation") as caught:
         _read(tmp_path, "a:\n\tb: 1\n")

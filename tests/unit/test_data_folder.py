@@ -43,7 +43,7 @@ def test_other_characters_of_a_path_are_legal(project: Path, monkeypatch: pytest
     assert table
     assert table.rows() == [{"seq": 1}]
     pq.write_table(pa.table({"x": [1]}), folder / "file.parquet")
-    with connect() as connection:
+    with connect(folder) as connection:
         assert connection.execute(
             "SELECT x FROM read_parquet($p)", {"p": [str(folder / "file.parquet")]}
         ).fetchone() == (1,)

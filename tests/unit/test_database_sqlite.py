@@ -165,10 +165,10 @@ SLOW = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i
 @pytest.mark.parametrize(
     ("changes", "fault", "said"),
     [
-        ({"table": None, "query": "SELECT id, name, at FROM orders"}, RefusedError, "columns: missing amount"),
-        ({"table": None, "query": "SELECT *, 1 AS extra FROM orders"}, RefusedError, "new extra"),
-        ({"table": None, "query": "SELECT id, name, amount AS price, at FROM orders"}, RefusedError, "amount; new price"),
-        ({"table": None, "query": "SELECT o.*, 1 AS id FROM orders o"}, RefusedError, "new id:1"),
+        ({"table": None, "query": "SELECT id, name, at FROM orders"}, RefusedError, "columns: missing column amount"),
+        ({"table": None, "query": "SELECT *, 1 AS extra FROM orders"}, RefusedError, "new column extra"),
+        ({"table": None, "query": "SELECT id, name, amount AS price, at FROM orders"}, RefusedError, "amount; new column price"),
+        ({"table": None, "query": "SELECT o.*, 1 AS id FROM orders o"}, RefusedError, "new column id:1"),
         ({"max_rows": 1}, RefusedError, "more than 1"),
         ({"table": None, "query": MOST.replace("name", "x'ff00' AS name")}, RefusedError, "name: a value of type bytes"),
         ({"table": None, "query": MOST.replace("name", "CAST(x'ff' AS TEXT) AS name")}, RefusedError, "has no text form"),

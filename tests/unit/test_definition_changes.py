@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,7 +20,7 @@ from spark_jobs import failpoints
 from spark_jobs.cli.act import submit
 from spark_jobs.cli.migrate import migrate_tables
 from spark_jobs.cli.planning import show_plan
-from spark_jobs.config import load_pipeline
+from spark_jobs.config import ConfigError, load_pipeline
 from spark_jobs.config.schemas import table_schemas
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.errors import UsageError
@@ -303,6 +304,60 @@ def test_columns_are_matched_by_name_of_any_case_and_never_by_position() -> None
         ("a", "integer", True), ("B", "string", True), ("c", "date", True),
     ]  # fmt: skip
     assert evolved(after, _schema(c="date", a="integer")) is None
+
+
+PIER = "pier: {from: delay, type: int, unit: m, default: 7, meaning: Pier; 7 where it was not delivered yet.}"
+TOLD = 'told: {from: delay, type: timestamp, default: "2024-05-01T00:00:00Z", meaning: When it was told.}'
+ADDED = f"{PIER}\n      {TOLD}"
+
+
+def test_older_rows_get_the_default_of_an_added_column_in_every_release(lake: Lake) -> None:
+    before = {n: lake.rows("silver/landings", n) for n in (1, 3, 6)}
+    lake.edit("tables.yaml", (NOTE, f"{NOTE}\n      {ADDED}"))
+    with pytest.raises(
+        UsageError, match=r"silver/landings: pier = 7 in published rows, told = 2024-05-01 .* \(\d+ files"
+    ) as told:
+        require_publishable(lake.pipeline, lake.root, "local")
+    assert told.value.todo == f"tidegate migrate {NAME} --env local"
+    migrate_tables(NAME, "local", as_json=True)
+    require_publishable(lake.pipeline, lake.root, "local")
+    filled = {"pier": 7, "told": "2024-05-01T00:00:00Z"}
+    assert {n: lake.rows("silver/landings", n) for n in before} == {
+        n: [row | filled for row in rows] for n, rows in before.items()
+    }
+    read = DeltaTable(lake.root / "silver/landings").to_pyarrow_dataset().to_table()
+    assert (read["pier"].type, set(read["pier"].to_pylist())) == (pa.int32(), {7})  # as other readers of Delta see it
+    lake.edit("tables.yaml", ("default: 7", "default: 8"))
+    assert pending_changes(lake.pipeline, lake.root).rewrites == []
+
+
+def test_a_column_that_was_published_before_its_default_stays_null(lake: Lake) -> None:
+    lake.edit("tables.yaml", (NOTE, f"{NOTE}\n      {PIER.replace('default: 7, ', '')}"))
+    lake.record()
+    lake.edit("tables.yaml", ("unit: m, meaning", "unit: m, default: 7, meaning"))
+    assert pending_changes(lake.pipeline, lake.root).rewrites == []
+
+
+@pytest.mark.parametrize(
+    ("default", "words"),
+    [
+        ("default: 1.5", "1.5 is not a whole number of 32 bits"),
+        ("default: 3000000000", "3000000000 is not a whole number of 32 bits"),
+        ("default: seven", "is not a number such as 15 or 0.5"),
+        ("default: true", "is not a number such as 15 or 0.5"),
+    ],
+)
+def test_a_default_that_its_column_cannot_hold_is_refused(lake: Lake, default: str, words: str) -> None:
+    lake.edit("tables.yaml", (NOTE, f"{NOTE}\n      {PIER.replace('default: 7', default)}"))
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        load_pipeline(NAME, lake.project)
+
+
+def test_a_default_for_a_key_is_refused(lake: Lake) -> None:
+    grain = "    grain: one row a landing\n    key: [boat, due_at"
+    lake.edit("tables.yaml", (f"{grain}]", f"{grain}, delay_min]"), (DELAY, f"{DELAY} default: 0,"))
+    with pytest.raises(ConfigError, match="default for 'delay_min', a column of the key"):
+        load_pipeline(NAME, lake.project)
 
 
 def _killed_at(name: str, code: str) -> None:

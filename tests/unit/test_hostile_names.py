@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from spark_jobs.config.load import load_pipeline
+from spark_jobs.config.load import check_channels, load_environment, load_pipeline
 from spark_jobs.errors import TidegateError, UsageError
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -101,3 +101,14 @@ def test_200_hostile_names_are_refused_or_stand_where_text_may(project: Path, mo
 def test_a_pipeline_of_a_hostile_name_is_none(hostile: str, project: Path) -> None:
     with pytest.raises(UsageError, match="no pipeline"):
         load_pipeline(hostile, project)
+
+
+@pytest.mark.parametrize("hostile", [*PAYLOADS, "../x", "../../x", "./local", "local.yaml", "../environments/local"])
+def test_an_environment_of_a_hostile_name_is_none(hostile: str, project: Path) -> None:
+    """Also where there is such a file outside conf/environments."""
+    local = (project / "conf/environments/local.yaml").read_text()
+    for place in (project / "x.yaml", project / "conf/x.yaml"):
+        place.write_text(local)
+    for load in (load_environment, lambda name: check_channels(PIPELINE, name)):
+        with pytest.raises(UsageError, match="no environment"):
+            load(hostile)

@@ -131,7 +131,7 @@ def test_a_reader_under_whom_files_go_looks_once_more(root):
     looks = []
 
     def ask() -> list[tuple[str]]:
-        with connect() as connection:
+        with connect(root) as connection:
             assert register_current(connection, root, SILVER, KINDS[SILVER], LINE, "things")
             looks.append(1)
             if len(looks) == 1:
@@ -155,7 +155,7 @@ def test_other_faults_are_not_asked_twice(root):
 def test_a_release_without_a_file_of_a_table_shows_its_columns_and_no_row(root):
     late = release(4, 4, 5, 6)
     add(root, "predictions/things", "pub-4", things(("p", 1, 5, 6, 4)))
-    with connect() as connection:
+    with connect(root) as connection:
         for name, line in (("before", LINE), ("after", [*LINE, late])):
             assert register_current(connection, root, "predictions/things", KINDS[TILES], line, name)
         assert [row[0] for row in connection.execute("DESCRIBE before").fetchall()] == list(COLUMNS)

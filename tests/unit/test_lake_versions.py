@@ -26,7 +26,7 @@ def _line(*releases: tuple[int, int, int] | tuple[int, int, int, set[int]]) -> l
 
 def _chosen(table: str, line: list[Release]) -> pa.Table:
     if KINDS[table].covered:
-        pairs = covering_rows(folds.cover(line, table), None, None)
+        pairs = covering_rows(folds.cover(line, table))
         hours = pa.array([hour for hour, _ in pairs], AT)
         return pa.table({"hour": hours, "pub": pa.array([pub for _, pub in pairs], pa.int64())})
     return pa.table({"pub": pa.array(sorted(folds.live(line)), pa.int64())})
@@ -180,3 +180,11 @@ def test_N11_a_delivered_again_hour_still_shows_its_old_rows_as_known_before(kno
 def test_tiles_of_a_delivered_again_hour_show_their_old_value_as_known_before():
     rows = things(("a", 1, 1, 2, 1), ("a", 9, 1, 5, 2))
     assert _current(TILES, rows, _line((1, 1, 2), (2, 1, 2)), known_by=4) == [("a", 1)]
+
+
+def test_ranges_that_begin_within_an_hour_choose_the_whole_hours_of_them() -> None:
+    """Of each range the hours that begin in it: a bound such as 90 minutes of lateness is not a whole hour."""
+    segments = folds.cover(_line((1, 2, 9)), SILVER)
+    half = HOUR / 2
+    pairs = covering_rows(segments, [(None, at(3)), (at(5) - half, at(6) + half), (at(8), None)])
+    assert [hour for hour, _ in pairs] == [at(2), at(5), at(6), at(8)]

@@ -88,3 +88,12 @@ def test_a_pipeline_that_never_ran_has_a_page_as_well(project, places):
     page = write_page(places.data / "page.html", facts).read_text()
     assert "latest release" in page
     assert "<b>none</b>" in page
+
+
+def test_values_that_act_on_a_terminal_are_spelled_out(project, places):
+    """In every field of a rule, in a run's reason and in a sample."""
+    hostile = "a\x1b[2J\x9b31m\u202eb\x85\u2028c"
+    rule = RuleResult(hostile, Outcome.FAIL, hostile, hostile, hostile, 1, 2, (hostile,), hostile)
+    page = _page(project, places, rule, {"features/weather": [{"key": hostile, hostile: 1}]})
+    assert all(line.isprintable() for line in page.replace("\t", " ").split("\n"))
+    assert r"a\x1b[2J\x9b31m\u202eb" in page

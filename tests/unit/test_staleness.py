@@ -273,7 +273,8 @@ def test_a_model_that_was_trained_on_former_definitions_is_named(site: Site) -> 
     assert change_facts(NAME, "local")["models"][0]["former_inputs"] is None
     site.ledger.add_model_definitions("late_departure", "3", json.dumps(trained))
     facts = change_facts(NAME, "local")
-    assert facts["models"] == [{"model": "late_departure", "version": "3", "former_inputs": sorted(trained)}]
+    expected = {"model": "late_departure", "version": "3", "former_inputs": sorted(trained), "scores": False}
+    assert facts["models"] == [expected]
     assert facts["commands"] == [
         f"tidegate run {NAME} {step} --from 2013-05-26T16:00:00 --to 2013-06-02T16:00:00 --dag-run changed --env local"
         for step in ("training_set", "train")

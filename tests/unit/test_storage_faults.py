@@ -407,7 +407,7 @@ def test_P10_a_reader_whose_files_compaction_and_vacuum_take_gets_all_its_rows_a
     looks = []
 
     def ask() -> list[tuple[str, int]]:
-        with connect() as connection:
+        with connect(root) as connection:
             assert register_current(connection, root, SILVER, KINDS[SILVER], ledger.line(), "things_then")
             looks.append(1)
             if len(looks) == 1:

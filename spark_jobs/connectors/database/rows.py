@@ -24,7 +24,8 @@ from spark_jobs.connectors.delivery import Delivery, FetchRequest
 from spark_jobs.errors import RefusedError, UsageError
 from spark_jobs.invocation import HOUR, format_hour
 from spark_jobs.sources.landing import FetchedDrop, land_parts
-from spark_jobs.sources.shape import MAX_UNPACKED
+from spark_jobs.sources.shape import MAX_UNPACKED, differing_names
+from spark_jobs.verdict import MASKED
 
 _BEGINS = re.compile(INSTANT)
 # As Spark writes JSON, whose lines earlier drops hold: control characters in capitals.
@@ -83,7 +84,7 @@ class RowReader:
     def __init__(self, request: FetchRequest, database: Database) -> None:
         self._where, self._start, self._end = request.where, request.start, request.end
         self._database, self._conf, self._dialect = database, database.conf, database.dialect
-        self._names = list(request.source.columns)
+        self._names, self._source = list(request.source.columns), request.source
         self._keys = [f'"{name}":' for name in self._names]
         self._at = self._names.index(self._conf.changed_at) if self._conf.changed_at else None
 
@@ -117,12 +118,9 @@ class RowReader:
         return f"SELECT * FROM {'.'.join(map(self._database.quoted, table.split('.')))}"  # schema.table at most
 
     def _check_columns(self, present: list[str]) -> None:
-        missing = [name for name in self._names if name not in present]
-        new = [name for name in present if name not in self._names]
-        if missing or new:
-            parts = [f"{word} {', '.join(names)}" for word, names in (("missing", missing), ("new", new)) if names]
+        if set(present) != set(self._names):
             raise RefusedError(
-                self._where, f"columns: {'; '.join(parts)}", f"those of sources.yaml: {', '.join(self._names)}",
+                self._where, f"columns: {differing_names(present, self._source)}", f"those of sources.yaml: {', '.join(self._names)}",
                 "declare them in sources.yaml, or select in database.query the columns that are wanted",
             )  # fmt: skip
 
@@ -163,8 +161,9 @@ class RowReader:
                     lines.append((format_hour(hour), self._line(texts)))
             spool.add(lines)
         if outside:
+            shown = MASKED if self._source.hides_names else example[:200]
             raise RefusedError(
-                self._where, f"{outside} rows without an hour in {self._conf.changed_at}, such as {example[:200]}",
+                self._where, f"{outside} rows without an hour in {self._conf.changed_at}, such as {shown}",
                 "an instant in UTC such as 2013-11-01T12:00:00Z",
                 "correct the rows in the database, or name another column in database.changed_at of sources.yaml",
             )  # fmt: skip
