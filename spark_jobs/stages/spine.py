@@ -24,9 +24,10 @@ def spine_rows(work: Work, first_as_of: datetime, last_as_of: datetime) -> DataF
     hour; serving never has more than what was known then).
     """
     spine = work.pipeline.features.spine
+    lake = work.lake  # starts the session, without which there are no columns
     own_as_of = as_of(_prediction_at(work))
     # a version that is not looked for replaces none: an hour does not read it, so that a backfill must not count it
-    rows = work.lake.current(
+    rows = lake.current(
         f"silver/{spine.table}", hours=[(first_as_of - spine.announced_within, last_as_of)],
         known_by=F.when(_is_looked_for(work, own_as_of), own_as_of),
     )  # fmt: skip

@@ -127,8 +127,8 @@ class Site:
         return max(found, key=lambda path: (json.loads(path.read_text())["arrived_at"], len(path.name), path.name))
 
     def reader(self) -> duckdb.DuckDBPyConnection:
-        """A reader of the newest release: view `silver_departures` for table silver/departures, and so on."""
-        connection, line = connect(self.root), self.ledger.line()
+        """A reader of the newest release: view `silver_departures` for table silver/departures, and so on; also of drops."""
+        connection, line = connect(self.root, self.landing), self.ledger.line()
         for table, kind in table_kinds(self.pipeline).items():
             register_current(connection, self.root, table, kind, line, table.replace("/", "_"))
         return connection

@@ -267,7 +267,7 @@ class OtherQuay:
 
 def looked_up_meanwhile(hourly: Harbour, bulk: Harbour, windows: list[Window]) -> list[OtherQuay]:
     """The landings, in any of their versions, that were known in a window and have another quay in each lake."""
-    with hourly.reader(None) as (connection, _):
+    with connect(hourly.root, bulk.root) as connection:
         for name, lake in (("here", hourly), ("there", bulk)):
             line = Ledger.open(lake.root).line()
             register_current(connection, lake.root, "silver/landings", EVERY, line, name)
