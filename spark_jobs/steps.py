@@ -174,7 +174,7 @@ class StepRun:
             self._refuse_if_blocked(work)
         predictions: list[Staged] = []
         if "predictions" in stages:
-            self.result.why = "\n".join(drift.text() for drift in self._registry_drifts())
+            self.result.why = Lines.of(drift.text() for drift in self._registry_drifts())
             self._stage("predictions", lambda: predictions.extend(score.stage(work, self.open_work)))
         work.lake.stage("quarantine", silver.quarantine(work), call.start, call.end)
         handover.require_newest(work)
@@ -253,7 +253,7 @@ class StepRun:
 
     def _score(self) -> None:
         """Predict for the published hours of the call that lack a champion's predictions."""
-        self.result.why = "\n".join(drift.text() for drift in self._registry_drifts())
+        self.result.why = Lines.of(drift.text() for drift in self._registry_drifts())
         released: list[Release] = []
         self._stage("score", lambda: released.extend(self._run_score(to_score(self.asked))))
         self.result.state = "published" if released else "empty"
