@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from spark_jobs.config.features import AsOfGroup, Group, WindowGroup
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.identifiers import quoted
 from spark_jobs.invocation import HOUR
+from spark_jobs.lake.hours import instant, micros
 from spark_jobs.lake.reading import connect, rows_of, with_fresh_log
-from spark_jobs.lake.stale_hours import NEVER, Heal, Reach, Span, history, is_state_of, micros, stale_hours
+from spark_jobs.lake.stale_hours import NEVER, Heal, Reach, Span, history, is_state_of, stale_hours
 from spark_jobs.ledger import Ledger, Release, folds
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ROWS = "rows_of_table"
 
 
@@ -79,7 +79,7 @@ def _known(root: Path, pubs: set[int]) -> dict[tuple[datetime, int], datetime]:
             if relation is None:
                 return {}
             query = f"SELECT epoch_us(hour), pub, max(epoch_us(known_at)) FROM {relation} GROUP BY ALL"
-            return {(_instant(hour), pub): _instant(at) for hour, pub, at in connection.execute(query).fetchall()}
+            return {(instant(hour), pub): instant(at) for hour, pub, at in connection.execute(query).fetchall()}
 
     return with_fresh_log(f"{root.name}/accounts", ask)
 
@@ -130,10 +130,6 @@ def _times(
                 return {}
             connection.execute(f"CREATE VIEW {_ROWS} AS FROM {relation}")
             rows = connection.execute(query, values).fetchall()
-            return {_instant(hour): (first, last) for hour, first, last in rows}
+            return {instant(hour): (first, last) for hour, first, last in rows}
 
     return with_fresh_log(f"{root.name}/{table}", ask)
-
-
-def _instant(us: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=us)

@@ -1,15 +1,26 @@
-"""Ranges of hours [start, end): which drop hours a read is limited to. Pure."""
+"""Ranges of hours [start, end): which drop hours a read is limited to; and instants as SQL counts them. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from spark_jobs.invocation import HOUR
 from spark_jobs.ledger.staleness import Span
 
 Hours = Sequence[tuple[datetime | None, datetime | None]]  # ranges [start, end); None: no bound
 ALL_HOURS: Hours = ((None, None),)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def micros(at: datetime) -> int:
+    """Microseconds since the epoch."""
+    return (at - EPOCH) // timedelta(microseconds=1)
+
+
+def instant(us: int) -> datetime:
+    """The instant that is `us` microseconds after the epoch."""
+    return EPOCH + timedelta(microseconds=us)
 
 
 def at_most(spans: Sequence[Span], count: int) -> list[Span]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import duckdb
@@ -20,13 +20,12 @@ import duckdb
 from spark_jobs.config.tables import EventWithin
 from spark_jobs.identifiers import quoted, text_literal
 from spark_jobs.invocation import HOUR
-from spark_jobs.lake.hours import Hours, at_most, complement, hours_that_may_hold, whole_hours
+from spark_jobs.lake.hours import Hours, at_most, complement, hours_that_may_hold, instant, micros, whole_hours
 from spark_jobs.lake.reading import connect, paths_of, rows_of, with_fresh_log
 from spark_jobs.lake.versions import may_hold
 from spark_jobs.ledger.staleness import Span, merged
 from spark_jobs.storage.damage import open_log
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MOST_SPANS = 30  # in the conditions of a Spark query
 
 
@@ -170,13 +169,9 @@ class _Search:
 
 
 def _in_spans(column: str, spans: Sequence[Span]) -> str:
-    return f"({' OR '.join(f'({column} >= {_micros(low)} AND {column} < {_micros(high)})' for low, high in spans)})"
+    return f"({' OR '.join(f'({column} >= {micros(low)} AND {column} < {micros(high)})' for low, high in spans)})"
 
 
 def _spans(hours_us: Iterable[int]) -> list[Span]:
-    hours = [_EPOCH + timedelta(microseconds=us) for us in hours_us]
+    hours = map(instant, hours_us)
     return merged((hour, hour + HOUR) for hour in hours)
-
-
-def _micros(at: datetime) -> int:
-    return (at - _EPOCH) // timedelta(microseconds=1)

@@ -34,11 +34,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 import numpy as np
 
 from spark_jobs.invocation import HOUR, hours_between
+from spark_jobs.lake.hours import EPOCH, micros
 from spark_jobs.ledger import Release, folds
 
 Span = tuple[datetime, datetime]
@@ -46,7 +47,6 @@ Reach = tuple[int, int]  # microseconds since the epoch: cells with first < as_o
 TimesOf = Callable[[str, set[datetime]], Mapping[datetime, Reach]]
 
 NEVER = 2**62  # later than every instant, in microseconds since the epoch
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NOTHING = -1  # no release was read
 
 
@@ -57,11 +57,6 @@ class Heal:
     start: datetime
     end: datetime
     base: int
-
-
-def micros(at: datetime) -> int:
-    """Microseconds since the epoch."""
-    return (at - _EPOCH) // timedelta(microseconds=1)
 
 
 def history(line: Sequence[Release]) -> list[Release]:
@@ -83,9 +78,9 @@ class HourCells:
         """`past`: as `history` returns it. `bases`: publication -> release that it read, if recorded."""
         runs = [release for release in past if release.kind != "heal" and release.covers]
         spans = {release.release: _span(release) for release in runs}
-        self._first = min((start for start, _ in spans.values()), default=_EPOCH)
-        count = self._index(max((end for _, end in spans.values()), default=_EPOCH))
-        self._as_of = micros(self._first + HOUR) + micros(_EPOCH + HOUR) * np.arange(count, dtype=np.int64)
+        self._first = min((start for start, _ in spans.values()), default=EPOCH)
+        count = self._index(max((end for _, end in spans.values()), default=EPOCH))
+        self._as_of = micros(self._first + HOUR) + micros(EPOCH + HOUR) * np.arange(count, dtype=np.int64)
         healed = np.full(count, _NOTHING, dtype=np.int64)  # base of the last heal
         for heal in heals:
             within = self._slice(heal.start, heal.end)

@@ -39,8 +39,7 @@ def former_pipeline(pipeline: Pipeline, ledger: Ledger, trained: Mapping[str, st
 
 def former_inputs(pipeline: Pipeline, ledger: Ledger, model: str, version: str) -> list[str] | None:
     """Input columns that `version` of `model` takes to mean something else than conf/ does; none where it was not recorded."""
-    trained = ledger.model_definitions(model, version)
-    return None if trained is None else differing_inputs(trained, input_hashes(pipeline, define(pipeline)))
+    return _former_inputs(pipeline, ledger.model_definitions(model, version))
 
 
 def champion_facts(pipeline: Pipeline, ledger: Ledger) -> list[dict[str, Any]]:
@@ -52,11 +51,15 @@ def champion_facts(pipeline: Pipeline, ledger: Ledger) -> list[dict[str, Any]]:
     for name in pipeline.models.models if pipeline.models else {}:
         version = ledger.champion(name)
         if version is not None:
-            former = former_inputs(pipeline, ledger, name, version)
-            trained = ledger.model_definitions(name, version) if former else None
-            scores = trained is None or former_pipeline(pipeline, ledger, trained) is not None
+            trained = ledger.model_definitions(name, version)
+            former = _former_inputs(pipeline, trained)
+            scores = not (trained and former) or former_pipeline(pipeline, ledger, trained) is not None
             found.append({"model": name, "version": version, "former_inputs": former, "scores": scores})
     return found
+
+
+def _former_inputs(pipeline: Pipeline, trained: Mapping[str, str] | None) -> list[str] | None:
+    return None if trained is None else differing_inputs(trained, input_hashes(pipeline, define(pipeline)))
 
 
 def _read(recorded: Mapping[str, Any]) -> FeaturesFile | None:

@@ -8,8 +8,9 @@ import pytest
 from lake_rows import CALLS, SILVER, at, publication
 
 from spark_jobs.lake import healing
+from spark_jobs.lake.hours import micros
 from spark_jobs.lake.publish import publish
-from spark_jobs.lake.stale_hours import Heal, micros
+from spark_jobs.lake.stale_hours import Heal
 from spark_jobs.ledger import Ledger
 
 
