@@ -10,17 +10,9 @@ from datetime import timedelta
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from spark_jobs.config.section import Duration, Section
-
-_NOT_YET_FORMATS = ("avro", "orc", "xml", "json", "delta", "iceberg", "excel")
-
-
-def _format(value: object) -> object:
-    if value in _NOT_YET_FORMATS:
-        raise ValueError(f"not yet: format '{value}'; legal: csv, jsonl, parquet")
-    return value
 
 
 def _inside(value: str) -> str:
@@ -48,7 +40,7 @@ def _template(value: str) -> str:
 
 RelativePath = Annotated[str, AfterValidator(_inside)]
 HourPath = Annotated[str, AfterValidator(_template)]
-DropFormat = Annotated[Literal["csv", "jsonl", "parquet"], BeforeValidator(_format)]
+DropFormat = Literal["csv", "jsonl", "parquet"]
 
 
 def manifest_names(manifests: str, day: str) -> re.Pattern[str]:

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from spark_jobs.config.channels import Channel
-from spark_jobs.config.section import Name, Section, not_yet
+from spark_jobs.config.section import Name, Section
 from spark_jobs.errors import UsageError
 
 StepName = Literal[
@@ -85,7 +85,6 @@ class Environment(Section):
         default="sqlite:///{data}/mlflow/mlflow.db", description="MLflow tracking URI; {data} is the data folder"
     )
     channels: dict[Name, Channel] = Field(default={}, description="alert channels by name")
-    object_store: str | None = not_yet("issue on the platform", "object store that holds the lake")
 
     def profile(self, step: str, hours: int) -> tuple[Literal["hourly", "bulk"], JvmProfile]:
         """JVM class and profile of `step` over `hours` hours."""

@@ -1,4 +1,4 @@
-"""The keys of a YAML file against the models: unknown ones with the nearest legal key, and planned ones as 'not yet'.
+"""The keys of a YAML file against the models: unknown ones with the nearest legal key.
 
 Knows names only; whether a value fits is pydantic's work, and both are reported together by `load.py`.
 """
@@ -55,11 +55,6 @@ def yaml_name(name: str, field: FieldInfo) -> str:
     return field.alias or name
 
 
-def extras(field: FieldInfo) -> dict[str, Any]:
-    """What a model says of a field beyond its type: `not_yet` (an issue)."""
-    return field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-
-
 def marks(model: type[BaseModel]) -> dict[str, Any]:
     """Keys of which the section takes one value only, which tells it from its neighbours: `kind: email`."""
     choices = {yaml_name(name, field): get_args(field.annotation) for name, field in model.model_fields.items()
@@ -93,17 +88,12 @@ def _of_mapping(data: dict[str, Any], key: Any, value: Any, where: Where) -> Ite
 
 def _of_model(data: dict[str, Any], model: type[BaseModel], where: Where) -> Iterator[KeyFault]:
     fields = {yaml_name(name, field): field for name, field in model.model_fields.items()}
-    left = [name for name, field in fields.items() if name not in data and "not_yet" not in extras(field)]
+    left = [name for name in fields if name not in data]
     for key, item in data.items():
-        place = (*where, key)
-        if key not in fields:
-            yield _unknown(key, left or list(fields), where)
-            continue
-        said = extras(fields[key])
-        if "not_yet" in said:
-            yield KeyFault(place, f"not yet: '{key}' is planned ({said['not_yet']})", "leave it out")
+        if key in fields:
+            yield from key_faults(item, fields[key].annotation, (*where, key))
         else:
-            yield from key_faults(item, fields[key].annotation, place)
+            yield _unknown(key, left or list(fields), where)
 
 
 def _unknown(key: str, legal: list[str], where: Where) -> KeyFault:

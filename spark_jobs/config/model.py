@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from spark_jobs.config.section import Duration, Name, Scalar, Section, TransformCall, UtcHour, Zone, not_yet
+from spark_jobs.config.section import Duration, Name, Scalar, Section, TransformCall, UtcHour, Zone
 
 CalendarPart = Literal["hour", "weekday", "minute_of_day"]
 Metric = Literal["auc", "log_loss"]
@@ -124,7 +124,6 @@ class PromoteBars(Section):
         le=0.1,
         description="how far its area may lie below the champion's on the same rows, for example 0.002",
     )
-    approval: str | None = not_yet("issue on models", "a person's word before promotion")
 
 
 class Model(Section):
@@ -141,7 +140,6 @@ class Model(Section):
     baselines: dict[Name, Baseline] = Field(default={}, description="simpler predictions by name")
     to_register: RegisterBars = Field(default=RegisterBars(), alias="register", description="bars to register")
     to_promote: PromoteBars = Field(default=PromoteBars(), alias="promote", description="bars to become champion")
-    calibration: str | None = not_yet("issue on models", "scores mapped to observed shares")
 
     @model_validator(mode="after")
     def _whole(self) -> Model:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
@@ -43,11 +43,6 @@ class Section(BaseModel):
     """A part of conf/: unknown fields are refused, values never change after loading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False, defer_build=True)
-
-
-def not_yet(room: str, meaning: str) -> Any:
-    """A field that exists in the plan but not in the code: naming it in YAML is refused with 'not yet'."""
-    return Field(default=None, description=f"{meaning} (not yet: {room})", json_schema_extra={"not_yet": room})
 
 
 def _duration(value: object) -> timedelta:

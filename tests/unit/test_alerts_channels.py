@@ -87,9 +87,7 @@ def desk_of(project: Path, monkeypatch: pytest.MonkeyPatch) -> DeskOf:
         monkeypatch.setenv("OPS_PASSWORD", PASSWORD)
         named = {f"c{number}": section for number, section in enumerate(sections)}
         environment, places = load_environment("local")
-        environment = Environment.model_validate(
-            environment.model_dump(exclude={"channels", "object_store"}) | {"channels": named}
-        )
+        environment = Environment.model_validate(environment.model_dump(exclude={"channels"}) | {"channels": named})
         pipeline = load_pipeline(NAME)
         settings = pipeline.settings.model_copy(update={"alerts": list(named)})
         pipeline = pipeline.model_copy(update={"settings": settings})

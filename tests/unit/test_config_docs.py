@@ -34,13 +34,12 @@ def test_every_section_and_every_field_says_what_it_means() -> None:
 
 
 def test_a_row_states_type_with_bounds_default_meaning_and_example() -> None:
-    """Written by hand: a bounded number, a duration, a choice, a planned field, an alias."""
+    """Written by hand: a bounded number, a duration, a choice, an alias."""
     page = docs.page()
     for row in (
         "| `min_hours` | whole number ≥ 1, ≤ 168 | `160` | hours of the week that must be published, of 168 | `160` |",
         "| `timeout` | duration | `30m` | longest time of one task | `30m` |",
         "| `format` | `csv` or `jsonl` or `parquet` | required |",
-        "| `object_store` | text | not yet | object store that holds the lake (not yet: issue on the platform) |  |",
         "| `register` | section | its own defaults | bars to register |  |",
         "| `expect_column_values_to_be_in_set` | row | column | **value_set** |",
         "| `at_least` | 1 | `threshold` (float) |",

@@ -13,7 +13,7 @@ import yaml
 from spark_jobs.config import load
 from spark_jobs.config.environment import Environment, StepName
 from spark_jobs.config.faults import ConfigError, Fault
-from spark_jobs.config.keys import extras, is_model, key_faults, yaml_name
+from spark_jobs.config.keys import is_model, yaml_name
 from spark_jobs.config.suites import Suite
 from spark_jobs.plan import STEPS
 
@@ -166,61 +166,38 @@ def test_options_arguments_and_aliases_name_the_nearest_legal_one(
     assert f"did you mean '{meant}'" in f"{told.found} {told.allowed}"
 
 
-def _not_yet_fields(annotation: Any, where: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], str]]:
-    """Path of every planned field; 'x' for a name that users choose, 0 for the first of a list."""
-    if get_origin(annotation) is dict:
-        yield from _not_yet_fields(get_args(annotation)[1], (*where, "x"))
-    elif get_origin(annotation) is list:
-        yield from _not_yet_fields(get_args(annotation)[0], (*where, 0))
-    elif is_model(annotation):
-        for name, field in annotation.model_fields.items():
-            place = (*where, yaml_name(name, field))
-            if "not_yet" in extras(field):
-                yield place, "anything"
-            yield from _not_yet_fields(field.annotation, place)
-    else:
-        for part in get_args(annotation):
-            yield from _not_yet_fields(part, where)
-
-
-MODELS = [Environment, Suite, *(model for _, model, _ in load.FILES.values())]
-PLANNED = [(model, where, value) for model in MODELS for where, value in _not_yet_fields(model, ())]
-
-
 @pytest.mark.parametrize(
-    ("model", "where", "value"), PLANNED, ids=lambda one: ".".join(map(str, one)) if isinstance(one, tuple) else None
-)
-def test_a_planned_field_is_refused_with_not_yet(model: Any, where: tuple[Any, ...], value: str) -> None:
-    """Every field with json_schema_extra not_yet, at whatever depth."""
-    data: Any = value
-    for part in reversed(where):
-        data = [data] if part == 0 else {part: data}
-    [fault] = list(key_faults(data, model))
-    assert fault.where == where
-    assert fault.found.startswith("not yet: ")
-
-
-def test_planned_fields_are_known_in_three_sections_at_least() -> None:
-    """The test above would pass if it found nothing."""
-    assert len(PLANNED) >= 3
-    assert {("object_store",), ("schedules", "daily")} <= {where for _, where, _ in PLANNED}
-
-
-@pytest.mark.parametrize(
-    ("file", "old", "new"),
+    ("file", "old", "new", "key"),
     [
-        ("conf/pipelines/nycflights13/sources.yaml", "format: csv", "format: avro"),
-        ("conf/pipelines/nycflights13/pipeline.yaml", "  hourly: {", "  daily: x\n  hourly: {"),
-        ("conf/pipelines/nycflights13/model.yaml", "promote: {", "promote: {approval: someone, "),
+        ("conf/environments/local.yaml", "lake: lake", "object_store: s3://lake\nlake: lake", "object_store"),
+        ("conf/pipelines/nycflights13/model.yaml", "promote: {", "promote: {approval: someone, ", "approval"),
+        (
+            "conf/pipelines/nycflights13/model.yaml",
+            "    label:",
+            "    calibration: isotonic\n    label:",
+            "calibration",
+        ),
     ],
 )
-def test_a_planned_kind_is_refused_at_its_line_in_a_file(file: str, old: str, new: str, project: Path) -> None:
-    """Kinds of sources, formats, scopes and whole sections that are not built."""
+def test_a_key_of_a_later_release_is_unknown(file: str, old: str, new: str, key: str, project: Path) -> None:
+    """conf/ has no keys that are only planned: they are refused as any other unknown key is."""
     text = (project / file).read_text()
     (project / file).write_text(text.replace(old, new, 1))
     [fault] = _faults(file, project)
     assert fault.place.startswith(f"{file}:{text[: text.index(old)].count(chr(10)) + 1}:")
-    assert "not yet" in fault.found
+    assert f"unknown key '{key}'" in fault.found
+    assert "legal: " in fault.allowed
+    assert "^" in fault.caret
+
+
+def test_an_unknown_format_is_refused_at_its_line_with_the_legal_ones(project: Path) -> None:
+    """A value of a fixed choice, not a key."""
+    file = "conf/pipelines/nycflights13/sources.yaml"
+    text = (project / file).read_text()
+    (project / file).write_text(text.replace("format: csv", "format: avro", 1))
+    [fault] = _faults(file, project)
+    assert fault.place.startswith(f"{file}:{text[: text.index('format: csv')].count(chr(10)) + 1}:")
+    assert fault.found == "'avro': Input should be 'csv', 'jsonl' or 'parquet'"
     assert "^" in fault.caret
 
 

@@ -72,7 +72,7 @@ def test_N15_a_manifest_path_that_may_lead_out_of_the_landing_folder_is_refused(
         ({"kind": "database"}, "needs a section database"),
         ({"kind": "jdbc", "jdbc": {}}, "kind: jdbc was replaced by database; write kind: database"),
         ({"kind": "htp"}, "'files', 'http' or 'database'"),
-        ({"format": "avro"}, "not yet: format 'avro'; legal: csv, jsonl, parquet"),
+        ({"format": "avro"}, "'csv', 'jsonl' or 'parquet'"),
         ({"format": "cvs"}, "csv"),
         ({"columns": []}, "at least 1"),
         ({"columns": ["id", "ID"]}, "more than once"),
