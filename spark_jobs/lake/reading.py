@@ -27,6 +27,7 @@ from spark_jobs.lake.versions import (
 )  # fmt: skip
 from spark_jobs.ledger import Release, folds
 from spark_jobs.storage.damage import open_log
+from spark_jobs.storage.restore import RESTORE_FILE, RESTORE_LAKE
 
 _PLAIN = "lake_rows"
 Answer = TypeVar("Answer")
@@ -162,14 +163,14 @@ def with_fresh_log(where: str, ask: Callable[[], Answer]) -> Answer:
         path = str(error).partition('"')[2].partition('"')[0]
         raise UsageError(
             where, f"{path[:300]} leads to a file outside the lake's folder", "files inside the lake's folder, also behind links",
-            "replace the link by the folder that it leads to, or put the table's folder back from a copy of the lake",
+            f"replace the link by the folder that it leads to, or {RESTORE_LAKE}",
         ) from error  # fmt: skip
     try:
         return ask()
     except duckdb.IOException as error:
         raise RetryError(
             where, " ".join(str(error).partition("\n")[0].split())[:300], "every file that the table's log names",
-            "the same command again; if it says the same, put the file back from a copy of the lake",
+            f"run the command again; if it fails again, {RESTORE_FILE}",
         ) from error  # fmt: skip
 
 

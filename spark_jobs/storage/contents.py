@@ -16,6 +16,7 @@ from deltalake import DeltaTable
 
 from spark_jobs.errors import UsageError
 from spark_jobs.storage.evolution import RENAMED_FROM
+from spark_jobs.storage.restore import RESTORE_LAKE
 
 _SEGMENT = r"(?!\.\.?(?:/|\Z))[A-Za-z0-9_.=-]{1,200}"  # no percent sign: engines disagree on whether paths are encoded
 _PATH = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT}){{0,9}}")
@@ -43,7 +44,7 @@ def check_contents(delta: DeltaTable, folder: Path) -> None:
         raise UsageError(
             f"{folder}/_delta_log", f"names that no publication writes: {'; '.join(faults[:_MOST_SHOWN])}{more}",
             "paths below the table's folder such as pub-7/day=2013-11-01/part-0.parquet, columns of letters, digits and _",
-            "find out who wrote to the lake's folder, then put the table's folder back from a copy of the lake",
+            f"find out who wrote to the lake's folder, then {RESTORE_LAKE}",
         )  # fmt: skip
 
 

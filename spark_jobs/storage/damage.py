@@ -1,11 +1,10 @@
-"""Opens a Delta log, or reports which of its files a machine fault damaged and how to repair the table."""
+"""Opens a Delta log, or reports which of its files a machine fault damaged and what to restore."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,16 +14,16 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from spark_jobs.errors import UsageError
 from spark_jobs.storage.contents import check_contents
+from spark_jobs.storage.restore import RESTORE_FILE, RESTORE_LAKE
 
 _READER = 1  # with deletion vectors (3) or column mapping (2) a file does not say what its rows are
-NO_COMMIT = '{"commitInfo":{"timestamp":0}}'  # a commit that says nothing, in the place of one that is lost
 
 
 def open_log(folder: Path) -> DeltaTable | None:
     """The Delta table in `folder` at its newest version; none while nobody made it.
 
     Raises:
-        UsageError: a file of its log is torn, empty or gone; the error says which, and how to mend the table. Or another tool
+        UsageError: a file of its log is torn, empty or gone; the error names it and says what to restore. Or another tool
             made it a table whose files hold rows that were deleted, or columns of other names. Or the log names files or columns
             that no publication writes (`contents.py`).
     """
@@ -44,7 +43,7 @@ def open_log(folder: Path) -> DeltaTable | None:
         raise UsageError(
             f"{folder}/_delta_log", f"a table that only readers of Delta's version {needed.min_reader_version} understand ({named})",
             f"version {_READER}, as it was made: its files alone say which rows there are",
-            "take back what another tool set in its properties, or put the folder back from a copy of the lake",
+            f"revert the table properties that another tool set, or {RESTORE_LAKE}",
         )  # fmt: skip
     check_contents(delta, folder)
     return delta
@@ -71,30 +70,28 @@ def _size(path: Path) -> int | None:
         return None
 
 
-def _damaged(folder: Path, words: str) -> UsageError:
-    """What a person is told about the log of `folder`, of which delta-rs says `words`."""
+def _damaged(folder: Path, reason: str) -> UsageError:
+    """The error about the first damaged file of the log of `folder`, or with delta-rs's `reason` when none is damaged."""
     log = folder / "_delta_log"
-    name, found, todo = next(_faults(log), ("", words, ""))
-    copy = "put the file back from a copy of the lake" if name else "put the folder back from a copy of the lake"
-    return UsageError(f"{log}/{name}", found, "the file as it was written", f"{copy}{todo}")
+    name, state = next(_faults(log), ("", ""))
+    return UsageError(
+        f"{log}/{name}", state or reason, "the file as it was written", RESTORE_FILE if name else RESTORE_LAKE
+    )
 
 
-def _faults(log: Path) -> Iterator[tuple[str, str, str]]:
-    """Name, state and what to do without a copy, of every file that the newest version needs and that is not whole."""
+def _faults(log: Path) -> Iterator[tuple[str, str]]:
+    """Name and state of every file that the newest version needs and that is empty, torn or gone."""
     names = {path.name for path in log.iterdir()}
     commits = sorted(int(name[:20]) for name in names if re.fullmatch(r"\d{20}\.json", name))
     checkpoints = [int(name[:20]) for name in names if re.fullmatch(r"\d{20}\.checkpoint\.parquet", name)]
     hint = _hinted(log)
     first = max([*checkpoints, -1 if hint is None else hint])
     if first >= 0 and (state := _checkpoint_state(log / f"{first:020}.checkpoint.parquet")):
-        older = max((number for number in checkpoints if number < first), default=-1)
-        whole = set(range(older + 1, commits[-1] + 1)) <= set(commits)
-        todo = "; or delete it and _last_checkpoint, for the commits that it sums up are all there" if whole else ""
-        yield f"{first:020}.checkpoint.parquet", state, todo
+        yield f"{first:020}.checkpoint.parquet", state
     for number in range(first + 1, commits[-1] + 1 if commits else 0):
         path = log / f"{number:020}.json"
         if state := _commit_state(path):
-            yield path.name, state, _without_copy(path, newest=number == commits[-1])
+            yield path.name, state
 
 
 def _hinted(log: Path) -> int | None:
@@ -125,17 +122,3 @@ def _commit_state(path: Path) -> str:
     except ValueError:
         return "the commit is torn"
     return ""
-
-
-def _without_copy(path: Path, *, newest: bool) -> str:
-    """How to go on without a commit. Its number stays taken, so that no publication gets a number that was used."""
-    table, number = path.parent.parent, int(path.stem)
-    if number == 0 or (table.parent.name == "ledger" and not newest):
-        return ""
-    before = [path.with_name(f"{number - 1:020}.{ending}") for ending in ("json", "checkpoint.parquet")]
-    last = next(file for file in (path, *before) if file.exists())
-    since = datetime.fromtimestamp(last.stat().st_mtime, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return (
-        f"; without one write {NO_COMMIT} into it, look with `tidegate status` and `tidegate release list`, and run "
-        f"again (`tidegate backfill`) the hours that were under way at {since} or released since"
-    )
