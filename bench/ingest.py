@@ -31,7 +31,7 @@ from spark_jobs.sources.drops import Drop, find_drops
 from spark_jobs.sources.files import read_drops
 from spark_jobs.sources.replay import replay
 from spark_jobs.stages import bronze, silver
-from spark_jobs.steps import StepRun
+from spark_jobs.steps.run import StepRun
 from spark_jobs.transforms.columns import typed
 
 NAME = "nycflights13"

@@ -190,9 +190,9 @@ def page(demo: Demo) -> Path:
     """The HTML page."""
     from spark_jobs.lake.kinds import table_kinds
     from spark_jobs.lake.reading import read_current
+    from spark_jobs.quality.accounts import settled_totals
     from spark_jobs.report.page import write_page
     from spark_jobs.report.story import story
-    from spark_jobs.stages.accounts import settled_totals
 
     root, kinds, line = demo.places.lake / PIPELINE, table_kinds(demo.pipeline), demo.ledger.line()
     wanted = [name for name in kinds if name.startswith(("features/", "predictions/"))]
@@ -203,8 +203,8 @@ def page(demo: Demo) -> Path:
 
 def summary(demo: Demo, report: Path) -> None:
     """One screen of at most 20 lines, after the table of where the time went."""
+    from spark_jobs.quality.accounts import settled_totals
     from spark_jobs.report.facts import pipeline_facts
-    from spark_jobs.stages.accounts import settled_totals
 
     root = demo.places.lake / PIPELINE
     facts = pipeline_facts(root, demo.pipeline, settled_totals(demo.pipeline, root, demo.ledger))

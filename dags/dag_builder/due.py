@@ -17,11 +17,11 @@ class HealDue(SparkStep):
 
     def call_of(self, context: Context) -> Invocation | None:
         """The stale hours, whatever day the run is about."""
-        from spark_jobs.stages.asked import Asked
-        from spark_jobs.stages.due import heal_due
+        from spark_jobs.steps.due_hours import heal_due
+        from spark_jobs.steps.request import Request
 
         call = invocation(context, self.pipeline, self.step, self.width)
-        stale = heal_due(Asked.of(call))
+        stale = heal_due(Request.of(call))
         return replace(call, start=stale[0], end=stale[1]) if stale else None
 
 
@@ -30,11 +30,11 @@ class ScoreDue(SparkStep):
 
     def call_of(self, context: Context) -> Invocation | None:
         """The hours since the training data ended; step `score` leaves those that have predictions alone."""
-        from spark_jobs.stages.asked import Asked
-        from spark_jobs.stages.due import hours_since
+        from spark_jobs.steps.due_hours import hours_since
+        from spark_jobs.steps.request import Request
 
         call = invocation(context, self.pipeline, self.step, self.width)
-        since = hours_since(call, Asked.of(call))
+        since = hours_since(call, Request.of(call))
         return replace(call, start=since[0], end=since[1]) if since else None
 
 
@@ -49,7 +49,7 @@ class Maintain(BaseOperator):
         """Sweep once; log how many of what went."""
         from spark_jobs.config.load import load_environment, load_pipeline
         from spark_jobs.ledger import Ledger
-        from spark_jobs.stages.maintain import maintain
+        from spark_jobs.maintenance.sweep import maintain
 
         _, places = load_environment(environment_name())
         ledger = Ledger.open(places.lake / self.pipeline, by=context["dag_run"].run_id)

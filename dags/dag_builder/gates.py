@@ -17,7 +17,7 @@ from dag_builder.alerting import not_ready, ready_after_all
 from dag_builder.partition import environment_name, invocation
 from spark_jobs.errors import RefusedError, RetryError
 from spark_jobs.invocation import HOUR, format_hour, hours_between
-from spark_jobs.plan import first_step
+from spark_jobs.steps.plan import first_step
 from spark_jobs.values import Lines, printable
 
 if TYPE_CHECKING:

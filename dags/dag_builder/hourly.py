@@ -15,11 +15,11 @@ from dag_builder.fetch import LOOK_EVERY, FetchDrop, look_options
 from dag_builder.gates import Announce, DropsReady, Gate
 from dag_builder.partition import catches_up, hour_param
 from dag_builder.spark_step import SparkStep
-from spark_jobs import plan
 from spark_jobs.config.load import load_pipeline
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.invocation import HOUR
 from spark_jobs.runtime.scheduler import spark_pool
+from spark_jobs.steps import plan
 
 
 def hour_asset(pipeline: str) -> Asset:

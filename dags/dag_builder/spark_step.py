@@ -37,7 +37,7 @@ class SparkStep(SparkSubmitOperator):
 
     Args:
         pipeline: name of the pipeline.
-        step: name of the step, as in plan.py.
+        step: name of the step, as in steps/plan.py.
         width: length of the run's interval.
         gated: the step is followed by gates, which say what was refused: its exit 65 is not a failure of the task.
     """
@@ -82,7 +82,7 @@ class SparkStep(SparkSubmitOperator):
 
     def execute(self, context: Context) -> None:
         """Submit, wait, and say what the exit code means; nothing is submitted where no Spark is needed."""
-        from spark_jobs.stages.short import conclude_without_spark
+        from spark_jobs.steps.without_spark import conclude_without_spark
 
         try:
             call = self.call_of(context)

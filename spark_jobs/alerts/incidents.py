@@ -9,7 +9,6 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from spark_jobs import plan
 from spark_jobs.alerts import message
 from spark_jobs.alerts.channels import send
 from spark_jobs.alerts.message import Message
@@ -18,6 +17,7 @@ from spark_jobs.config.environment import Environment, Places
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.invocation import Invocation, format_hour, hours_between, parse_hour
 from spark_jobs.ledger import Ledger, Row, folds
+from spark_jobs.steps import plan
 
 CHAMPION = "champion"  # in the place of a step: an incident of a model, not of an interval
 _log = logging.getLogger(__name__)  # not structlog, which takes 0.2 s to import and, where nobody sets it up, stdout

@@ -5,8 +5,8 @@ Pure. What broke comes from the gate in words that are bounded and masked alread
 
 from __future__ import annotations
 
-from spark_jobs import plan
 from spark_jobs.invocation import Invocation, format_hour
+from spark_jobs.steps import plan
 from spark_jobs.values import Lines, printable
 
 Message = dict[str, str]  # incident, event, subject, owner, body

@@ -18,7 +18,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from spark_jobs import plan
 from spark_jobs.cli.output import note, say, show_json
 from spark_jobs.cli.planning import checks_line
 from spark_jobs.cli.results import show_result
@@ -29,6 +28,7 @@ from spark_jobs.config.replay import ReplayConf
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.errors import EXIT_BUG, EXIT_OK, UsageError
 from spark_jobs.invocation import Invocation, format_hour, parse_hour
+from spark_jobs.steps import plan
 from spark_jobs.values import printable
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def submit(call: Invocation, *, again: bool = False) -> tuple[int, dict[str, obj
     """
     from spark_jobs.lake.changes import require_publishable
     from spark_jobs.runtime import step_conf, submit_command
-    from spark_jobs.stages.short import conclude_without_spark
+    from spark_jobs.steps.without_spark import conclude_without_spark
 
     load_pipeline(call.pipeline)
     check_channels(call.pipeline, call.env)  # all faults of conf/ before any Spark starts
@@ -231,7 +231,7 @@ def _progress() -> Callable[[int, int], None]:
 def maintain_pipeline(pipeline: str, env: str, *, as_json: bool) -> None:
     """One sweep over the pipeline's folders; says what went."""
     from spark_jobs.ledger import Ledger
-    from spark_jobs.stages.maintain import maintain
+    from spark_jobs.maintenance.sweep import maintain
 
     whole = load_pipeline(pipeline)
     _, places = load_environment(env)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from datetime import datetime
 
-from spark_jobs import plan
 from spark_jobs.cli.act import step_call, submit
 from spark_jobs.cli.output import note, say, show_json
 from spark_jobs.cli.planning import checks_line
@@ -18,6 +17,7 @@ from spark_jobs.lake.changes import require_publishable
 from spark_jobs.ledger import Ledger
 from spark_jobs.ledger.pending import pieces
 from spark_jobs.ledger.staleness import Published
+from spark_jobs.steps import plan
 
 Span = tuple[datetime, datetime]  # [from, to)
 SHOWN = 10  # refused spans that the last lines name; all of them stand in the ledger

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 
-from spark_jobs import plan
 from spark_jobs.cli.look import lake_root
 from spark_jobs.cli.output import say, show_json
 from spark_jobs.cli.planning import missing_drops, schema_changes
@@ -19,6 +18,7 @@ from spark_jobs.ledger import Ledger, folds
 from spark_jobs.ledger.former import champion_facts
 from spark_jobs.ledger.pending import Piece, estimate_seconds, estimated_cells, lake_tables, pieces
 from spark_jobs.ledger.staleness import Published, Span, compare, count_hours, stale_ids
+from spark_jobs.steps import plan
 
 SHOWN = 12  # names that a line lists
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import tempfile
 from typing import Any
 
-from spark_jobs import plan
 from spark_jobs.cli.act import explain, submitted
 from spark_jobs.cli.output import note, say, show_json, show_table
 from spark_jobs.config import load_environment, load_pipeline
 from spark_jobs.errors import EXIT_OK
+from spark_jobs.steps import plan
 
 
 def try_gate(pipeline: str, table: str, seed: int, clean: int, env: str, *, as_json: bool) -> int:
@@ -18,8 +18,8 @@ def try_gate(pipeline: str, table: str, seed: int, clean: int, env: str, *, as_j
     Raises:
         UsageError: the pipeline has nothing to try this table on.
     """
+    from spark_jobs.gate_test.upstream import trial_conf
     from spark_jobs.runtime.spark import TRIAL_SCRIPT, spark_conf, submit_script
-    from spark_jobs.stages.trial_drops import trial_conf
 
     trial_conf(load_pipeline(pipeline), table)  # before any Spark starts
     environment, places = load_environment(env)

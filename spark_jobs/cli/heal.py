@@ -8,8 +8,8 @@ from spark_jobs.config import load_environment, load_pipeline
 from spark_jobs.errors import EXIT_OK, UsageError
 from spark_jobs.invocation import HOUR, Invocation, format_hour
 from spark_jobs.ledger import Ledger
-from spark_jobs.stages.asked import Asked
-from spark_jobs.stages.due import heal_due
+from spark_jobs.steps.due_hours import heal_due
+from spark_jobs.steps.request import Request
 
 
 def heal_cells(pipeline: str, start: str | None, end: str | None, dag_run: str, env: str, *, as_json: bool) -> int:
@@ -30,7 +30,7 @@ def heal_cells(pipeline: str, start: str | None, end: str | None, dag_run: str, 
     if start is None or end is None:
         base = ledger.line()[-1].release
         call = Invocation(pipeline, "heal", whole.start, whole.start + HOUR, dag_run or f"heal__release-{base}", env)
-        stale = heal_due(Asked.of(call))
+        stale = heal_due(Request.of(call))
         if stale is None:
             _show_nothing_to_heal(pipeline, base, as_json=as_json)
             return EXIT_OK

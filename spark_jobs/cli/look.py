@@ -98,8 +98,8 @@ def show_status(pipeline: str | None, hour: str | None, env: str, *, as_json: bo
 def _facts(root: Path, pipeline: str, env: str) -> dict[str, Any]:
     from spark_jobs.ledger import Ledger
     from spark_jobs.ledger.former import champion_facts
+    from spark_jobs.quality.accounts import settled_totals
     from spark_jobs.report.facts import pipeline_facts
-    from spark_jobs.stages.accounts import settled_totals
 
     whole, ledger = load_pipeline(pipeline), Ledger.open(root)
     facts = pipeline_facts(root, whole, settled_totals(whole, root, ledger))
@@ -121,7 +121,7 @@ def _registry(whole: Any, ledger: Any, env: str) -> list[dict[str, Any]]:  # a P
 def _accounts(root: Path, whole: Any, hour: datetime) -> tuple[list[dict[str, Any]], ...]:  # a Pipeline
     """Where the rows of the hour's drops went, and the spine rows that it accounts for."""
     from spark_jobs.ledger import Ledger
-    from spark_jobs.stages.accounts import published_spine_accounts, settled_accounts
+    from spark_jobs.quality.accounts import published_spine_accounts, settled_accounts
 
     ledger, span = Ledger.open(root), (hour, hour + HOUR)
     return settled_accounts(whole, root, ledger, *span), published_spine_accounts(whole, root, ledger.line(), *span)

@@ -6,7 +6,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from spark_jobs import plan
 from spark_jobs.cli.look import lake_root
 from spark_jobs.cli.output import say, show_json
 from spark_jobs.config import load_environment, load_pipeline
@@ -17,6 +16,7 @@ from spark_jobs.config.suites import RESERVED
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.errors import UsageError
 from spark_jobs.invocation import Invocation, format_hour, hours_between, parse_hour
+from spark_jobs.steps import plan
 
 
 def plan_of(pipeline: str, step: str | None, start: str | None, end: str | None, env: str, *, as_json: bool) -> None:

@@ -18,7 +18,7 @@ Row = dict[str, Any]
 def list_held(pipeline: str, hour: datetime | None, env: str, *, as_json: bool) -> None:
     """Held rows (of `hour`) by table, rule and hour; a row that broke two rules counts under both."""
     from spark_jobs.ledger import Ledger, folds
-    from spark_jobs.stages.held import held_rows, masked
+    from spark_jobs.quality.quarantine import held_rows, masked
 
     whole, root = load_pipeline(pipeline), lake_root(pipeline, env)
     ledger = Ledger.open(root)

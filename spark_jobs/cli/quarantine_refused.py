@@ -17,7 +17,7 @@ from spark_jobs.config.whole import Pipeline
 from spark_jobs.errors import UsageError
 from spark_jobs.invocation import format_hour, parse_hour
 from spark_jobs.ledger import Ledger
-from spark_jobs.stages.refused import Attempt, broken_rules, refused_attempts, refused_rows
+from spark_jobs.quality.refusals import Attempt, broken_rules, refused_attempts, refused_rows
 
 Row = dict[str, Any]
 _ATTEMPTS, _LINES = 5, 10  # refused runs, and lines of each table, that people get; JSON has all

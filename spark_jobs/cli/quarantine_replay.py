@@ -8,7 +8,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from spark_jobs import plan
 from spark_jobs.cli.act import submit
 from spark_jobs.cli.look import lake_root
 from spark_jobs.cli.output import note, say, show_json, show_some
@@ -17,6 +16,7 @@ from spark_jobs.config import load_pipeline
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.errors import EXIT_OK, EXIT_REFUSED, UsageError
 from spark_jobs.invocation import HOUR, Invocation, format_hour, parse_hour
+from spark_jobs.steps import plan
 
 Row = dict[str, Any]
 _HOURS = 30  # lines that people get; JSON has all
@@ -79,7 +79,7 @@ def _hours(whole: Pipeline, root: Path, table: str | None, span: Span) -> list[d
 def _held(whole: Pipeline, root: Path, span: Span, *, discarded: bool = False) -> list[Row]:
     """Rows that readers' newest release holds back, with or without those that were discarded."""
     from spark_jobs.ledger import Ledger
-    from spark_jobs.stages.held import held_rows
+    from spark_jobs.quality.quarantine import held_rows
 
     ledger = Ledger.open(root)
     return [r for r in held_rows(whole, root, ledger, ledger.line(), *span) if discarded or r["discarded"] is None]
@@ -87,7 +87,7 @@ def _held(whole: Pipeline, root: Path, span: Span, *, discarded: bool = False) -
 
 def _one_hour(whole: Pipeline, root: Path, hour: datetime, env: str, run: Run) -> HourDone:
     from spark_jobs.ledger import Ledger
-    from spark_jobs.stages.held import REPLAYED, add_actions, line_of
+    from spark_jobs.quality.quarantine import REPLAYED, add_actions, line_of
 
     span = (hour, hour + HOUR)
     before = _held(whole, root, span, discarded=True)

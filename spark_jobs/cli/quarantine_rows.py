@@ -56,7 +56,7 @@ def check_table(whole: Pipeline, table: str | None) -> str | None:
 
 def show_held(pipeline: str, chosen: Chosen, limit: int, env: str, *, as_json: bool) -> None:
     """Held rows one by one, those that were discarded too, with the reason."""
-    from spark_jobs.stages.held import masked
+    from spark_jobs.quality.quarantine import masked
 
     whole, root = load_pipeline(pipeline), lake_root(pipeline, env)
     rows = [masked(whole, row) for row in _chosen(whole, root, chosen)]
@@ -84,7 +84,7 @@ def print_rows(rows: list[Row], limit: int) -> None:
 
 def _chosen(whole: Pipeline, root: Path, chosen: Chosen) -> list[Row]:
     from spark_jobs.ledger import Ledger
-    from spark_jobs.stages.held import held_rows
+    from spark_jobs.quality.quarantine import held_rows
 
     check_table(whole, chosen.table)
     ledger = Ledger.open(root)
@@ -106,7 +106,7 @@ def discard_held(pipeline: str, chosen: Chosen, why: str, env: str, *, as_json: 
         UsageError: no reason, no word but the table, a file without a line, or no row that is meant.
     """
     from spark_jobs.ledger import Ledger
-    from spark_jobs.stages.held import DISCARDED, add_actions
+    from spark_jobs.quality.quarantine import DISCARDED, add_actions
 
     whole, root = load_pipeline(pipeline), lake_root(pipeline, env)
     _require_words(pipeline, chosen, why, env)

@@ -21,7 +21,7 @@ StepName = Literal[
     "training_set",
     "train",
     "score",
-]  # those of plan.py, which a test holds equal
+]  # those of steps/plan.py, which a test holds equal
 BULK_FROM_HOURS = 25  # an interval of more than a day is worth the optimising compiler and more memory
 
 

@@ -13,7 +13,7 @@ from spark_jobs.lake import staging
 from spark_jobs.lake.publish import Publication, publish
 from spark_jobs.lake.staging import Staged
 from spark_jobs.ledger import Ledger, Release
-from spark_jobs.plan import STEPS, first_step
+from spark_jobs.steps.plan import STEPS, first_step
 from spark_jobs.storage import Row
 
 

@@ -15,7 +15,7 @@ goes or changes that the computation did not take into account. Therefore:
 4. **A run takes a change into account** if it read the release of the change (or made the change itself) *and* the change
    was known at as_of. A run for an old hour, a backfill with late rows and a late drop all compute cells for which rows in
    the lake are not known yet. If a backfill replaces an hour, tiles that lose all rows are known as empty only when its
-   last hour is known (`stages/tiles.py`), so each hour that it replaces counts as known then. A tile that is restated out
+   last hour is known (`features/tiles.py`), so each hour that it replaces counts as known then. A tile that is restated out
    of order is known no earlier than the version that it replaces, but that version belongs to a change that affects the
    same cells and is known as late.
 5. **An hour holds cells of several computations**: a run replaces only the cells that its spine rows demand, and a heal

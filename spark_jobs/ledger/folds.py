@@ -14,7 +14,7 @@ from heapq import heappop, heappush
 from itertools import pairwise
 
 from spark_jobs.invocation import HOUR, hours_between, parse_hour
-from spark_jobs.plan import OF_HOURS
+from spark_jobs.steps.plan import OF_HOURS
 from spark_jobs.storage import Row
 
 

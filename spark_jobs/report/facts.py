@@ -12,7 +12,7 @@ from spark_jobs.alerts.incidents import failed_channels, open_incidents
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.invocation import HOUR, format_hour, hours_between
 from spark_jobs.ledger import Ledger, Release, Row, folds
-from spark_jobs.plan import JUDGED, SEALS
+from spark_jobs.steps.plan import JUDGED, SEALS
 from spark_jobs.verdict import Outcome, Verdict
 
 FIELDS = ("manifest", "silver", "quarantined", "duplicates", "discarded")

@@ -10,8 +10,8 @@ from typing import Any
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.invocation import HOUR, format_hour
 from spark_jobs.ledger import Ledger, Row, folds
-from spark_jobs.plan import JUDGED, SEALS
 from spark_jobs.report.facts import Sums, pipeline_facts
+from spark_jobs.steps.plan import JUDGED, SEALS
 from spark_jobs.verdict import MASKED, Verdict
 
 LATEST = 40  # runs on the page

@@ -5,7 +5,7 @@ from __future__ import annotations
 from spark_jobs.invocation import hours_between
 from spark_jobs.sources import drops
 from spark_jobs.sources.files import read_drops
-from spark_jobs.stages.work import Work
+from spark_jobs.steps.context import Work
 
 
 def run(work: Work) -> None:

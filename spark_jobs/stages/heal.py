@@ -13,13 +13,14 @@ from pyspark.sql import functions as F
 from spark_jobs.config.columns import feature_columns
 from spark_jobs.config.features import Group
 from spark_jobs.errors import UsageError
+from spark_jobs.features.cells import cells
 from spark_jobs.invocation import HOUR, format_hour
 from spark_jobs.lake import publish as lake_publish
 from spark_jobs.lake.admission import require_verdicts
 from spark_jobs.lake.publish import Publication
 from spark_jobs.ledger import Release
-from spark_jobs.stages import features, gate
-from spark_jobs.stages.work import Work
+from spark_jobs.quality import gate
+from spark_jobs.steps.context import Work
 from spark_jobs.verdict import Verdict
 
 
@@ -91,7 +92,7 @@ def _recomputed(work: Work, name: str, group: Group) -> DataFrame:
     key = list(work.lake.kinds[table].key)
     old = work.lake.current(table, hours=[(work.call.start, work.call.end)], released=True)
     old = old.select(*key, values.alias("_seen"), F.col("known_at").alias("_seen_known_at"))
-    rows = features.cells(work, group, old.select(*key), latest=True).join(old, key)
+    rows = cells(work, group, old.select(*key), latest=True).join(old, key)
     return rows.withColumns(
         {
             "_restated": ~values.eqNullSafe(F.col("_seen")),

@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from spark_jobs import plan
 from spark_jobs.config.environment import BULK_FROM_HOURS
 from spark_jobs.errors import RetryError, TidegateError
 from spark_jobs.failpoints import failpoint
 from spark_jobs.lake.admission import publish_sealed, sealed_row
 from spark_jobs.lake.predictions import made_by, predictions_table, release_predictions, sealed_predictions
 from spark_jobs.ledger import Release
-from spark_jobs.stages.asked import Asked
+from spark_jobs.steps import plan
+from spark_jobs.steps.request import Request
 from spark_jobs.storage import Row
 
 
@@ -24,7 +24,7 @@ class Published:
     to_score: tuple[str, ...]
 
 
-def run(asked: Asked) -> Published:
+def run(request: Request) -> Published:
     """Release the staged publication of this run, and the predictions that are by today's champions.
 
     Predictions never hold hours back: those that cannot be released open an incident that names `tidegate score`.
@@ -34,7 +34,7 @@ def run(asked: Asked) -> Published:
         RetryError: nothing is staged.
         SupersededError: another release touched what was read.
     """
-    pipeline, ledger, call, began = asked.pipeline, asked.ledger, asked.call, time.monotonic()
+    pipeline, ledger, call, began = request.pipeline, request.ledger, request.call, time.monotonic()
     kind = "backfill" if call.hours >= BULK_FROM_HOURS else "hour"
     gated = [*(f"silver/{name}" for name in pipeline.silver), *pipeline.feature_tables]
     staged_by = [stage for step in plan.steps_before(call.step) for stage in step.stages]
@@ -42,28 +42,28 @@ def run(asked: Asked) -> Published:
     seconds = round(time.monotonic() - began, 2)
     ledger.record(call, "published", release.pub, why=f"release {release.release}", rows=release.rows, seconds=seconds)
     failpoint("publish.recorded")
-    asked.desk.published(call, release.release)
-    return Published(release, _release_predictions(asked, sealed_row(ledger, call), release))
+    request.desk.published(call, release.release)
+    return Published(release, _release_predictions(request, sealed_row(ledger, call), release))
 
 
-def can_stage_again(asked: Asked, fault: TidegateError) -> bool:
+def can_stage_again(request: Request, fault: TidegateError) -> bool:
     """Whether a run of the steps before can cure `fault`: something was staged that cannot be released as it is."""
-    row = asked.ledger.step_row(asked.call.dag_run, plan.step(asked.call.step).continues)
+    row = request.ledger.step_row(request.call.dag_run, plan.step(request.call.step).continues)
     return isinstance(fault, RetryError) and row is not None and row["state"] == "staged"
 
 
-def _release_predictions(asked: Asked, sealed: Row, hours: Release) -> tuple[str, ...]:
+def _release_predictions(request: Request, sealed: Row, hours: Release) -> tuple[str, ...]:
     """Release each champion's staged predictions; the models whose champion is another one than when they were staged."""
-    call, desk, to_score = asked.call, asked.desk, []
-    staged = sealed_predictions(asked.ledger, call, sealed)
-    for model, version in asked.champions().items():
+    call, desk, to_score = request.call, request.desk, []
+    staged = sealed_predictions(request.ledger, call, sealed)
+    for model, version in request.champions().items():
         predictions, by = staged.get(predictions_table(model)), made_by(model, version)
         if predictions is None or predictions.made_by != by:
-            if predictions or _promoted_since(asked, model, sealed):
+            if predictions or _promoted_since(request, model, sealed):
                 to_score.append(model)
             continue
         try:
-            release_predictions(asked.ledger, call, predictions, hours)
+            release_predictions(request.ledger, call, predictions, hours)
         except TidegateError as fault:
             desk.unscored(call, model, f"{by} staged predictions that were not released: {fault}\n  do: {call.score()}")
         else:
@@ -71,7 +71,7 @@ def _release_predictions(asked: Asked, sealed: Row, hours: Release) -> tuple[str
     return tuple(to_score)
 
 
-def _promoted_since(asked: Asked, model: str, sealed: Row) -> bool:
+def _promoted_since(request: Request, model: str, sealed: Row) -> bool:
     """Whether the model got a champion after its hours were sealed without predictions of one."""
-    promotion = asked.ledger.last_promotion(model)
+    promotion = request.ledger.last_promotion(model)
     return promotion is not None and bool(promotion["at"] > sealed["at"])

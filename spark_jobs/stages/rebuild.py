@@ -12,16 +12,18 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from spark_jobs.errors import UsageError
+from spark_jobs.features import spine
+from spark_jobs.features.groups import stage_group
+from spark_jobs.features.tiles import changed_tiles, tiled_groups
 from spark_jobs.invocation import HOUR
 from spark_jobs.lake import publish as lake_publish
 from spark_jobs.lake.admission import require_verdicts
 from spark_jobs.lake.publish import Publication
 from spark_jobs.ledger import Release
-from spark_jobs.plan import tables_read
-from spark_jobs.stages import features, gate, spine, tiles
-from spark_jobs.stages.accounts import known_times
-from spark_jobs.stages.silver_hours import hours_of_tiles
-from spark_jobs.stages.work import Work
+from spark_jobs.quality import gate
+from spark_jobs.quality.accounts import known_times
+from spark_jobs.steps.context import Work
+from spark_jobs.steps.plan import tables_read
 
 
 def run(work: Work) -> None:
@@ -31,7 +33,7 @@ def run(work: Work) -> None:
         UsageError: an hour is not published, or no table of these hours is stale.
     """
     groups = {name: group for name, group in work.pipeline.features.groups.items() if work.is_stale(f"features/{name}")}
-    tiled = [group for group in tiles.tiled_groups(work.pipeline) if work.is_stale(f"tiles/{group.table}")]
+    tiled = [group for group in tiled_groups(work.pipeline) if work.is_stale(f"tiles/{group.table}")]
     if not groups and not tiled:
         raise UsageError(
             f"{work.call.pipeline}/rebuild", "no table of tiles or features of these hours is stale",
@@ -39,10 +41,9 @@ def run(work: Work) -> None:
         )  # fmt: skip
     work.known.update(known_times(work.pipeline, work.root, work.line, work.call.start, work.call.end))
     for group in tiled:
-        read = hours_of_tiles(work, group.table)
-        work.lake.stage(f"tiles/{group.table}", tiles.restated(work, group, read), work.call.start, work.call.end)
+        work.lake.stage(f"tiles/{group.table}", changed_tiles(work, group), work.call.start, work.call.end)
     rows = spine.spine_rows(work, work.call.start + HOUR, work.call.end).persist()
-    for verdict, held in work.together(lambda name: features.stage_group(work, name, groups[name], rows), groups):
+    for verdict, held in work.together(lambda name: stage_group(work, name, groups[name], rows), groups):
         gate.record(work, verdict)
         work.held.append(held)
     _stage_quarantine(work, list(groups))

@@ -13,6 +13,7 @@ from spark_jobs.alerts.incidents import Desk
 from spark_jobs.config.definitions import define, input_hashes
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.errors import TidegateError
+from spark_jobs.features import former, spine
 from spark_jobs.invocation import HOUR, Invocation
 from spark_jobs.lake import publish as lake_publish
 from spark_jobs.lake.predictions import SCORE, made_by, predictions_table, seal_predictions
@@ -22,10 +23,8 @@ from spark_jobs.learning import tracking
 from spark_jobs.learning.model_files import LoadedModel
 from spark_jobs.learning.score import score_frame
 from spark_jobs.ledger import Ledger, Release
-from spark_jobs.ledger.staleness import Published, differing_inputs
-from spark_jobs.stages import former, spine
-from spark_jobs.stages.unscored import Span
-from spark_jobs.stages.work import Work
+from spark_jobs.ledger.staleness import Published, Span, differing_inputs
+from spark_jobs.steps.context import Work
 from spark_jobs.values import Lines
 
 SHOWN = 10  # inputs that a message names
@@ -98,7 +97,9 @@ def _usable(work: Work, desk: Desk, name: str, version: str, *, staged: bool = F
     differing = former_inputs(work.pipeline, work.ledger, work.call, model, staged=staged)
     if not differing:
         return Champion(model, None)
-    computed = former.champion_pipeline(work, model, staged=staged)
+    computed = former.pipeline_of_training(
+        work, name, version, {one.column for one in model.encoder.inputs}, staged=staged
+    )
     if computed is None:
         desk.unscored(work.call, name, _why_unscored(work, name, version, differing))
         return None

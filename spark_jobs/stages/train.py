@@ -17,14 +17,14 @@ from spark_jobs.errors import RefusedError, RetryError, UsageError
 from spark_jobs.learning import evaluate, tracking
 from spark_jobs.learning.encode import Encoder
 from spark_jobs.learning.evaluate import CHALLENGER, CHAMPION, Decision, Figures
+from spark_jobs.learning.fits import Fits
 from spark_jobs.learning.folds import EVALUATE, TRAIN
 from spark_jobs.learning.model_files import sha256
 from spark_jobs.learning.tracking import Proof, Tracking
 from spark_jobs.learning.train import Trained
 from spark_jobs.ledger.former import former_inputs
 from spark_jobs.runtime.places import code_version
-from spark_jobs.stages.fits import Fits
-from spark_jobs.stages.work import Work
+from spark_jobs.steps.context import Work
 from spark_jobs.storage.files import write_whole
 from spark_jobs.values import to_json
 

@@ -17,11 +17,11 @@ from spark_jobs import transforms
 from spark_jobs.config.definitions import define, input_hashes, model_digest
 from spark_jobs.config.model import Model
 from spark_jobs.config.section import duration_text
+from spark_jobs.features import spine
 from spark_jobs.invocation import HOUR
 from spark_jobs.lake.digest import digest
 from spark_jobs.learning import folds
-from spark_jobs.stages import spine
-from spark_jobs.stages.work import Work, hours
+from spark_jobs.steps.context import Work, hours
 from spark_jobs.storage.files import write_whole
 from spark_jobs.verdict import Outcome, RuleResult, Verdict
 

@@ -11,10 +11,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 def main(words: list[str]) -> int:
     """Run the step that `words` name; the last line on stdout is the result as JSON."""
-    from spark_jobs import plan
     from spark_jobs.errors import EXIT_BUG, EXIT_USAGE, TidegateError
     from spark_jobs.invocation import Invocation
     from spark_jobs.runtime.parent import die_with_parent, die_with_submitter
+    from spark_jobs.steps import plan
 
     die_with_parent()
     die_with_submitter()
@@ -26,7 +26,7 @@ def main(words: list[str]) -> int:
             warm_up()
         from spark_jobs.lake.session import submitted_session
         from spark_jobs.logs import log_to_stderr
-        from spark_jobs.steps import StepRun
+        from spark_jobs.steps.run import StepRun
 
         log_to_stderr()
         result = StepRun(call, submitted_session).run()

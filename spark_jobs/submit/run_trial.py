@@ -22,9 +22,9 @@ def main(words: list[str]) -> int:
         warm_up()
         from spark_jobs import transforms
         from spark_jobs.config import load_environment, load_pipeline
+        from spark_jobs.gate_test import run as trial
         from spark_jobs.lake.session import submitted_session
         from spark_jobs.logs import log_to_stderr
-        from spark_jobs.stages import trial
         from spark_jobs.values import to_json
 
         log_to_stderr()

@@ -103,7 +103,7 @@ def test_spark_tasks_are_the_steps_of_the_plan_and_gates_read_its_scopes(dags):
     from dag_builder.gates import Gate
     from dag_builder.spark_step import SparkStep
 
-    from spark_jobs import plan
+    from spark_jobs.steps import plan
 
     for cadence in ("hourly", "daily", "weekly"):
         tasks = dags[f"nycflights13_{cadence}"].tasks

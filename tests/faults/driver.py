@@ -30,10 +30,10 @@ from spark_jobs.invocation import Invocation
 from spark_jobs.logs import log_to_stderr
 from spark_jobs.result import Result
 from spark_jobs.runtime.parent import die_with_parent
-from spark_jobs.steps import StepRun
+from spark_jobs.steps.run import StepRun
 
 LONGEST = 300.0  # seconds that a driver may take between two words
-PRELOADED = ["spark_jobs.steps", "great_expectations", "great_expectations.expectations", "pandas", "pytest"]
+PRELOADED = ["spark_jobs.steps.run", "great_expectations", "great_expectations.expectations", "pandas", "pytest"]
 
 
 @dataclass(frozen=True)

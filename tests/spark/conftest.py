@@ -17,7 +17,6 @@ import duckdb
 import pytest
 from pyspark.sql import SparkSession
 
-from spark_jobs import plan
 from spark_jobs.config import load_pipeline
 from spark_jobs.invocation import HOUR, Invocation, format_hour, parse_hour
 from spark_jobs.lake.kinds import table_kinds
@@ -25,7 +24,8 @@ from spark_jobs.lake.reading import connect, register_current
 from spark_jobs.ledger import Ledger
 from spark_jobs.result import Result
 from spark_jobs.sources.replay import _Folder, clean_texts, replay
-from spark_jobs.steps import StepRun
+from spark_jobs.steps import plan
+from spark_jobs.steps.run import StepRun
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 NAME = "nycflights13"

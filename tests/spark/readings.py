@@ -16,14 +16,14 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from spark_jobs import plan
 from spark_jobs.config import load_pipeline
 from spark_jobs.invocation import HOUR, Invocation, parse_hour
 from spark_jobs.lake.kinds import table_kinds
 from spark_jobs.lake.reading import connect, register_current
 from spark_jobs.ledger import Ledger
 from spark_jobs.result import Result
-from spark_jobs.steps import StepRun
+from spark_jobs.steps import plan
+from spark_jobs.steps.run import StepRun
 
 NAME, FIRST = "readings", parse_hour("2024-05-01T20:00:00")
 TYPES = {

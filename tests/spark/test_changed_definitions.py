@@ -27,7 +27,7 @@ from spark_jobs.lake.reading import connect, register_current
 from spark_jobs.ledger import Ledger
 from spark_jobs.ledger.pending import Piece, pieces
 from spark_jobs.ledger.staleness import Published
-from spark_jobs.plan import HOUR_STEPS
+from spark_jobs.steps.plan import HOUR_STEPS
 from tests.spark.visits import FIRST, NAME, PROJECT, Harbour, Upstream, run_at_once, write_history
 
 HOURS = 20

@@ -22,6 +22,7 @@ from pyspark.sql.types import StructType
 
 from spark_jobs.cli.act import maintain_pipeline
 from spark_jobs.config import load_environment, load_pipeline
+from spark_jobs.features import spine
 from spark_jobs.invocation import HOUR, Invocation
 from spark_jobs.lake.differences import differences
 from spark_jobs.lake.kinds import table_kinds
@@ -29,8 +30,7 @@ from spark_jobs.lake.reading import connect, register_current
 from spark_jobs.lake.views import register_views, view_name
 from spark_jobs.ledger import Ledger
 from spark_jobs.sources.replay import replay
-from spark_jobs.stages import spine
-from spark_jobs.stages.work import Work
+from spark_jobs.steps.context import Work
 from spark_jobs.storage.delta import DeltaStorage
 from spark_jobs.storage.evolution import CAST_TO, READ_AS, schema_of
 from spark_jobs.storage.parquet import staged_file

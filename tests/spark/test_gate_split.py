@@ -11,8 +11,8 @@ from spark_jobs.config import load_environment, load_pipeline
 from spark_jobs.config.suites import Rule, Suite
 from spark_jobs.invocation import HOUR, Invocation
 from spark_jobs.ledger import Ledger
-from spark_jobs.stages import gate
-from spark_jobs.stages.work import Work
+from spark_jobs.quality import gate
+from spark_jobs.steps.context import Work
 
 NOON = datetime(2013, 11, 1, 12, tzinfo=UTC)
 ONCE = Rule(id="once", type="expect_column_values_to_be_unique", column="ride", scope="row", budget=1, why="test")

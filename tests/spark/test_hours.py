@@ -12,7 +12,7 @@ import pytest
 from spark_jobs.invocation import HOUR, Invocation, format_hour, parse_hour
 from spark_jobs.ledger import folds
 from spark_jobs.runtime.places import code_version
-from spark_jobs.stages.short import conclude_without_spark
+from spark_jobs.steps.without_spark import conclude_without_spark
 from spark_jobs.verdict import Outcome
 from tests.spark.conftest import NAME
 

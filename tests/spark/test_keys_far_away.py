@@ -21,11 +21,11 @@ import pytest
 from pyspark.sql import SparkSession
 
 from spark_jobs.config import load_pipeline
+from spark_jobs.features import silver_hours
 from spark_jobs.invocation import HOUR, hours_between
 from spark_jobs.lake.healing import plan_heal
 from spark_jobs.lake.kinds import table_kinds
 from spark_jobs.lake.reading import connect, register_current
-from spark_jobs.stages import silver_hours
 from tests.spark.readings import FIRST, NAME, Readings
 
 SENSORS = ("a", "b")

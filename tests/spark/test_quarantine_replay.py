@@ -16,8 +16,8 @@ from spark_jobs.cli.quarantine_replay import replay_held
 from spark_jobs.cli.quarantine_rows import Chosen, discard_held
 from spark_jobs.invocation import HOUR, Invocation, format_hour
 from spark_jobs.ledger import folds
-from spark_jobs.stages.accounts import settled_accounts
-from spark_jobs.steps import StepRun
+from spark_jobs.quality.accounts import settled_accounts
+from spark_jobs.steps.run import StepRun
 from spark_jobs.verdict import Outcome
 from tests.spark.conftest import NAME, NOW, Site
 

@@ -21,9 +21,9 @@ from spark_jobs.lake.kinds import table_kinds
 from spark_jobs.lake.reading import read_current
 from spark_jobs.lake.views import register_views, write_views
 from spark_jobs.ledger import Ledger
+from spark_jobs.maintenance.sweep import maintain
 from spark_jobs.sources.replay import _Folder
-from spark_jobs.stages.maintain import maintain
-from spark_jobs.steps import StepRun
+from spark_jobs.steps.run import StepRun
 
 NAME, FIRST = "select", datetime(2024, 5, 1, 22, tzinfo=UTC)
 USED = {"at", "to", "user", "end", "case", "order"}  # typed below; all other words are columns of text

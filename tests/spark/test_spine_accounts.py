@@ -14,12 +14,13 @@ from visits import FIRST, NAME, PROJECT, Harbour
 from spark_jobs.cli.look import _accounts, _print_hour
 from spark_jobs.config import load_environment, load_pipeline
 from spark_jobs.config.model import Model
+from spark_jobs.features import spine, spine_accounts
 from spark_jobs.invocation import HOUR, Invocation
 from spark_jobs.ledger import Ledger
 from spark_jobs.report.facts import hour_facts
 from spark_jobs.sources.replay import deliver
-from spark_jobs.stages import spine, spine_accounts, training_set
-from spark_jobs.stages.work import Work
+from spark_jobs.stages import training_set
+from spark_jobs.steps.context import Work
 from spark_jobs.verdict import Outcome
 
 MINUTE = timedelta(minutes=1)

@@ -15,7 +15,7 @@ from spark_jobs.invocation import HOUR, Invocation
 from spark_jobs.lake.publish import Publication, publish
 from spark_jobs.ledger import Ledger, releasing
 from spark_jobs.result import Result
-from spark_jobs.stages.short import conclude_without_spark
+from spark_jobs.steps.without_spark import conclude_without_spark
 from tests.spark.visits import FIRST, NAME, PROJECT, Harbour, Upstream, write_history
 
 SEED, PAST = 41, 6  # hours of the backfill

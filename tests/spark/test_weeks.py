@@ -18,12 +18,13 @@ import pytest
 import yaml
 
 from spark_jobs.alerts.incidents import open_incidents
+from spark_jobs.features import spine
 from spark_jobs.invocation import HOUR, Invocation, format_hour, parse_hour
 from spark_jobs.learning import tracking
 from spark_jobs.learning.tracking import Tracking
 from spark_jobs.result import Result
-from spark_jobs.stages import score, spine
-from spark_jobs.stages.short import conclude_without_spark
+from spark_jobs.stages import score
+from spark_jobs.steps.without_spark import conclude_without_spark
 from spark_jobs.verdict import Outcome
 
 CHECKOUT = Path(__file__).resolve().parents[2]

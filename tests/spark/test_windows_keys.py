@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from spark_jobs.stages.gate import held_rows
+from spark_jobs.quality.gate import held_rows
 from spark_jobs.windows.keys import business_key, entity_key
 from spark_jobs.windows.tiles import tile_versions
 

@@ -22,12 +22,12 @@ from spark_jobs.lake.kinds import table_kinds
 from spark_jobs.lake.reading import connect, register_current
 from spark_jobs.lake.versions import EVERY
 from spark_jobs.ledger import Ledger
-from spark_jobs.plan import HOUR_STEPS
 from spark_jobs.result import Result
 from spark_jobs.sources.drops import drops_of, find_drops, known_at
 from spark_jobs.sources.faults import Faults, Held
 from spark_jobs.sources.replay import _Folder, replay
-from spark_jobs.steps import StepRun
+from spark_jobs.steps.plan import HOUR_STEPS
+from spark_jobs.steps.run import StepRun
 
 NAME, PROJECT = "harbour", Path(__file__).with_name("harbour")
 FIRST = parse_hour("2024-05-01T20:00:00")

@@ -28,7 +28,7 @@ from spark_jobs.config.load import load_environment, load_pipeline
 from spark_jobs.invocation import HOUR, Invocation
 from spark_jobs.ledger import Ledger
 from spark_jobs.quality.message import message
-from spark_jobs.stages.short import conclude_without_spark
+from spark_jobs.steps.without_spark import conclude_without_spark
 from spark_jobs.verdict import Outcome, RuleResult, Verdict
 
 NAME = hour_lake.NAME

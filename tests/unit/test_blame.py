@@ -5,7 +5,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spark_jobs.stages.blame import _halved
+from spark_jobs.steps.blame import _halved
 
 
 @given(st.integers(1, 5_000), st.data())

@@ -10,7 +10,7 @@ from spark_jobs.cli.planning import show_plan
 from spark_jobs.config.load import load_pipeline
 from spark_jobs.errors import EXIT_USAGE, UsageError
 from spark_jobs.invocation import Invocation, parse_hour
-from spark_jobs.steps import StepRun
+from spark_jobs.steps.run import StepRun
 
 P = "nycflights13"
 OUTSIDE = [

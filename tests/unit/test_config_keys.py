@@ -15,7 +15,7 @@ from spark_jobs.config.environment import Environment, StepName
 from spark_jobs.config.faults import ConfigError, Fault
 from spark_jobs.config.keys import is_model, yaml_name
 from spark_jobs.config.suites import Suite
-from spark_jobs.plan import STEPS
+from spark_jobs.steps.plan import STEPS
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PIPELINE = "nycflights13"

@@ -11,7 +11,7 @@ from lake_rows import at
 from spark_jobs.errors import RetryError, SupersededError, TidegateError
 from spark_jobs.invocation import Invocation
 from spark_jobs.ledger import Ledger, Release, folds
-from spark_jobs.stages.asked import state_of
+from spark_jobs.steps.request import state_of
 
 NONE: frozenset[int] = frozenset()
 Row = tuple[str, int, int, str]  # step, from, to, state

@@ -10,7 +10,7 @@ from spark_jobs.errors import RefusedError
 from spark_jobs.invocation import Invocation
 from spark_jobs.lake.admission import require_verdicts
 from spark_jobs.ledger import Ledger
-from spark_jobs.stages.work import Work
+from spark_jobs.steps.context import Work
 from spark_jobs.verdict import Outcome, RuleResult, Verdict
 
 PIPELINE = "nycflights13"

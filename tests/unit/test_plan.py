@@ -6,13 +6,13 @@ import json
 
 import pytest
 
-from spark_jobs import plan
 from spark_jobs.cli.act import run_step
 from spark_jobs.cli.planning import schema_changes, show_plan
 from spark_jobs.config import ConfigError
 from spark_jobs.config.load import load_environment, load_pipeline
 from spark_jobs.config.schemas import table_schemas
 from spark_jobs.errors import UsageError
+from spark_jobs.steps import plan
 from spark_jobs.storage.delta import DeltaStorage
 
 NOON = ("2013-11-01T12:00:00", "2013-11-01T13:00:00")

@@ -19,7 +19,7 @@ from spark_jobs.cli.quarantine_rows import Chosen
 from spark_jobs.errors import UsageError
 from spark_jobs.invocation import Invocation, format_hour
 from spark_jobs.ledger import Ledger
-from spark_jobs.stages.refused import refused_attempts
+from spark_jobs.quality.refusals import refused_attempts
 from spark_jobs.verdict import Outcome, RuleResult, Verdict
 
 RUN = "nightly run"  # needs quotes in a shell

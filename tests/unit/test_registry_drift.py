@@ -26,7 +26,7 @@ from spark_jobs.learning.evaluate import CHALLENGER, CHAMPION, Decision, Figures
 from spark_jobs.learning.tracking import Proof, Tracking
 from spark_jobs.learning.train import Trained
 from spark_jobs.ledger import Ledger
-from spark_jobs.steps import StepRun
+from spark_jobs.steps.run import StepRun
 
 NAME, MODEL = "nycflights13", "late_departure"
 KEY = f"{NAME}/registry/{MODEL}"

@@ -28,9 +28,9 @@ from spark_jobs.learning.model_files import LoadedModel
 from spark_jobs.ledger import Ledger
 from spark_jobs.ledger.pending import estimate_seconds, lake_tables, pieces
 from spark_jobs.ledger.staleness import Published
-from spark_jobs.plan import tables_written
-from spark_jobs.stages.changes import require_unmixed
 from spark_jobs.stages.score import former_inputs
+from spark_jobs.steps.changes import require_unmixed
+from spark_jobs.steps.plan import tables_written
 from spark_jobs.verdict import Outcome, RuleResult, Verdict
 
 NAME = "nycflights13"

@@ -18,11 +18,11 @@ import yaml
 
 from spark_jobs.config import load_pipeline
 from spark_jobs.config.tables import SilverTable
+from spark_jobs.gate_test.delivery import Delivery, Record, delivery
+from spark_jobs.gate_test.mutators import Case, Mutant, mutator, mutators
+from spark_jobs.gate_test.roles import roles_of
 from spark_jobs.invocation import parse_hour
 from spark_jobs.sources.replay import clean_texts
-from spark_jobs.trial.delivery import Delivery, Record, delivery
-from spark_jobs.trial.mutators import Case, Mutant, mutator, mutators
-from spark_jobs.trial.roles import roles_of
 
 TABLE = SilverTable.model_validate(
     yaml.safe_load("""

@@ -11,11 +11,11 @@ import pytest
 
 from spark_jobs.config.suites import Rule, Suite
 from spark_jobs.config.tables import Column, SilverTable
+from spark_jobs.gate_test.draw import clean_hours, hour_of_a_row
+from spark_jobs.gate_test.mutators import Mutator
+from spark_jobs.gate_test.outcome import Judgement, Seen, judgement
+from spark_jobs.gate_test.report import Trial
 from spark_jobs.invocation import HOUR, parse_hour
-from spark_jobs.trial.draw import clean_hours, hour_of_a_row
-from spark_jobs.trial.mutators import Mutator
-from spark_jobs.trial.outcome import Judgement, Seen, judgement
-from spark_jobs.trial.report import Trial
 from spark_jobs.verdict import Outcome, RuleResult, Verdict
 
 NOON = parse_hour("2013-11-01T12:00:00")

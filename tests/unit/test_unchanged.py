@@ -15,9 +15,9 @@ from hour_lake import MODEL, NAME, land, publish_hour
 from spark_jobs.invocation import HOUR, Invocation, format_hour
 from spark_jobs.lake.publish import Publication, publish
 from spark_jobs.ledger import Ledger
-from spark_jobs.stages import asked
-from spark_jobs.stages.short import conclude_without_spark
-from spark_jobs.stages.unscored import unscored_spans
+from spark_jobs.steps import request
+from spark_jobs.steps.unscored_hours import unscored_spans
+from spark_jobs.steps.without_spark import conclude_without_spark
 
 NOON = datetime(2013, 11, 1, 12, tzinfo=UTC)
 SOURCES = ("departures", "schedules", "weather", "planes")
@@ -112,7 +112,7 @@ def test_whatever_a_run_could_see_is_something_to_do(root: Path, change: Callabl
 
 
 def test_other_code_is_something_to_do(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asked, "code_version", lambda project: "another")
+    monkeypatch.setattr(request, "code_version", lambda project: "another")
     assert conclude_without_spark(INGEST) is None
 
 
@@ -121,7 +121,7 @@ def test_code_that_differs_from_its_commit_is_something_to_do(
     code: str, spared: bool, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two states of one checkout bear the same name."""
-    for module in (asked, hour_lake):
+    for module in (request, hour_lake):
         monkeypatch.setattr(module, "code_version", lambda project: code)
     root = project / "var" / "lake" / NAME
     publish_hour(root, Ledger.open(root), NOON, SOURCES)

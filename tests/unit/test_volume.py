@@ -12,8 +12,8 @@ from spark_jobs.config import load_pipeline
 from spark_jobs.config.tables import Volume
 from spark_jobs.invocation import HOUR
 from spark_jobs.ledger import Ledger
+from spark_jobs.quality.accounts import rows_before
 from spark_jobs.quality.decide import same_hours, volume_result
-from spark_jobs.stages.accounts import rows_before
 from spark_jobs.verdict import Outcome
 
 NOON = datetime(2013, 11, 1, 12, tzinfo=UTC)
