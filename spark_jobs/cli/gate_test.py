@@ -23,8 +23,8 @@ def try_gate(pipeline: str, table: str, seed: int, clean: int, env: str, *, as_j
 
     trial_conf(load_pipeline(pipeline), table)  # before any Spark starts
     environment, places = load_environment(env)
-    jvm, profile = environment.profile(plan.HOUR_STEPS[0].name, 1)  # many hours, but of few rows
-    conf = spark_conf(jvm, cores=profile.cores, shuffle_partitions=profile.shuffle_partitions)
+    _, profile = environment.profile(plan.HOUR_STEPS[0].name, 1)  # many hours, but of few rows
+    conf = spark_conf(profile)
     log = places.data / "logs" / f"{pipeline}-gate-test-{table}-{seed}.log"
     note(f"gate test: {pipeline}/silver/{table}, seed {seed}; starting Spark")
     with tempfile.TemporaryDirectory(prefix="tidegate-gate-test-") as folder:

@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from spark_jobs.config.channels import Channel
+from spark_jobs.config.jvm_profile import JvmProfile
 from spark_jobs.config.section import Name, Section
 from spark_jobs.errors import UsageError
 
@@ -22,15 +23,7 @@ StepName = Literal[
     "train",
     "score",
 ]  # those of steps/plan.py, which a test holds equal
-BULK_FROM_HOURS = 25  # an interval of more than a day is worth the optimising compiler and more memory
-
-
-class JvmProfile(Section):
-    """What one Spark application may take."""
-
-    memory_mb: int = Field(ge=512, description="driver heap in MiB, for example 1024")
-    cores: int = Field(ge=1, description="cores of a local master, for example 2")
-    shuffle_partitions: int = Field(ge=1, description="spark.sql.shuffle.partitions, for example 2")
+BULK_FROM_HOURS = 25  # an interval of more than a day is worth the profile bulk
 
 
 class ClusterSection(Section):
@@ -54,8 +47,8 @@ class SparkSection(Section):
     cluster: ClusterSection | None = Field(
         default=None, description="executors of an application; needed with a master spark://, refused with a local one"
     )
-    hourly: JvmProfile = Field(description="profile of short steps: fast start, C1 compiler, serial GC")
-    bulk: JvmProfile = Field(description="profile of long steps: optimising compiler")
+    hourly: JvmProfile = Field(description="profile of short steps")
+    bulk: JvmProfile = Field(description="profile of long steps, and of every interval of more than 24 hours")
     steps: dict[StepName, Literal["hourly", "bulk"]] = Field(
         default={},
         description="profile of each step; an interval of more than 24 hours takes bulk whatever stands here",
@@ -87,7 +80,7 @@ class Environment(Section):
     channels: dict[Name, Channel] = Field(default={}, description="alert channels by name")
 
     def profile(self, step: str, hours: int) -> tuple[Literal["hourly", "bulk"], JvmProfile]:
-        """JVM class and profile of `step` over `hours` hours."""
+        """Name and profile of `step` over `hours` hours."""
         bulk_steps = [name for name, profile in self.spark.steps.items() if profile == "bulk"]
         bulk = hours >= BULK_FROM_HOURS or step in bulk_steps
         return ("bulk", self.spark.bulk) if bulk else ("hourly", self.spark.hourly)

@@ -9,6 +9,7 @@ from typing import Literal
 
 from pyspark.sql import SparkSession
 
+from spark_jobs.config import load_environment
 from spark_jobs.runtime import process_environment, spark_conf
 from spark_jobs.runtime.spark import AUTH_SECRET
 
@@ -26,9 +27,11 @@ def submitted_session() -> SparkSession:
 def local_session(
     *, master: str = "local[2]", jvm: Literal["hourly", "bulk"] = "hourly", memory_mb: int = 1024, partitions: int = 2
 ) -> SparkSession:
-    """A session in this process, set like a submitted one; for tests and notebooks."""
+    """A session in this process with the settings of profile `jvm` of environment `local`; for tests and notebooks."""
+    spark = load_environment("local")[0].spark
     cores = int(master.removeprefix("local[").removesuffix("]"))
-    conf = spark_conf(jvm, cores=cores, shuffle_partitions=partitions)
+    taken = {"cores": cores, "shuffle_partitions": partitions}
+    conf = spark_conf({"hourly": spark.hourly, "bulk": spark.bulk}[jvm].model_copy(update=taken))
     os.environ.update(process_environment())
     starts_with = [  # what a JVM must know before it runs; a builder is too late for it
         *("--driver-memory", f"{memory_mb}m"),

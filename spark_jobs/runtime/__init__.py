@@ -3,6 +3,6 @@
 Imports no pyspark, Delta, Great Expectations, MLflow or Airflow: dags/ imports this room at parse.
 """
 
-from spark_jobs.runtime.spark import JvmClass, process_environment, spark_conf, step_conf, submit_command
+from spark_jobs.runtime.spark import process_environment, spark_conf, step_conf, submit_command
 
-__all__ = ["JvmClass", "process_environment", "spark_conf", "step_conf", "submit_command"]
+__all__ = ["process_environment", "spark_conf", "step_conf", "submit_command"]

@@ -12,6 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from spark_jobs.config.load import load_environment
 from spark_jobs.errors import TidegateError
 from spark_jobs.runtime import jars, java, places, spark, startup_cache
 
@@ -36,13 +37,14 @@ def install() -> None:
 
 
 def _build_startup_cache() -> None:
-    target = spark.startup_cache_file("hourly")
+    profile = load_environment(os.environ.get("TIDEGATE_ENV", "local"))[0].spark.hourly
+    target = spark.startup_cache_file(profile)
     if target is None or target.is_file() or target.with_suffix(".failed").is_file():
         return
     started = time.monotonic()
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_suffix(".part")
-    conf = spark.spark_conf("hourly", cores=2, shuffle_partitions=2)
+    conf = spark.spark_conf(profile)
     conf["spark.driver.extraJavaOptions"] += " " + " ".join(startup_cache.build_flags(part))
     with tempfile.TemporaryDirectory(prefix="tidegate-warm-up-") as scratch:
         command = spark.submit_script(

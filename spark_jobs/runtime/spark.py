@@ -9,34 +9,16 @@ import os
 import socket
 import sys
 from pathlib import Path
-from typing import Literal
 
-from spark_jobs.config.environment import ClusterSection, Environment, JvmProfile, Places
+from spark_jobs.config.environment import ClusterSection, Environment, Places
+from spark_jobs.config.jvm_profile import JvmProfile
 from spark_jobs.errors import UsageError
 from spark_jobs.runtime import places, startup_cache
 from spark_jobs.runtime.jars import jar_paths
 
-JvmClass = Literal["hourly", "bulk"]
-
-# A small step lives for seconds: C1 only, and the serial collector, start fastest. C1 alone gives a 48 MB code cache
-# that fills after 50 s ("Compiler has been disabled"), hence the size. A bulk step lives long enough for C2.
-_JVM_FLAGS: dict[JvmClass, tuple[str, ...]] = {
-    "hourly": ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:ReservedCodeCacheSize=240m"),
-    "bulk": ("-XX:+UseParallelGC", "-XX:ReservedCodeCacheSize=240m"),
-}
 AUTH_SECRET = "_SPARK_AUTH_SECRET"  # Spark's own name; in the environment, so in no argument and no log
 STEP_SCRIPT = Path(__file__).parents[1] / "submit" / "run_step.py"
 TRIAL_SCRIPT = STEP_SCRIPT.with_name("run_trial.py")
-# An hour's plans run once, on few rows: compiling code for them, or planning them again between their stages, costs
-# more than it saves (an hour's stages up to features: 42 s of wall time with both, 34 s without, 2 cores).
-_PLANS: dict[JvmClass, dict[str, str]] = {
-    "hourly": {
-        "spark.sql.adaptive.enabled": "false",
-        "spark.sql.codegen.wholeStage": "false",
-        "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-    },
-    "bulk": {},
-}
 _LOG_CONFIG = Path(__file__).with_name("log4j2.properties")
 
 _FIXED = {
@@ -59,27 +41,22 @@ _FIXED = {
 }
 
 
-def spark_conf(jvm: JvmClass, *, cores: int, shuffle_partitions: int) -> dict[str, str]:
-    """Every Spark setting of a step on this machine, master and memory excepted.
-
-    Args:
-        jvm: `hourly` starts fast and never gets C2; `bulk` (backfills, training) compiles fully.
-        cores: of the master; bounds what runs at once when partitions are counted.
-        shuffle_partitions: 2-4 for an hour's rows; Spark's 200 makes tiny tables take minutes.
+def spark_conf(profile: JvmProfile) -> dict[str, str]:
+    """Every Spark setting of a step with `profile` on this machine, except master and memory.
 
     Raises:
         UsageError: a locked jar is not in the cache (`make setup`).
     """
     jars = jar_paths()
-    flags = _JVM_FLAGS[jvm]
+    flags = profile.jvm_options
     logging = f"-Dlog4j2.configurationFile={_LOG_CONFIG.as_uri()}"
-    start = startup_cache.flags(flags, jars) if jvm == "hourly" else []
+    start = startup_cache.flags(flags, jars)
     class_path = os.pathsep.join(str(path) for path in jars)
     return {
         **_FIXED,
-        **_PLANS[jvm],
-        "spark.default.parallelism": str(cores),
-        "spark.sql.shuffle.partitions": str(shuffle_partitions),
+        **profile.settings(),
+        "spark.default.parallelism": str(profile.cores),
+        "spark.sql.shuffle.partitions": str(profile.shuffle_partitions),
         # Not spark.jars: its class loader cannot use the start-up cache, and every executor would copy the jars.
         "spark.driver.extraClassPath": class_path,
         "spark.executor.extraClassPath": class_path,
@@ -90,13 +67,13 @@ def spark_conf(jvm: JvmClass, *, cores: int, shuffle_partitions: int) -> dict[st
 
 
 def step_conf(environment: Environment, where: Places, step: str, hours: int) -> tuple[JvmProfile, dict[str, str]]:
-    """What `step` over `hours` hours may take in this environment, and every Spark setting but master and memory.
+    """The profile of `step` over `hours` hours in this environment, and every Spark setting except master and memory.
 
     Raises:
         UsageError: a locked jar is not in the cache, or a cluster is asked for without its secret.
     """
-    jvm, profile = environment.profile(step, hours)
-    conf = spark_conf(jvm, cores=profile.cores, shuffle_partitions=profile.shuffle_partitions)
+    _, profile = environment.profile(step, hours)
+    conf = spark_conf(profile)
     if environment.spark.cluster:
         conf |= _cluster_conf(environment.spark.cluster, where)
     return profile, conf
@@ -160,9 +137,9 @@ def process_environment(extra: dict[str, str] | None = None) -> dict[str, str]:
     }
 
 
-def startup_cache_file(jvm: JvmClass) -> Path | None:
-    """Where the start-up cache of this class of JVM belongs; None for a Java that has no such cache."""
-    return startup_cache.cache_file(_JVM_FLAGS[jvm], jar_paths())
+def startup_cache_file(profile: JvmProfile) -> Path | None:
+    """Where the start-up cache of the JVMs of `profile` belongs; None for a Java that has no such cache."""
+    return startup_cache.cache_file(profile.jvm_options, jar_paths())
 
 
 def submit_command(words: list[str], *, master: str, memory_mb: int, conf: dict[str, str], name: str) -> list[str]:

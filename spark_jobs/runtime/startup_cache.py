@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from spark_jobs.runtime import places
@@ -17,7 +18,7 @@ _FIRST_JAVA = 25  # -XX:AOTCacheOutput in one step: JEP 514; older JVMs do not k
 _QUIET = ("-Xlog:disable", "-Xlog:all=warning,aot*=off,cds*=off:stderr")
 
 
-def cache_file(jvm_flags: tuple[str, ...], class_path: list[Path]) -> Path | None:
+def cache_file(jvm_flags: Sequence[str], class_path: list[Path]) -> Path | None:
     """Where the cache of this JVM, class path and flags belongs, there or not; None for a Java that has no such cache.
 
     Args:
@@ -36,7 +37,7 @@ def cache_file(jvm_flags: tuple[str, ...], class_path: list[Path]) -> Path | Non
     return places.cache_dir() / "aot" / f"{digest.hexdigest()[:16]}.aot"
 
 
-def flags(jvm_flags: tuple[str, ...], class_path: list[Path]) -> list[str]:
+def flags(jvm_flags: Sequence[str], class_path: list[Path]) -> list[str]:
     """The JVM options that use the cache, or none when there is no cache for exactly this JVM."""
     path = cache_file(jvm_flags, class_path)
     return [f"-XX:AOTCache={path}", *_QUIET] if path is not None and path.is_file() else []

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from spark_jobs.config import load_environment
 from spark_jobs.runtime import process_environment, spark_conf
 from spark_jobs.runtime.spark import submit_script
 
@@ -20,7 +21,7 @@ _DELTA = {
 
 def seen_by_delta(*tables: Path) -> list[dict[str, Any]]:
     """Of each table its `schema` (Spark's JSON) and its `rows` (each as JSON, sorted), as Delta's reader shows them."""
-    conf = spark_conf("hourly", cores=2, shuffle_partitions=2) | _DELTA
+    conf = spark_conf(load_environment("local")[0].spark.hourly) | _DELTA
     words = [str(table) for table in tables]
     command = submit_script(Path(__file__), words, master="local[2]", memory_mb=1024, conf=conf, name="Delta's reader")
     environ = {**os.environ, **process_environment()}

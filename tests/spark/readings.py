@@ -41,8 +41,13 @@ start: 2024-05-01T20:00:00Z
 _LOCAL = """data: var
 spark:
   master: local[2]
-  hourly: {memory_mb: 1024, cores: 2, shuffle_partitions: 1}
-  bulk: {memory_mb: 1024, cores: 2, shuffle_partitions: 2}
+  hourly:
+    memory_mb: 1024
+    cores: 2
+    shuffle_partitions: 1
+    jvm_options: [-XX:TieredStopAtLevel=1, -XX:+UseSerialGC, -XX:ReservedCodeCacheSize=240m]
+    conf: {spark.sql.adaptive.enabled: false, spark.sql.codegen.wholeStage: false, spark.sql.codegen.factoryMode: NO_CODEGEN}
+  bulk: {memory_mb: 1024, cores: 2, shuffle_partitions: 2, jvm_options: [-XX:+UseParallelGC, -XX:ReservedCodeCacheSize=240m]}
 """
 _FEATURES = """spine:
   table: readings

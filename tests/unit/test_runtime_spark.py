@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from spark_jobs.config import load_environment
 from spark_jobs.config.environment import Environment, Places
+from spark_jobs.config.jvm_profile import JvmProfile
 from spark_jobs.errors import UsageError
 from spark_jobs.runtime import places, process_environment, spark_conf, startup_cache, step_conf, submit_command
 
@@ -25,23 +27,86 @@ from spark_jobs.runtime import places, process_environment, spark_conf, startup_
 )
 def test_N3_T4_every_step_gets_the_settings_that_keep_results_right(key, value):
     """A missing one changes sums or instants silently."""
-    assert spark_conf("hourly", cores=2, shuffle_partitions=3)[key] == value
+    assert spark_conf(JvmProfile(memory_mb=1024, cores=2, shuffle_partitions=3))[key] == value
 
 
-def test_an_hourly_jvm_starts_fast_and_a_bulk_jvm_compiles_fully():
-    """C1 alone never suits a backfill."""
-    hourly = spark_conf("hourly", cores=2, shuffle_partitions=2)["spark.driver.extraJavaOptions"]
-    bulk = spark_conf("bulk", cores=2, shuffle_partitions=2)["spark.driver.extraJavaOptions"]
-    assert "-XX:TieredStopAtLevel=1" in hourly
-    assert "-XX:ReservedCodeCacheSize=240m" in hourly
-    assert "TieredStopAtLevel" not in bulk
+_TUNED = {"spark.sql.adaptive.enabled", "spark.sql.codegen.wholeStage", "spark.sql.codegen.factoryMode"}
+
+
+def test_the_local_environment_is_tuned_for_two_cores(monkeypatch, tmp_path):
+    """Short steps: C1, no adaptive execution, no generated code. A backfill gets Spark's defaults and the optimizing compiler."""
+    monkeypatch.setenv("TIDEGATE_DATA", str(tmp_path))
+    environment, where = load_environment("local")
+    hourly, bulk = (step_conf(environment, where, "ingest", hours)[1] for hours in (1, 48))
+    assert {name: hourly[name] for name in _TUNED} == {
+        "spark.sql.adaptive.enabled": "false",
+        "spark.sql.codegen.wholeStage": "false",
+        "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    }
+    for who in ("driver", "executor"):
+        options = f"spark.{who}.extraJavaOptions"
+        assert hourly[options].startswith("-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:ReservedCodeCacheSize=240m")
+        assert bulk[options].startswith("-XX:+UseParallelGC -XX:ReservedCodeCacheSize=240m")
+        assert "TieredStopAtLevel" not in bulk[options]
+    assert not _TUNED & set(bulk)
+
+
+@pytest.mark.parametrize("step", ["ingest", "training_set"])
+def test_a_cluster_gets_the_defaults_of_spark_and_of_the_jvm(step, monkeypatch, tmp_path):
+    """Both profiles of the shipped environment compose."""
+    monkeypatch.setenv("TIDEGATE_DATA", str(tmp_path))
+    monkeypatch.setenv("_SPARK_AUTH_SECRET", "canary-of-a-cluster")
+    environment, where = load_environment("compose")
+    _, conf = step_conf(environment, where, step, 1)
+    assert not _TUNED & set(conf)
+    assert "-XX:" not in conf["spark.executor.extraJavaOptions"].partition("-XX:AOTCache")[0]
+
+
+@pytest.mark.parametrize("name", ["compose", "local"])
+def test_no_profile_sets_what_the_code_sets(name, monkeypatch, tmp_path):
+    """Every setting of a step except those of its profile, and what spark-submit gets by arguments of its own."""
+    monkeypatch.setenv("TIDEGATE_DATA", str(tmp_path))
+    monkeypatch.setenv("_SPARK_AUTH_SECRET", "canary-of-a-cluster")
+    environment, where = load_environment(name)
+    profile, conf = step_conf(environment, where, "ingest", 1)
+    for setting in {*conf, "spark.master", "spark.driver.memory", "spark.app.name"} - set(profile.conf):
+        with pytest.raises(ValueError, match=f"'{re.escape(setting)}' is set by tidegate"):
+            JvmProfile(memory_mb=1024, cores=2, shuffle_partitions=2, conf={setting: "x"})
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"conf": {"adaptive": False}}, "'adaptive' is not a Spark setting; write its full name"),
+        ({"conf": {"spark.hadoop.fs.s3a.secret.key": "x"}}, "may hold a secret"),
+        ({"jvm_options": ["-Xmx4g"]}, "'-Xmx4g' is not an option -XX:"),
+        ({"jvm_options": ["-XX:+UseG1GC -Duser.timezone=Asia/Tokyo"]}, "is not an option -XX:"),
+        ({"jvm_options": ["-XX:AOTCache=other.aot"]}, "is not an option -XX: without AOT"),
+    ],
+)
+def test_other_settings_of_a_profile_are_refused(change, reason):
+    with pytest.raises(ValueError, match=re.escape(reason)):
+        JvmProfile.model_validate({"memory_mb": 1024, "cores": 2, "shuffle_partitions": 2} | change)
+
+
+def test_settings_of_a_profile_reach_spark_as_text():
+    """YAML's true and 8 are Spark's true and 8."""
+    conf = {
+        "spark.sql.adaptive.enabled": True,
+        "spark.task.maxFailures": 8,
+        "spark.sql.codegen.factoryMode": "FALLBACK",
+    }
+    profile = JvmProfile(memory_mb=1024, cores=2, shuffle_partitions=2, conf=conf, jvm_options=["-XX:+UseG1GC"])
+    got = spark_conf(profile)
+    assert [got[name] for name in conf] == ["true", "8", "FALLBACK"]
+    assert got["spark.executor.extraJavaOptions"].startswith("-XX:+UseG1GC -Duser.timezone=UTC")
 
 
 def test_no_step_starts_without_the_locked_jars(tmp_path, monkeypatch):
     """The message names the jars and the command that fetches them."""
     monkeypatch.setenv("TIDEGATE_CACHE", str(tmp_path))
     with pytest.raises(UsageError, match="missing delta-spark") as caught:
-        spark_conf("hourly", cores=2, shuffle_partitions=2)
+        spark_conf(JvmProfile(memory_mb=1024, cores=2, shuffle_partitions=2))
     assert caught.value.todo == "make setup"
 
 
