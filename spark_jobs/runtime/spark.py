@@ -31,6 +31,9 @@ _FIXED = {
     "spark.hadoop.parquet.page.verify-checksum.enabled": "true",
     # A step names the files that it reads: looking each of them up in the driver is quicker than a job of tasks for it.
     "spark.sql.sources.parallelPartitionDiscovery.threshold": "100000",
+    # PySpark otherwise asks the JVM for its session and settings whenever a column is built, to name the line of Python in
+    # errors of Spark. That is half of all calls to the JVM; the step's traceback names the line too.
+    "spark.python.sql.dataFrameDebugging.enabled": "false",
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
     "spark.log.level": "WARN",

@@ -30,6 +30,12 @@ def test_N3_T4_every_step_gets_the_settings_that_keep_results_right(key, value):
     assert spark_conf(JvmProfile(memory_mb=1024, cores=2, shuffle_partitions=3))[key] == value
 
 
+def test_columns_are_built_without_tracing_their_lines():
+    """PySpark's tracing doubles the calls to the JVM."""
+    conf = spark_conf(JvmProfile(memory_mb=1024, cores=2, shuffle_partitions=1))
+    assert conf["spark.python.sql.dataFrameDebugging.enabled"] == "false"
+
+
 _TUNED = {"spark.sql.adaptive.enabled", "spark.sql.codegen.wholeStage", "spark.sql.codegen.factoryMode"}
 
 
