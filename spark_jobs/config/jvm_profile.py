@@ -19,7 +19,8 @@ _JVM_OPTION = re.compile(r"-XX:(?:[+\-][A-Za-z0-9]+|[A-Za-z0-9]+=[\w.,:/%\-]+)")
 _SET_BY_CODE = re.compile(
     r"spark\.(?:app\.name|authenticate\b.*|cores\.max|default\.parallelism|driver\.(?:bindAddress|extra\w+|host|memory)"
     r"|eventLog\..*|executor\.(?:cores|extra\w+|memory)|executorEnv\.TZ|hadoop\.parquet\.page\.verify-checksum\.enabled"
-    r"|log\.level|master\b.*|network\.crypto\..*|scheduler\.m\w+RegisteredResources\w+|sql\.ansi\.enabled"
+    r"|log\.level|master\b.*|network\.crypto\..*|python\.sql\.dataFrameDebugging\.enabled"
+    r"|scheduler\.m\w+RegisteredResources\w+|sql\.ansi\.enabled"
     r"|sql\.execution\.(?:arrow\.pyspark|pythonUDF\.arrow)\.enabled|sql\.parquet\.outputTimestampType"
     r"|sql\.session\.timeZone|sql\.shuffle\.partitions|sql\.sources\.parallelPartitionDiscovery\.threshold"
     r"|sql\.warehouse\.dir|ui\.(?:enabled|showConsoleProgress))"
