@@ -12,8 +12,24 @@ from typing import Any
 import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-LONGEST = "tests/spark/test_bulk_equals_hourly.py"  # ten minutes, with lakes of its own
-ONE_PROCESS = ("tests/spark", "tests/faults")  # folders whose tests share lakes that take a minute to make, and a JVM
+# What takes minutes begins first, the longest at the top; the short tests of other folders then fill both processes.
+LONGEST = [
+    "tests/spark/test_bulk_equals_hourly.py",
+    "tests/spark",
+    "tests/spark/test_backfill_around.py",
+    "tests/model/test_evolving_schemas.py",
+    "tests/faults",
+    "tests/spark/test_evolution.py",
+    "tests/model/test_schedules.py",
+]
+SHARED_LAKES = ("past", "morning")  # fixtures of tests/spark that take a minute or two to make
+USERS = frozenset(  # the files that use them are run by one process; all others have lakes of their own
+    f"tests/spark/test_{name}.py"
+    for name in (
+        *("alerts_sent", "bad_input", "drops_refused", "empty_hour", "event_window", "heal", "heal_rhythm", "hours"),
+        *("oracle", "quarantine_replay", "sensitive", "views", "weeks"),
+    )
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -27,21 +43,39 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest first, so that two processes end at about the same time."""
-    order = [LONGEST, *ONE_PROCESS]
-    items.sort(key=lambda item: order.index(scope) if (scope := _scope(item.nodeid)) in order else len(order))
+    """What takes longest first, so that two processes end at about the same time.
+
+    Raises:
+        pytest.UsageError: a file uses lakes that another process may make a second time.
+    """
+    spark = [item for item in items if item.nodeid.startswith("tests/spark/")]
+    files = {_file(item.nodeid) for item in spark if {*SHARED_LAKES} & {*getattr(item, "fixturenames", ())}}
+    if missing := sorted(files - USERS):
+        raise pytest.UsageError(f"tests/conftest.py: add to USERS, since they use {SHARED_LAKES}: {', '.join(missing)}")
+    items.sort(key=lambda item: _place(_scope(item.nodeid)))
+
+
+def _file(nodeid: str) -> str:
+    return nodeid.partition("::")[0]
 
 
 def _scope(nodeid: str) -> str:
     """Tests of one scope are run by one process."""
-    file = nodeid.partition("::")[0]
+    file = _file(nodeid)
     folder = file.rpartition("/")[0]
-    return folder if folder in ONE_PROCESS and file != LONGEST else file
+    return folder if folder == "tests/faults" or file in USERS else file
+
+
+def _place(scope: str) -> int:
+    """Where a scope stands in the order: those of LONGEST, others that need Spark, all others."""
+    if scope in LONGEST:
+        return LONGEST.index(scope)
+    return len(LONGEST) + (not scope.startswith("tests/spark/"))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Which tests stay together when several processes run them: those of a file, and those of the folders ONE_PROCESS."""
+    """Which tests stay together when several processes run them: those of `_scope`."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByFolder(LoadScopeScheduling):
