@@ -53,7 +53,7 @@ class Verdict:
     """The gate's word on one table of one publication."""
 
     table: str
-    scope: str  # 'silver' or 'features': which gate reads it
+    scope: str  # 'silver', 'features' or 'training_set': which gate reads it
     outcome: Outcome
     rules: tuple[RuleResult, ...]
     suite_hash: str = ""

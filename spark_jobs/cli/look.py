@@ -47,7 +47,8 @@ def validate_all(pipeline: str | None, env: str, *, as_json: bool) -> None:
         raise UsageError(str(project_folder()), "no pipeline in conf/pipelines", "a folder with pipeline.yaml",
                          "add conf/pipelines/<name>/pipeline.yaml")  # fmt: skip
     facts = [
-        {"pipeline": n, "tables": len(w.silver) + len(w.feature_tables), "rules": sum(len(s.rules) for s in w.suites.values()),
+        {"pipeline": n, "tables": len(w.silver) + len(w.feature_tables) + len(w.training_sets),
+         "rules": sum(len(s.rules) for s in w.suites.values()),
          "config_hash": w.config_hash}
         for n, w in good
     ]  # fmt: skip
@@ -55,7 +56,7 @@ def validate_all(pipeline: str | None, env: str, *, as_json: bool) -> None:
         show_json({"ok": True, "pipelines": facts})
     else:
         for fact in facts:
-            say(f"{fact['pipeline']}: ok, {fact['tables']} published tables, {fact['rules']} rules")
+            say(f"{fact['pipeline']}: ok, {fact['tables']} tables with rules, {fact['rules']} rules")
 
 
 def lake_root(pipeline: str, env: str) -> Path:

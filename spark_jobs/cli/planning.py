@@ -12,11 +12,13 @@ from spark_jobs.config import load_environment, load_pipeline
 from spark_jobs.config.definitions import Definitions, define
 from spark_jobs.config.interval import check_interval
 from spark_jobs.config.schemas import table_types
-from spark_jobs.config.suites import RESERVED
-from spark_jobs.config.whole import Pipeline
+from spark_jobs.config.suites import RESERVED, RESERVED_OF_SETS
+from spark_jobs.config.whole import Pipeline, lake_table
 from spark_jobs.errors import UsageError
 from spark_jobs.invocation import Invocation, format_hour, hours_between, parse_hour
 from spark_jobs.steps import plan
+
+_SCOPES = ("silver", "features", "training_set")  # of verdicts that a suite is behind
 
 
 def plan_of(pipeline: str, step: str | None, start: str | None, end: str | None, env: str, *, as_json: bool) -> None:
@@ -81,9 +83,7 @@ def _shown(value: object) -> str:
 def checks(root: Path, pipeline: Pipeline) -> dict[str, Any]:
     """Number of rules, and the rules added, gone or rewritten since the newest verdict on each table."""
     before = _last_verdicts(root)
-    now = {
-        table if table.startswith("features/") else f"silver/{table}": suite for table, suite in pipeline.suites.items()
-    }
+    now = {lake_table(table): suite for table, suite in pipeline.suites.items()}
     added, changed = [], []
     for table, suite in now.items():
         if table in before:
@@ -91,7 +91,7 @@ def checks(root: Path, pipeline: Pipeline) -> dict[str, Any]:
             new = [f"{table}.{rule.id}" for rule in suite.rules if rule.id not in judged]
             added += new
             gone = judged - {rule.id for rule in suite.rules}
-            if defined is not None:
+            if defined is not None and table not in pipeline.training_sets:  # whose rules define no hour
                 changed += _rewritten(defined, define(pipeline), table)
             else:  # a verdict of a version that recorded no definitions
                 changed += [table] if suite_hash != suite.digest and not (new or gone) else []
@@ -126,11 +126,12 @@ def _last_verdicts(root: Path) -> dict[str, tuple[set[str], str, Definitions | N
     ledger = Ledger.open(root)
     started = ledger.store.rows("intervals", ["pub", "config_hash"], {"state": "started"})
     digests, recorded = {row["pub"]: row["config_hash"] for row in started}, ledger.definitions()
-    newest = {row["table"]: row for row in ledger.store.rows("verdicts") if row["scope"] in ("silver", "features")}
+    newest = {row["table"]: row for row in ledger.store.rows("verdicts") if row["scope"] in _SCOPES}
     found: dict[str, tuple[set[str], str, Definitions | None]] = {}
     for table, row in newest.items():
         verdict = Verdict.from_json(row["verdict"])
-        rules = {rule.rule for rule in verdict.rules if ":" not in rule.rule and rule.rule not in RESERVED}
+        reserved = {*RESERVED, *(RESERVED_OF_SETS if verdict.scope == "training_set" else ())}
+        rules = {rule.rule for rule in verdict.rules if ":" not in rule.rule and rule.rule not in reserved}
         found[table] = (rules, verdict.suite_hash, recorded.get(digests.get(row["pub"], "")))
     return found
 

@@ -44,9 +44,11 @@ def _show_warnings(result: dict[str, Any], env: str) -> None:
 
 
 def _show_training_set(name: str, facts: dict[str, Any]) -> None:
+    by_rules = f", {facts['dropped_by_rules']} by rules of its suite" if facts.get("dropped_by_rules") else ""
     say(
         f"  {name}: {facts['rows']['kept']} rows of {facts['spine_rows']} spine rows, {facts['positive_labels']} labels are 1;"
         f" left out: {facts['dropped_without_label']} without a label, {facts['dropped_without_cells']} without on-time features"
+        f"{by_rules}"
     )
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from spark_jobs.config.arguments import rule_faults
+from spark_jobs.config.catalogue import CATALOGUE
 from spark_jobs.config.clash import Clash, unknown_name, unknown_names
 from spark_jobs.config.columns import coverage_columns, feature_columns, judged_types, silver_columns
 from spark_jobs.config.sql_rules import sql_fault
-from spark_jobs.config.suites import Rule
+from spark_jobs.config.suites import RESERVED_OF_SETS, Rule
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.config.yaml_file import Where
 
@@ -17,7 +18,7 @@ _ADDED = {"known_at": "timestamp", "pub": "bigint", "day": "date"}  # to every p
 
 def suite_clashes(pipeline: Pipeline, name: str) -> Iterator[Clash]:
     """Rules of tables that are not published, rules that cannot work, and tables without a rule."""
-    published = [*pipeline.silver, *pipeline.feature_tables]
+    published = [*pipeline.silver, *pipeline.feature_tables, *pipeline.training_sets]
     for table, suite in pipeline.suites.items():
         yield from unknown_name(table, ("table",), table, published, "published table")
         if table in published:
@@ -27,16 +28,28 @@ def suite_clashes(pipeline: Pipeline, name: str) -> Iterator[Clash]:
                     yield from unknown_name(table, ("built_in", "rules", rule_name), column, list(types), "column")
             for index, rule in enumerate(suite.rules):
                 yield from _rule(pipeline, table, ("rules", index), rule, types)
+                yield from _kind_of_table(table, ("rules", index), rule, is_set=table in pipeline.training_sets)
     for table in published:
         if table not in pipeline.suites:
             todo = f"write expectations/{name}/<file>.yaml with table: {table}"
             yield Clash("", (), f"table '{table}' would be published without a rule", todo)
 
 
+def _kind_of_table(table: str, at: Where, rule: Rule, *, is_set: bool) -> Iterator[Clash]:
+    """What depends on whether a table is made hour by hour or, as a training set is, whole."""
+    if is_set and rule.id in RESERVED_OF_SETS:
+        found = f"id '{rule.id}' is taken by a rule that every training set has"
+        yield Clash(table, (*at, "id"), found, f"another id than {', '.join(RESERVED_OF_SETS)}")
+    if not is_set and rule.scope == "batch" and CATALOGUE[rule.type].kind != "batch":
+        found = f"{rule.type} can be judged by the hour, so that a backfill judges alike"
+        yield Clash(table, (*at, "scope"), found, "scope: hour")
+
+
 def _rule(pipeline: Pipeline, table: str, at: Where, rule: Rule, types: dict[str, str]) -> Iterator[Clash]:
     group = table.removeprefix("features/")
     legal = (
         [*silver_columns(pipeline, table), "hour"] if table in pipeline.silver
+        else list(types) if table in pipeline.training_sets
         else ["entity", "key", "as_of", *feature_columns(pipeline, group), *coverage_columns(pipeline, group)]
     )  # fmt: skip
     if rule.column:

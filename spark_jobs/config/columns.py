@@ -77,6 +77,8 @@ def judged_types(pipeline: Pipeline, table: str) -> dict[str, str]:
     """Type of each column that a rule of the published table `table` may name."""
     if table in pipeline.silver:
         return {**silver_types(pipeline, table), "hour": "timestamp"}
+    if table in pipeline.training_sets:
+        return _training_types(pipeline)
     name = table.removeprefix("features/")
     group = pipeline.features.groups[name]
     types = {"entity": "string", "key": "string", "as_of": "timestamp"}
@@ -87,6 +89,22 @@ def judged_types(pipeline: Pipeline, table: str) -> dict[str, str]:
         }  # some are whole numbers
     taken = silver_types(pipeline, group.table)
     return {**types, **{column: taken[column] for column in group.columns if column in taken}}
+
+
+def _training_types(pipeline: Pipeline) -> dict[str, str]:
+    """Type of each column of a training set; grain: a spine row."""
+    spine = pipeline.features.spine.table
+    types = {"prediction_at": "timestamp", "as_of": "timestamp"}
+    if spine in pipeline.silver:
+        types |= {name: column.type for name, column in pipeline.silver[spine].columns.items()}
+    for group in pipeline.features.groups:
+        of_group = judged_types(pipeline, f"features/{group}")
+        prefixed = group in pipeline.features.windows
+        for name in input_columns(pipeline, group):
+            if prefixed or name in of_group:
+                types[name] = "double" if prefixed else of_group[name]
+    instants = dict.fromkeys(["cells_known_at", "label_known_at", "hour"], "timestamp")
+    return {**types, **instants, "label": "int", "fold": "string"}
 
 
 def feature_columns(pipeline: Pipeline, group: str) -> list[str]:

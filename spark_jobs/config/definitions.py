@@ -19,7 +19,7 @@ from spark_jobs.config.features import AsOfGroup, Group, LookUpGroup, WindowGrou
 from spark_jobs.config.registered import function_sources
 from spark_jobs.config.section import Section, TransformCall
 from spark_jobs.config.tables import SilverTable
-from spark_jobs.config.whole import Pipeline
+from spark_jobs.config.whole import Pipeline, lake_table
 
 Kind = Literal["source", "table", "column", "rule", "entity", "tiles", "measure", "cells", "feature"]
 
@@ -116,7 +116,9 @@ def define(pipeline: Pipeline) -> Definitions:
             f"entities/{entity}", "entity", {"columns": columns}, builder.columns(spine, columns), loose=("columns",)
         )
     for table, suite in pipeline.suites.items():
-        table = table if table.startswith("features/") else f"silver/{table}"
+        if table in pipeline.training_sets:
+            continue  # no hour is made of it
+        table = lake_table(table)
         if allowances := _stated(suite.built_in):
             builder.add(f"{table}:built_in", "rule", {**allowances, "scope": "hour"})
         for rule in suite.rules:

@@ -179,11 +179,13 @@ class _Read:
     def __init__(self, project: Path) -> None:
         self.project, self.parts, self.suites = project, dict[str, Any](), dict[str, Suite]()
         self.files, self.partial = dict[str, YamlFile](), dict[str, Partial]()
+        self.unreadable: set[str] = set()
 
     def add(self, key: str, path: Path, model: type[AnySection], faults: list[Fault]) -> AnySection | None:
         """The section in `path`, without what is invalid; its faults are added to `faults`."""
         section, file = _section(path, model, self.project, faults)
         if file is None:
+            self.unreadable.add(key)
             return None
         self.files[key] = file
         if section is None:
@@ -214,6 +216,8 @@ class _Read:
 
     def is_certain(self, clash: Clash) -> bool:
         """Whether a contradiction is one whatever becomes of the parts that were removed."""
+        if clash.file.startswith("training_sets/") and "model.yaml" in self.unreadable:
+            return False  # the models are unknown
         removed = {name for partial in self.partial.values() for name in partial.removed}
         removed |= {table for table in self.files if table not in self.suites and table not in FILES}
         words = {*re.findall(r"\w+", clash.found), *map(str, clash.where)}

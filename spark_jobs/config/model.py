@@ -37,6 +37,11 @@ class Rows(Section):
         description="rows are dropped where fewer published hours (covered_h of a window group) lie before the prediction, of a"
         " group with shorter windows: than its longest window; none: no row is dropped; example: 28d",
     )
+    missed_at_most: float = Field(
+        default=0.2, ge=0, le=1,
+        description="largest share (0 to 1) of the labelled rows that may lack features known at their prediction; more means"
+        " that hours were not published, and refuses the training set (rule `cells_present`); example: 0.05",
+    )  # fmt: skip
 
 
 class Calendar(Section):

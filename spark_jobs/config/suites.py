@@ -32,11 +32,13 @@ RESERVED = (
     "spine_missed",
     "values_fit",
 )
+# Rules that every training set has besides.
+RESERVED_OF_SETS = ("both_classes", "no_future", "cells_present", "folds", "label_is_0_or_1", "coverage")
 # Those of them that judge rows, with the columns that they are about: none, or one each.
 ROW_RULES = ("parse", "key_null", "event_within", "contradiction")
 ROW_RULES_OF_COLUMNS = ("type", "required", "finite")
 BUILT_IN_BUDGET = 0.02  # largest share of an hour's rows that one built-in rule may quarantine
-_TABLE = re.compile(r"(features/)?[a-z][a-z0-9_]{0,62}")
+_TABLE = re.compile(r"(features/|training_sets/)?[a-z][a-z0-9_]{0,62}")
 _COLUMNS = {"column": "column: one name", "pair": "columns: [a, b]", "columns": "columns: two names or more"}
 
 Item = str | int | float | bool | datetime | date
@@ -45,7 +47,7 @@ Arg = Item | list[Item] | list[list[Item]] | dict[str, list[Item] | list[list[It
 
 def _table(value: str) -> str:
     if not _TABLE.fullmatch(value):
-        raise ValueError(f"'{value}' is not a table; write a silver table's name, or features/<name>")
+        raise ValueError(f"'{value}' is not a table; write a silver table's name, features/<name> or training_sets/<model>")
     return value
 
 
@@ -113,7 +115,8 @@ class Rule(Section):
     )
     scope: Literal["row", "hour", "batch"] = Field(
         description="row: bad rows are quarantined, up to the budget; hour: the hour's rows are judged as a whole; batch: all"
-        " rows of the interval are, an hour in an hourly run, many in a backfill, so the two may differ"
+        " rows of the interval are, an hour in an hourly run, many in a backfill, so the two may differ. Of a training set: row"
+        " leaves bad rows out of the set, hour is the hour before as_of, batch judges the whole set and takes every type"
     )
     budget: float | None = Field(
         default=None, ge=0, le=1,
@@ -163,9 +166,7 @@ class Rule(Section):
             faults.append(f"{self.type} judges an hour as a whole; write scope: hour")
         if known.kind == "batch" and self.scope != "batch":
             faults.append(f"{self.type} is not judged by row or hour; write scope: batch")
-        if known.kind != "batch" and self.scope == "batch":
-            faults.append(f"{self.type} can be judged by the hour, so that a backfill judges alike; write scope: hour")
-        if self.scope == "hour" and known.windowed:
+        if self.scope != "row" and known.windowed:
             faults.append(f"{self.type} compares rows with each other; write scope: row and a budget (0 allows none)")
         return faults
 
@@ -180,7 +181,7 @@ class Rule(Section):
         return [] if fits[known.shape] else [f"{self.type} takes {_COLUMNS.get(known.shape, 'no column')}"]
 
     def _arg_faults(self, known: ExpectationType) -> list[str]:
-        whole = self.scope == "hour" and known.kind == "row"
+        whole = self.scope != "row" and known.kind == "row"
         legal = [*known.args, "mostly"] if whole else list(known.args)
         if "mostly" in self.args and not whole:
             return ["args: 'mostly' is for row types in scope 'hour'; in scope 'row' write budget: 1 - mostly instead"]
@@ -204,7 +205,9 @@ class Rule(Section):
 class Suite(Section):
     """Every rule of one published table; a file here is a gate."""
 
-    table: Annotated[str, AfterValidator(_table)] = Field(description="a silver table, or features/<name>")
+    table: Annotated[str, AfterValidator(_table)] = Field(
+        description="a silver table, features/<name> or training_sets/<model>"
+    )
     built_in: BuiltIn = Field(default=BuiltIn(), description="allowances of the rules that every table has")
     rules: list[Rule] = Field(min_length=1, description="the rules, judged together")
 

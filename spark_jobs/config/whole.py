@@ -27,7 +27,7 @@ class Pipeline(Section):
     features: FeaturesFile
     models: ModelFile | None = None
     replay: ReplayConf | None = None
-    suites: dict[str, Suite]  # by table: a silver table's name, or features/<group>
+    suites: dict[str, Suite]  # by table: a silver table's name, features/<group> or training_sets/<model>
     config_hash: str
 
     @property
@@ -61,7 +61,7 @@ class Pipeline(Section):
         return self.tables.tables
 
     def sensitive(self, table: str) -> frozenset[str]:
-        """The columns of silver/<name>, features/<group> or predictions/<model> whose values nobody is shown."""
+        """The columns of a silver, features, predictions or training set table of the lake whose values nobody is shown."""
         kind, _, name = table.partition("/")
         if kind == "predictions":
             return self.sensitive(f"silver/{self.features.spine.table}")
@@ -69,6 +69,8 @@ class Pipeline(Section):
             columns, lookups = self.silver[name].columns, self.silver[name].lookups
             looked_up = {to for to, look in lookups.items() if look.column in self.sensitive(f"silver/{look.table}")}
             return frozenset({*looked_up, *(column for column, conf in columns.items() if conf.sensitive)})
+        if kind == "training_sets":
+            return self._sensitive_of_set(name)
         group = self.features.groups[name]
         taken = [] if isinstance(group, WindowGroup) else group.columns
         hidden, spine = self.sensitive(f"silver/{group.table}"), self.features.spine
@@ -76,7 +78,27 @@ class Pipeline(Section):
         named = any({*spine.entities[entity]} & {*hidden, *of_spine} for entity in group.entities)
         return frozenset({*(["key"] if named else []), *(hidden & {*taken})})
 
+    def _sensitive_of_set(self, model: str) -> frozenset[str]:
+        """The spine's columns, joined features and the label of a training set whose values nobody is shown."""
+        label = self.models.models[model].label if self.models else None
+        hidden = {*self.sensitive(f"silver/{self.features.spine.table}")}
+        for group in self.features.joined:
+            hidden |= self.sensitive(f"features/{group}") - {"key"}
+        if label and {*label.columns} & self.sensitive(f"silver/{label.table}"):
+            hidden.add("label")
+        return frozenset(hidden)
+
+    @property
+    def training_sets(self) -> list[str]:
+        """Tables that models learn from, as training_sets/<model>."""
+        return [f"training_sets/{name}" for name in (self.models.models if self.models else {})]
+
     @property
     def feature_tables(self) -> list[str]:
         """Tables of features, as features/<group>."""
         return [f"features/{name}" for name in self.features.groups]
+
+
+def lake_table(suite_table: str) -> str:
+    """The lake table that a suite judges: its `table`, where silver tables have their plain name."""
+    return suite_table if "/" in suite_table else f"silver/{suite_table}"

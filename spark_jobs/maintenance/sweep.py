@@ -15,6 +15,7 @@ from spark_jobs.failpoints import failpoint
 from spark_jobs.invocation import HOUR
 from spark_jobs.lake import maintenance
 from spark_jobs.lake.kinds import table_kinds
+from spark_jobs.learning.model_files import set_folder
 from spark_jobs.ledger import Ledger, Release, folds
 from spark_jobs.quality.accounts import drops_taken, published_accounts
 from spark_jobs.sources.spent import remove_spent
@@ -74,10 +75,13 @@ def _training_sets(pipeline: Pipeline, root: Path, ledger: Ledger, age: timedelt
     rows = ledger.store.rows("intervals", ["dag_run", "pub", "at"], {"step": "training_set", "state": "started"})
     for model in pipeline.models.models if pipeline.models else {}:
         promoting = {row["by"] for row in ledger.promotions() if row["model"] == model}
-        made = [row for row in rows if (root / "training_sets" / model / str(row["pub"])).exists()]
+        made = [row for row in rows if set_folder(root, model, row["pub"]).exists()]
         for row in made[:-1]:
             if row["at"] < limit and row["dag_run"] not in promoting:
-                shutil.rmtree(root / "training_sets" / model / str(row["pub"]))
+                folder = set_folder(root, model, row["pub"])
+                rows_folder = folder.with_name(f"pub-{row['pub']}")
+                shutil.rmtree(rows_folder, ignore_errors=True)  # lakes of former versions have none
+                shutil.rmtree(folder)  # last: after a crash the next run finds it
                 failpoint("maintenance.training_sets.removed")
                 removed += 1
     return removed

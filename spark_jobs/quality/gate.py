@@ -167,15 +167,16 @@ def row_results(
 
 def stage_judged(
     work: Work, table: str, scope: str, frame: DataFrame, kept: Callable[[DataFrame], DataFrame] | None = None,
-    former: DataFrame | None = None,
+    former: DataFrame | None = None, key: Sequence[str] = (), extra: Sequence[RuleResult] = (),
 ) -> tuple[Verdict, DataFrame]:  # fmt: skip
-    """Split, stage and judge a table of features: its verdict, and the rows to hold back. `kept` as in `judge`.
+    """Split, stage and judge a table that is computed: its verdict, and the rows to hold back. `kept` as in `judge`.
 
+    `key`: of a table that is not released, such as a training set. `extra`: results of rules that this table alone has.
     `former`: keys of cells that readers must not see any longer as they are: one whose new row is held back is staged
     without values.
     Cells with a value that does not fit its type (column OVERFLOWED) block the publication with an ERROR.
     """
-    key = work.lake.kinds[table].key
+    key = key or work.lake.kinds[table].key
     has_mark = OVERFLOWED in frame.columns
     faults = {VALUES_FIT: F.col(OVERFLOWED).isNotNull()} if has_mark else {}
     judged = split(work, table, frame, key, faults, built_ins(frame, key=key))
@@ -184,7 +185,7 @@ def stage_judged(
     if former is not None:
         blank = _without_values(judged.split, key, former)
         kept = lambda good: good.unionByName(blank)  # noqa: E731
-    return judge(work, judged, scope, overflows, kept=kept), held_rows(judged.split, table, key)
+    return judge(work, judged, scope, [*overflows, *extra], kept=kept), held_rows(judged.split, table, key)
 
 
 def _without_values(rows: DataFrame, key: Sequence[str], former: DataFrame) -> DataFrame:

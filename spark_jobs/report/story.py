@@ -7,7 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from spark_jobs.config.whole import Pipeline
+from spark_jobs.config.whole import Pipeline, lake_table
 from spark_jobs.invocation import HOUR, format_hour
 from spark_jobs.ledger import Ledger, Row, folds
 from spark_jobs.report.facts import Sums, pipeline_facts
@@ -22,7 +22,8 @@ def story(root: Path, pipeline: Pipeline, samples: dict[str, list[Row]], account
 
     `account` as in `pipeline_facts`.
     """
-    hidden = {name for table in pipeline.suites for name in pipeline.sensitive(_gated(table))}  # in any table, in all
+    tables = [lake_table(name) for name in pipeline.suites]
+    hidden = {name for table in tables for name in pipeline.sensitive(table)}  # in any table, in all
     ledger = Ledger.open(root)
     line = ledger.line()
     releases, alive = {release.pub: release.release for release in line}, folds.live(line)
@@ -45,10 +46,6 @@ def story(root: Path, pipeline: Pipeline, samples: dict[str, list[Row]], account
         "models": [json.loads(path.read_text()) for path in sorted((root / "models").glob("*.json"))],
         "samples": {table: _shown(rows, hidden) for table, rows in samples.items()},
     }
-
-
-def _gated(suite: str) -> str:
-    return suite if suite.startswith("features/") else f"silver/{suite}"
 
 
 def _shown(rows: list[Row], hidden: set[str]) -> list[Row]:

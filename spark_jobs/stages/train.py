@@ -13,18 +13,21 @@ from pyspark.sql import functions as F
 from spark_jobs.config.columns import input_columns
 from spark_jobs.config.definitions import define, input_hashes, model_digest
 from spark_jobs.config.model import Model
-from spark_jobs.errors import RefusedError, RetryError, UsageError
+from spark_jobs.errors import RefusedError, UsageError
+from spark_jobs.lake.admission import require_verdicts, sealed_row
+from spark_jobs.lake.staging import staged_files
 from spark_jobs.learning import evaluate, tracking
 from spark_jobs.learning.encode import Encoder
 from spark_jobs.learning.evaluate import CHALLENGER, CHAMPION, Decision, Figures
 from spark_jobs.learning.fits import Fits
 from spark_jobs.learning.folds import EVALUATE, TRAIN
-from spark_jobs.learning.model_files import sha256
+from spark_jobs.learning.model_files import set_folder, sha256
 from spark_jobs.learning.tracking import Proof, Tracking
 from spark_jobs.learning.train import Trained
 from spark_jobs.ledger.former import former_inputs
 from spark_jobs.runtime.places import code_version
 from spark_jobs.steps.context import Work
+from spark_jobs.storage import Row
 from spark_jobs.storage.files import write_whole
 from spark_jobs.values import to_json
 
@@ -34,30 +37,44 @@ def run(work: Work) -> dict[str, dict[str, float]]:
 
     Raises:
         RetryError: no training set of this run.
-        RefusedError: a model that does not clear its bars; it is not registered and the champion stays.
+        RefusedError: the gate refused the set, its files are not those that were judged, or a model does not clear its bars:
+            it is not registered and the champion stays.
     """
-    row = work.ledger.step_row(work.call.dag_run, "training_set")
-    if row is None or row["state"] != "staged":
-        raise RetryError(
-            f"{work.call.pipeline}/train {work.call.dag_run}", "no training set that passed its gate", "a staged one",
-            work.call.with_step("training_set").command(),
-        )  # fmt: skip
+    row = sealed_row(work.ledger, work.call)
+    _require_judged(work, row)
     shown: dict[str, dict[str, float]] = {}
     for name, model in (work.pipeline.models.models if work.pipeline.models else {}).items():
         shown[name] = _one(work, name, model, int(row["pub"]))
     return shown
 
 
+def _require_judged(work: Work, row: Row) -> None:
+    """That the sets of all models of conf/ are the very files on which their gate gave a verdict that lets them through.
+
+    Raises:
+        UsageError: conf/ has other models.
+        RefusedError: otherwise.
+    """
+    pub, sealed, tables = int(row["pub"]), json.loads(row["staged"] or "{}"), work.pipeline.training_sets
+    where = f"{work.call.pipeline}/train pub {pub}"
+    if sealed.keys() != {*tables}:
+        found = f"training_set staged {', '.join(sorted(sealed)) or 'nothing'}"
+        again = work.call.with_step("training_set").command()
+        raise UsageError(where, found, f"the models of model.yaml: {', '.join(tables)}", again)
+    present = {table: staged_files(work.root, table, pub, "").digest for table in tables}
+    require_verdicts(work.ledger, where, pub, tables, sealed, present)
+
+
 def _one(work: Work, name: str, model: Model, pub: int) -> dict[str, float]:
-    table = f"training_sets/{name}/{pub}"
-    manifest = json.loads((work.root / table / "manifest.json").read_text())
+    folder = set_folder(work.root, name, pub)
+    manifest = json.loads((folder / "manifest.json").read_text())
     _require_same_settings(work, name, manifest)
-    rows = work.spark.read.parquet(str(work.root / table / f"pub-{pub}"))
+    rows = work.spark.read.parquet(str(work.root / "training_sets" / name / f"pub-{pub}"))
     training, judged = (rows.where(F.col("fold") == fold).persist() for fold in (TRAIN, EVALUATE))
     columns = {group: input_columns(work.pipeline, group) for group in work.pipeline.features.groups}
     key = work.pipeline.silver[work.pipeline.features.spine.table].key
     made_of = f"{manifest['digest']} {model_digest(work.pipeline, name)} {code_version(work.places.project)}"
-    fits = Fits(work.root / table, pub, made_of, training, key, columns)
+    fits = Fits(folder, pub, made_of, training, key, columns)
     trained = fits.fit(CHALLENGER, model.inputs, model.estimator)
     found = _figures(work, name, model, trained, fits, judged)
     decision = evaluate.decide(found, model.to_register, model.to_promote)

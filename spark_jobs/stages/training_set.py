@@ -21,12 +21,13 @@ from spark_jobs.features import spine
 from spark_jobs.invocation import HOUR
 from spark_jobs.lake.digest import digest
 from spark_jobs.learning import folds
+from spark_jobs.learning.model_files import set_folder
+from spark_jobs.quality import gate
 from spark_jobs.steps.context import Work, hours
 from spark_jobs.storage.files import write_whole
-from spark_jobs.verdict import Outcome, RuleResult, Verdict
+from spark_jobs.verdict import Outcome, RuleResult
 
 _COVERED = "is covered"  # no column of a table has a blank in its name
-MIN_SHARE_WITH_CELLS = 0.8  # of labelled rows; fewer mean that features were not published, not that data were late
 
 
 @dataclass(frozen=True)
@@ -45,36 +46,29 @@ class Counts:
 
     @property
     def kept(self) -> int:
-        """Rows of the training set."""
+        """Rows of the training set before its suite leaves out any."""
         return self.labelled - self.without_cells - self.without_coverage
 
 
-def run(work: Work) -> dict[str, str]:
-    """Stage training_sets/<model>/<pub>, judge it, keep its manifest; returns the set's folder by model.
+def run(work: Work) -> None:
+    """Stage training_sets/<model> for each model, judge it by its suite, record the verdict, write the set's manifest.
 
-    Raises:
-        RefusedError: by the caller, when a verdict blocks.
+    Rows that break a rule of scope row are left out of the set, and counted.
     """
-    made: dict[str, str] = {}
     for name, model in (work.pipeline.models.models if work.pipeline.models else {}).items():
-        table = f"training_sets/{name}/{work.pub}"
+        table = f"training_sets/{name}"
         rows = _labelled(work, model).persist()
         counted = _counts(rows)
         kept = rows.where(F.col("label").isNotNull() & F.col("cells_known_at").isNotNull() & F.col(_COVERED))
-        kept = kept.drop("_label", _COVERED)
-        staged = work.lake.stage(table, kept, work.call.start, work.call.end)
-        verdict = _verdict(name, model, counted, work.lake.staged[table].digest)
-        work.ledger.add_verdict(work.call, work.pub, verdict)
-        work.verdicts.append(verdict)
-        _keep_manifest(work, name, table, counted, staged)
-        work.models[name] = {
-            "rows": {"kept": work.lake.staged[table].rows}, "spine_rows": counted.rows, "positive_labels": counted.positives,
-            "dropped_without_label": counted.rows - counted.labelled, "dropped_without_cells": counted.without_cells,
-            "dropped_without_coverage": counted.without_coverage,
-        }  # fmt: skip
+        key = work.pipeline.silver[work.pipeline.features.spine.table].key
+        verdict, _ = gate.stage_judged(
+            work, table, "training_set", kept.drop("_label", _COVERED), key=key, extra=_built_in(model, counted)
+        )
+        gate.record(work, verdict)
+        facts = _facts(counted, work.lake.staged[table].rows)
+        _write_manifest(work, name, table, facts)
+        work.models[name] = {"rows": {"kept": facts.pop("rows")}, "positive_labels": counted.positives, **facts}
         rows.unpersist()
-        made[name] = table
-    return made
 
 
 def _labelled(work: Work, model: Model) -> DataFrame:
@@ -135,56 +129,53 @@ def _counts(rows: DataFrame) -> Counts:
     return Counts(*one) if one else Counts(0, 0, 0, 0, 0, 0, 0, 0, 0)
 
 
-def _verdict(name: str, model: Model, counted: Counts, staged_digest: str) -> Verdict:
-    """The gate of a training set: both classes, no leak, cells for nearly all labelled rows."""
-    share = 1 - counted.without_cells / counted.labelled if counted.labelled else 0.0
-
-    def rule(
-        name: str, bad: bool, observed: str, allowed: str, why: str, rows: int, broken: Outcome = Outcome.FAIL
-    ) -> RuleResult:
-        return RuleResult(
-            name,
-            broken if bad else Outcome.PASS,
-            "",
-            observed,
-            allowed,
-            rows if bad else 0,
-            counted.rows,
-            why=why,
-            counts="rows",
-        )
-
+def _built_in(model: Model, counted: Counts) -> list[RuleResult]:
+    """The rules that every training set has: no leak, both classes and folds, features of nearly all labelled rows."""
+    missed = counted.without_cells / counted.labelled if counted.labelled else 1.0
     results = [
-        rule("rows", counted.kept < 1000, f"{counted.kept} rows", "at least 1000", "Fewer rows teach nothing that holds.",
-             counted.kept),
-        rule("both_classes", not 0 < counted.positives < counted.labelled, f"{counted.positives} positive",
-             "some of each", "A model needs both.", counted.positives),
-        rule("no_future", counted.leaks > 0, f"{counted.leaks} rows", "0",
-             "A cell known after as_of, or a label known before it, would leak the outcome.", counted.leaks),
-        rule("cells_present", share < MIN_SHARE_WITH_CELLS, f"{share:.1%} of labelled rows",
-             f"at least {MIN_SHARE_WITH_CELLS:.0%}", "Missing cells mean unpublished hours.", counted.without_cells),
-        rule("folds", not (counted.to_train and counted.to_judge), f"{counted.to_train} rows to train on, {counted.to_judge} to judge",
-             "some of each", "Hours of the training period or of `evaluate` have no published rows with features.", 0),
-        rule("label_is_0_or_1", counted.not_binary > 0, f"{counted.not_binary} labels are neither 0 nor 1", "0, 1 or null",
-             "The label of model.yaml must be a class: use at_least with a threshold, or correct its column.", counted.not_binary,
-             Outcome.ERROR),
+        _result("both_classes", not 0 < counted.positives < counted.labelled, f"{counted.positives} positive",
+                "some of each", "A model needs both.", counted.positives, counted.rows),
+        _result("no_future", counted.leaks > 0, f"{counted.leaks} rows", "0",
+                "A cell known after as_of, or a label known before it, would leak the outcome.", counted.leaks, counted.rows),
+        _result("cells_present", missed > model.rows.missed_at_most, f"{missed:.1%} of the labelled rows have no features",
+                f"at most {model.rows.missed_at_most:.0%} (rows.missed_at_most of model.yaml)",
+                "Missing cells mean unpublished hours.", counted.without_cells, counted.labelled),
+        _result("folds", not (counted.to_train and counted.to_judge),
+                f"{counted.to_train} rows to train on, {counted.to_judge} to judge", "some of each",
+                "Hours of the training period or of `evaluate` have no published rows with features.", 0, counted.rows),
+        _result("label_is_0_or_1", counted.not_binary > 0, f"{counted.not_binary} labels are neither 0 nor 1",
+                "0, 1 or null", "The label of model.yaml must be a class: use at_least with a threshold, or correct its column.",
+                counted.not_binary, counted.rows, Outcome.ERROR),
     ]  # fmt: skip
     if model.rows.min_coverage is not None:
         needed = f"{duration_text(model.rows.min_coverage)} of published hours before each row; other rows are dropped"
-        results.append(rule("coverage", False, f"{counted.without_coverage} rows dropped", needed,
-                            "Windows that reach back before the lake's first hour look complete.", 0))  # fmt: skip
-    return Verdict.of(f"training_sets/{name}", "training_set", results, "", staged_digest)
+        results.append(_result("coverage", False, f"{counted.without_coverage} rows dropped", needed,
+                               "Windows that reach back before the lake's first hour look complete.", 0, counted.rows))  # fmt: skip
+    return results
 
 
-def _keep_manifest(work: Work, model: str, table: str, counted: Counts, staged: DataFrame) -> None:
-    rows, total = digest(staged.drop("pub", "day"))
-    facts = {
-        "schema_version": 1, "model": model, "table": table, "pub": work.pub,
-        "release": work.line[-1].release if work.line else None, "config_hash": work.pipeline.config_hash,
-        "rows": rows, "digest": f"{rows}:{total}", "spine_rows": counted.rows,
-        "dropped_without_label": counted.rows - counted.labelled, "dropped_without_cells": counted.without_cells,
-        "dropped_without_coverage": counted.without_coverage,
-        "definitions": input_hashes(work.pipeline, define(work.pipeline)), "model_digest": model_digest(work.pipeline, model),
+def _result(
+    rule: str, is_bad: bool, observed: str, allowed: str, why: str, bad: int, total: int, broken: Outcome = Outcome.FAIL
+) -> RuleResult:
+    outcome = broken if is_bad else Outcome.PASS
+    return RuleResult(rule, outcome, "", observed, allowed, bad if is_bad else 0, total, why=why, counts="rows")
+
+
+def _facts(counted: Counts, rows: int) -> dict[str, int]:
+    """How many rows the set has, and what became of the other rows of the spine."""
+    return {
+        "rows": rows, "spine_rows": counted.rows, "dropped_without_label": counted.rows - counted.labelled,
+        "dropped_without_cells": counted.without_cells, "dropped_without_coverage": counted.without_coverage,
+        "dropped_by_rules": counted.kept - rows,
     }  # fmt: skip
-    path = work.root / table / "manifest.json"
-    write_whole(path, json.dumps(facts, indent=1, sort_keys=True))
+
+
+def _write_manifest(work: Work, model: str, table: str, counted: dict[str, int]) -> None:
+    rows, total = digest(work.lake.staged_rows(table).drop("pub", "day"))
+    facts = {
+        "schema_version": 1, "model": model, "table": f"{table}/pub-{work.pub}", "pub": work.pub,
+        "release": work.line[-1].release if work.line else None, "config_hash": work.pipeline.config_hash,
+        "digest": f"{rows}:{total}", "definitions": input_hashes(work.pipeline, define(work.pipeline)),
+        "model_digest": model_digest(work.pipeline, model), **counted,
+    }  # fmt: skip
+    write_whole(set_folder(work.root, model, work.pub) / "manifest.json", json.dumps(facts, indent=1, sort_keys=True))

@@ -45,7 +45,7 @@ STEPS: Final[dict[str, Step]] = {
         Step("training_set", "weekly", ("training_set",), ("training_set",),
              "one row a spine row with its features as known at prediction time and its label"),
         Step("train", "weekly", ("train",), (),
-             "train on the executors, evaluate on later rows, register, promote"),
+             "train on the executors, evaluate on later rows, register, promote", "training_set"),
         Step("score", "weekly", ("score",), (),
              "add the champion's predictions to published hours that lack them"),
     )

@@ -201,7 +201,7 @@ class StepRun:
             if work.held:
                 self._keep_held(work)
             release = str(work.line[-1].release) if work.line else "none"
-            at_fault = hours_at_fault(blocking)
+            at_fault = hours_at_fault(blocking) if self.call.step in plan.OF_HOURS else set()
             self.result.refused = [(format_hour(a), format_hour(b)) for a, b in folds.spans(at_fault)]
             others = work.call.hours - len(at_fault) if at_fault else 0
             todo = f"to publish the other {others} hours: {work.call.backfill()} --leave-out-refused" if others else ""
@@ -330,9 +330,10 @@ class StepRun:
         self._stage("training_set", lambda: training_set.run(work))
         self._refuse_if_blocked(work)
         self.result.rows = {table: staged.rows for table, staged in work.lake.staged.items()}
-        self.ledger.record(
-            self.call, "staged", work.pub, rows=self.result.rows, base=work.line[-1].release, seconds=self._elapsed()
-        )
+        seal(
+            self.ledger, self.call, work.pub, work.lake.staged.values(), rows=self.result.rows,
+            base=work.line[-1].release, seconds=self._elapsed(),
+        )  # fmt: skip
         self.result.state = "staged"
 
     def _train(self) -> None:

@@ -81,7 +81,7 @@ def test_rows_without_a_cell_in_time_are_dropped_and_counted(trained: Any) -> No
     site, made, _ = trained
     assert made.exit_code == 0, made.why
     facts = manifest(site, made.pub)
-    path = f"{site.root}/training_sets/{MODEL}/{made.pub}/pub-*/*/*.parquet"
+    path = f"{site.root}/training_sets/{MODEL}/pub-{made.pub}/*/*.parquet"
     rows, late, first, last, label_first = site.ask(
         f"""SELECT count(*), count(*) FILTER (as_of = '{LATE + HOUR}'), min(as_of), max(as_of),
                    min(label_known_at - as_of) FROM read_parquet('{path}')"""
@@ -115,7 +115,57 @@ def test_negative_control_cells_taken_whenever_known_are_a_leak_that_the_gate_re
     assert "rule no_future" in result.why
     verdict = published.ledger.verdicts(result.pub)[0]
     assert [rule.rule for rule in verdict.rules if rule.outcome is Outcome.FAIL] == ["no_future"]
-    assert published.run("train", **WEEK, dag_run="leak").exit_code == 75  # no set that passed, no model
+    assert published.run("train", **WEEK, dag_run="leak").exit_code == 65  # no set that passed, no model
+    assert published.run("train", **WEEK, dag_run="no set").exit_code == 75
+
+
+def test_a_training_set_is_judged_by_its_suite_and_sealed_like_an_hour(trained: Any) -> None:
+    site, made, _ = trained
+    table, row = f"training_sets/{MODEL}", site.ledger.step_row("week", "training_set")
+    [verdict] = site.ledger.verdicts(made.pub)
+    suite = site.pipeline.suites[table]
+    assert (verdict.table, verdict.scope, verdict.suite_hash) == (table, "training_set", suite.digest)
+    found = {rule.rule: rule.outcome for rule in verdict.rules}
+    assert {*found.values()} == {Outcome.PASS}
+    assert {"no_future", "cells_present", "key_unique", "key_null", *(rule.id for rule in suite.rules)} <= {*found}
+    assert (row["state"], json.loads(row["staged"])) == ("staged", {table: verdict.staged_digest})
+
+
+def test_a_training_set_that_breaks_its_suite_trains_nothing(published: Any, tmp_path: Path) -> None:
+    """One rule on the whole set blocks; one on rows has left those out that break it."""
+    shutil.copytree(published.project, tmp_path / "project")
+    path = tmp_path / "project/expectations" / NAME / f"training_sets_{MODEL}.yaml"
+    suite = yaml.safe_load(path.read_text())
+    suite["rules"][0]["args"] = {"min_value": 1_000_000}
+    suite["rules"].append(
+        {"id": "near", "type": "expect_column_values_to_be_between", "column": "distance_mi", "scope": "row", "budget": 1,
+         "args": {"max_value": 1000}, "why": "test"}
+    )  # fmt: skip
+    path.write_text(yaml.safe_dump(suite))
+    site = published.copy(tmp_path / "data", tmp_path / "project")
+    result = site.run("training_set", **WEEK, dag_run="few")
+    assert (result.exit_code, result.state, result.refused) == (65, "refused", [])
+    assert f"FAIL training_sets/{MODEL}, rule rows: " in result.why
+    assert "--leave-out-refused" not in result.why
+    [verdict] = site.ledger.verdicts(result.pub)
+    assert [rule.rule for rule in verdict.rules if rule.outcome is Outcome.FAIL] == ["rows"]
+    facts = result.models[MODEL]
+    assert facts["dropped_by_rules"] == next(rule.bad for rule in verdict.rules if rule.rule == "near") > 0
+    assert facts["rows"]["kept"] == facts["spine_rows"] - sum(n for what, n in facts.items() if what.startswith("dropped"))
+    assert any("rule rows" in row["body"] for row in open_incidents(site.ledger.incidents()).values())
+    assert site.run("train", **WEEK, dag_run="few").exit_code == 65
+    assert site.ledger.promotions() == []
+
+
+def test_a_set_whose_files_changed_after_its_gate_trains_nothing(trained: Any, tmp_path: Path) -> None:
+    site = trained[0].copy(tmp_path / "data")
+    path = next((site.root / "training_sets" / MODEL / f"pub-{trained[1].pub}").rglob("part*.parquet"))
+    data = path.read_bytes()
+    path.unlink()  # the copy may share its bytes with the lake that was copied
+    path.write_bytes(data[:-1] + b"?")
+    result = site.run("train", **WEEK, dag_run="week")
+    assert result.exit_code == 65
+    assert "the staged files are not those that were recorded" in result.why
 
 
 def test_a_model_is_registered_with_the_alias_champion(trained: Any) -> None:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from spark_jobs.config import load, registered
 from spark_jobs.config.faults import ConfigError, Fault
@@ -276,3 +277,72 @@ def test_groups_over_one_table_share_tiles_and_cannot_define_a_measure_twice(pro
     with pytest.raises(ConfigError) as told:
         load.load_pipeline("nycflights13", project)
     assert any("whose tiles it shares" in str(fault) for fault in told.value.faults)
+
+
+SET = "training_sets/late_departure"
+SET_RULES = f"{RULES}/training_sets_late_departure.yaml"
+
+
+def test_a_training_set_without_a_suite_is_refused_like_any_table(project: Path) -> None:
+    (project / SET_RULES).unlink()
+    with pytest.raises(ConfigError, match=f"table '{SET}' would be published without a rule"):
+        load.load_pipeline("nycflights13", project)
+
+
+def test_a_suite_of_a_model_that_does_not_exist_is_refused(project: Path) -> None:
+    faults, line = _changed(project, SET_RULES, f"table: {SET}", "table: training_sets/late")
+    assert faults[0].place.startswith(f"{SET_RULES}:{line}:")
+    assert f"did you mean '{SET}'" in faults[0].allowed
+    (project / SET_RULES).write_text((load.ROOT / SET_RULES).read_text())
+    (project / CONF / "model.yaml").unlink()
+    with pytest.raises(ConfigError, match=f"no published table '{SET}'"):
+        load.load_pipeline("nycflights13", project)
+
+
+def test_models_that_cannot_be_read_leave_their_suites_unjudged(project: Path) -> None:
+    (project / CONF / "model.yaml").write_text("models: [\n")
+    with pytest.raises(ConfigError) as told:
+        load.load_pipeline("nycflights13", project)
+    assert {fault.place.partition(":")[0] for fault in told.value.faults} == {f"{CONF}/model.yaml"}
+
+
+@pytest.mark.parametrize("column", ["distance_mi", "carrier_share_late_28d", "temperature_f", "label_known_at", "hour"])
+def test_a_rule_on_a_training_set_may_name_each_of_its_columns(project: Path, column: str) -> None:
+    path = project / SET_RULES
+    path.write_text(path.read_text().replace("column: temperature_f", f"column: {column}"))
+    load.load_pipeline("nycflights13", project)
+
+
+def test_a_rule_on_a_training_set_is_checked_against_its_columns(project: Path) -> None:
+    faults, line = _changed(project, SET_RULES, "column: origin_departures_24h", "column: departures_24h")
+    assert faults[0].place.startswith(f"{SET_RULES}:{line}:")
+    assert "origin_departures_24h" in faults[0].allowed
+
+
+def test_an_id_that_every_training_set_has_is_refused_there_alone(project: Path) -> None:
+    faults, line = _changed(project, SET_RULES, "id: share_late", "id: no_future")
+    assert faults[0].place.startswith(f"{SET_RULES}:{line}:")
+    assert "every training set has" in faults[0].found
+    (project / SET_RULES).write_text((load.ROOT / SET_RULES).read_text())
+    path = project / RULES / "departures.yaml"
+    path.write_text(path.read_text().replace("id: on_time", "id: coverage"))
+    load.load_pipeline("nycflights13", project)
+
+
+def test_what_can_be_judged_by_the_hour_is_judged_whole_in_a_training_set_alone(project: Path) -> None:
+    """A backfill would judge a table of hours otherwise than hourly runs do."""
+    assert {rule.scope for rule in load.load_pipeline("nycflights13", project).suites[SET].rules} == {"batch"}
+    faults, line = _changed(project, f"{RULES}/departures.yaml", "scope: hour", "scope: batch")
+    assert faults[0].place.startswith(f"{RULES}/departures.yaml:{line}:")
+    assert "can be judged by the hour" in faults[0].found
+
+
+def test_values_of_sensitive_columns_are_hidden_in_a_training_set(project: Path) -> None:
+    """Of the spine, of joined features, and the label made of such a column."""
+    assert load.load_pipeline("nycflights13", project).sensitive(SET) == frozenset()
+    path = project / CONF / "tables.yaml"
+    tables = yaml.safe_load(path.read_text())
+    for table, column in (("schedules", "dest"), ("departures", "departure_delay_min"), ("planes", "seats")):
+        tables["tables"][table]["columns"][column]["sensitive"] = True
+    path.write_text(yaml.safe_dump(tables))
+    assert load.load_pipeline("nycflights13", project).sensitive(SET) == {"dest", "label", "seats"}

@@ -63,6 +63,9 @@ def _train(root: Path, clock: datetime, day: int, *, promoted: bool) -> None:
     made = root / "training_sets" / MODEL / str(pub) / "manifest.json"
     made.parent.mkdir(parents=True)
     made.write_text(str(day))
+    rows = root / "training_sets" / MODEL / f"pub-{pub}" / "day=2024-05-01" / "part.parquet"
+    rows.parent.mkdir(parents=True)
+    rows.write_bytes(b"rows")
     if promoted:
         ledger.add_promotion({"model": MODEL, "alias": "champion", "to_version": "1"})
 
@@ -112,6 +115,7 @@ def _is_swept(root: Path) -> bool:
         and _days(root, BRONZE) == _days(root, "quarantine") == ["02", "03", "04", "05", "06"]
         and _days(root, SILVER) == ["01", "02", "03", "04", "05", "06"]
         and sets == ["0", "4", "5"]
+        and len(list(root.glob(f"training_sets/{MODEL}/pub-*/day=*/*.parquet"))) == len(sets)
         and logs == [f"{NAME}-prepare-young.log", "other-prepare-old.log"]
     )
 
@@ -151,7 +155,7 @@ def test_without_retention_only_dead_files_go(root: Path, project: Path) -> None
     landed, days = _landed(root), _days(root, BRONZE)
     _maintain()
     assert (_landed(root), _days(root, BRONZE)) == (landed, days)
-    assert len(list(root.glob(f"training_sets/{MODEL}/*"))) == DAYS
+    assert len(list(root.glob(f"training_sets/{MODEL}/*"))) == 2 * DAYS
 
 
 def test_a_pipeline_that_never_ran_is_left_alone(project: Path) -> None:

@@ -40,6 +40,7 @@ def test_a_step_continues_what_those_before_it_staged():
     assert {name: steps for name, steps in before.items() if steps} == {
         "build_features": ["ingest"],
         "publish": ["ingest", "build_features"],
+        "train": ["training_set"],
     }
     assert {plan.first_step(step.name) for step in plan.HOUR_STEPS} == {"ingest"}
 

@@ -47,7 +47,6 @@ def test_a_suite_keeps_its_rules_by_scope_and_its_digest_follows_every_rule():
         ({"budget": None}, "needs a budget"),
         ({"budget": 1.5}, "less than or equal to 1"),
         ({"args": {"min_value": 0, "mostly": 0.9}}, "'mostly' is for row types in scope 'hour'"),
-        ({"scope": "batch", "budget": None}, "can be judged by the hour"),
         (
             {"scope": "hour", "budget": None, "type": "expect_column_quantile_values_to_be_between"},
             "write scope: batch",
@@ -65,6 +64,10 @@ def test_a_suite_keeps_its_rules_by_scope_and_its_digest_follows_every_rule():
         ({"type": "expect_column_values_to_be_in_set", "args": {"value_set": []}}, "a list that is not empty"),
         (
             {"type": "expect_column_values_to_be_unique", "args": {}, "scope": "hour", "budget": None},
+            "compares rows with each other",
+        ),
+        (
+            {"type": "expect_column_values_to_be_unique", "args": {}, "scope": "batch", "budget": None},
             "compares rows with each other",
         ),
         ({"id": "row_count"}, "every table has"),
@@ -93,10 +96,11 @@ def test_a_batch_rule_and_the_fewest_rows_of_an_hour_rule_are_legal():
     assert Suite.model_validate(hourly).hour_rules[0].min_rows == 20
 
 
-@pytest.mark.parametrize("table", ["Rides", "features/", "gold/rides", "../rides"])
-def test_a_table_is_a_silver_name_or_a_feature_group(table):
-    with pytest.raises(ValidationError):
+@pytest.mark.parametrize("table", ["Rides", "features/", "training_sets/", "training_sets/a/1", "gold/rides", "../rides"])
+def test_a_table_is_a_silver_name_a_feature_group_or_a_training_set(table):
+    with pytest.raises(ValidationError, match=r"a silver table's name, features/<name> or training_sets/<model>"):
         Suite.model_validate({**GOOD, "table": table})
+    assert Suite.model_validate({**GOOD, "table": "training_sets/late"}).table == "training_sets/late"
 
 
 def test_no_rule_and_a_doubled_rule_are_refused():
