@@ -47,7 +47,9 @@ Arg = Item | list[Item] | list[list[Item]] | dict[str, list[Item] | list[list[It
 
 def _table(value: str) -> str:
     if not _TABLE.fullmatch(value):
-        raise ValueError(f"'{value}' is not a table; write a silver table's name, features/<name> or training_sets/<model>")
+        raise ValueError(
+            f"'{value}' is not a table; write a silver table's name, features/<name> or training_sets/<model>"
+        )
     return value
 
 

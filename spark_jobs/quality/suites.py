@@ -10,7 +10,7 @@ import importlib
 import os
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -190,7 +190,8 @@ def _measured(frame: DataFrame, rules: Sequence[Rule], rows: int) -> list[RuleRe
     working = [rule for rule in rules if rule.id not in {error.rule for error in errors}]
     whole = frame.withColumns({BROKEN: F.array().cast("array<string>"), _HOUR: F.lit(_ANY_HOUR)})
     tallies = read_tallies(hour_measures(whole, [], working, tests, _HOUR), [], working)
-    return [*hour_results(working, tallies or [HourTally(_ANY_HOUR, rows, 0)], [_ANY_HOUR]), *errors]
+    results = hour_results(working, tallies or [HourTally(_ANY_HOUR, rows, 0)], [_ANY_HOUR])
+    return [*(replace(result, hours=()) for result in results), *errors]  # which hour it is, is not known here
 
 
 def _is_windowed(rule: Rule) -> bool:

@@ -137,7 +137,7 @@ def _built_in(model: Model, counted: Counts) -> list[RuleResult]:
                 "some of each", "A model needs both.", counted.positives, counted.rows),
         _result("no_future", counted.leaks > 0, f"{counted.leaks} rows", "0",
                 "A cell known after as_of, or a label known before it, would leak the outcome.", counted.leaks, counted.rows),
-        _result("cells_present", missed > model.rows.missed_at_most, f"{missed:.1%} of the labelled rows have no features",
+        _result("cells_present", missed > model.rows.missed_at_most + 1e-9, f"{missed:.1%} of the labelled rows have no features",
                 f"at most {model.rows.missed_at_most:.0%} (rows.missed_at_most of model.yaml)",
                 "Missing cells mean unpublished hours.", counted.without_cells, counted.labelled),
         _result("folds", not (counted.to_train and counted.to_judge),

@@ -129,7 +129,7 @@ def test_a_training_set_drops_rows_without_the_coverage_that_its_model_requires(
     found = rows.where(training_set._is_covered(_work(spark, tmp_path), model)).collect()
     assert [row[0] for row in found] == kept
     counts = training_set.Counts(5000, 4000, 100, 300, 0, 2000, 0, 3000, 600)
-    results = {rule.rule: rule for rule in training_set._verdict("late", model, counts, "").rules}
+    results = {rule.rule: rule for rule in training_set._built_in(model, counts)}
     assert counts.kept == 3600
     assert ("coverage" in results) == (wanted is not None)
     assert wanted is None or results["coverage"].observed == "300 rows dropped"

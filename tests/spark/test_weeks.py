@@ -151,7 +151,9 @@ def test_a_training_set_that_breaks_its_suite_trains_nothing(published: Any, tmp
     assert [rule.rule for rule in verdict.rules if rule.outcome is Outcome.FAIL] == ["rows"]
     facts = result.models[MODEL]
     assert facts["dropped_by_rules"] == next(rule.bad for rule in verdict.rules if rule.rule == "near") > 0
-    assert facts["rows"]["kept"] == facts["spine_rows"] - sum(n for what, n in facts.items() if what.startswith("dropped"))
+    assert facts["rows"]["kept"] == facts["spine_rows"] - sum(
+        n for what, n in facts.items() if what.startswith("dropped")
+    )
     assert any("rule rows" in row["body"] for row in open_incidents(site.ledger.incidents()).values())
     assert site.run("train", **WEEK, dag_run="few").exit_code == 65
     assert site.ledger.promotions() == []

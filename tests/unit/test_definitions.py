@@ -73,7 +73,8 @@ IRRELEVANT = {
     "end": ("pipeline.yaml", lambda data: data.update(end="2014-02-01T00:00:00Z")),
     "model": ("model.yaml", lambda data: data["models"]["late_departure"].update(evaluate="20d")),
     "suite of a training set": (
-        "expectations/training_sets_late_departure.yaml", lambda data: data["rules"][0]["args"].update(min_value=1),
+        "expectations/training_sets_late_departure.yaml",
+        lambda data: data["rules"][0]["args"].update(min_value=1),
     ),
     "replay": ("replay.yaml", lambda data: data["trial"].update(zone="UTC")),
     "meaning": _column("departures", "origin", meaning="Where it starts."),

@@ -96,7 +96,9 @@ def test_a_batch_rule_and_the_fewest_rows_of_an_hour_rule_are_legal():
     assert Suite.model_validate(hourly).hour_rules[0].min_rows == 20
 
 
-@pytest.mark.parametrize("table", ["Rides", "features/", "training_sets/", "training_sets/a/1", "gold/rides", "../rides"])
+@pytest.mark.parametrize(
+    "table", ["Rides", "features/", "training_sets/", "training_sets/a/1", "gold/rides", "../rides"]
+)
 def test_a_table_is_a_silver_name_a_feature_group_or_a_training_set(table):
     with pytest.raises(ValidationError, match=r"a silver table's name, features/<name> or training_sets/<model>"):
         Suite.model_validate({**GOOD, "table": table})

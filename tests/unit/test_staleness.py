@@ -290,6 +290,22 @@ def test_a_changed_built_in_rule_is_rewritten_in_the_plan_of_a_step(site: Site) 
     assert since["rewritten"] == ["silver/departures.event_within"]
 
 
+def test_a_plan_names_the_rules_of_training_sets_that_changed_since_their_verdict(site: Site) -> None:
+    """Their rules define no hour, so that the hash of the suite tells."""
+    table, file = "training_sets/late_departure", f"expectations/{NAME}/training_sets_late_departure.yaml"
+    suite = site.pipeline.suites[table]
+    call = Invocation(NAME, "training_set", START, START + HOUR, "r")
+    results = [RuleResult(rule, Outcome.PASS) for rule in ("no_future", "gone", *(rule.id for rule in suite.rules))]
+    site.ledger.add_verdict(call, 1, Verdict.of(table, "training_set", results, suite.digest))
+    since = checks(site.root, site.pipeline)["change since the last run"]
+    assert since == {"added": [], "removed": [f"{table}.gone"], "rewritten": []}
+    results = [result for result in results if result.rule != "gone"]
+    site.ledger.add_verdict(call, 2, Verdict.of(table, "training_set", results, suite.digest))
+    site.edit(file, lambda data: data["rules"][0]["args"].update(min_value=1))
+    assert checks(site.root, site.pipeline)["change since the last run"]["rewritten"] == [table]
+    assert site.stale() == {}
+
+
 def test_estimates_follow_the_shortest_and_the_longest_recorded_run(site: Site) -> None:
     rows = site.ledger.intervals("step", "state", "from_hour", "to_hour", "seconds")
     assert estimate_seconds(rows, ["build_features"], 10) == pytest.approx(20)
