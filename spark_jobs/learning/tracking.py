@@ -25,7 +25,7 @@ from spark_jobs.learning.encode import Encoder
 from spark_jobs.learning.evaluate import CHALLENGER, CHAMPION, Decision, Figures
 from spark_jobs.learning.model_files import LoadedModel, keep_model, kept_model, sha256
 from spark_jobs.learning.train import Trained
-from spark_jobs.storage.files import exclusive
+from spark_jobs.storage.files import exclusive, write_whole
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -388,7 +388,7 @@ def _log_files(run_id: str, model: str, trained: Trained | LoadedModel) -> str:
     booster = xgboost.Booster(model_file=bytearray(trained.booster))
     with tempfile.TemporaryDirectory() as folder, mlflow.start_run(run_id=run_id):
         encoder = Path(folder) / _ENCODER
-        encoder.write_text(trained.encoder.to_json(), encoding="utf-8")
+        write_whole(encoder, trained.encoder.to_json(), durable=False)
         made = mlflow.xgboost.log_model(
             booster, name=model, model_format="ubj", extra_files=[str(encoder)],
             pip_requirements=[f"xgboost-cpu=={installed('xgboost-cpu')}"],  # else MLflow loads the model to guess them
