@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -61,7 +63,10 @@ def _require_judged(work: Work, row: Row) -> None:
         found = f"training_set staged {', '.join(sorted(sealed)) or 'nothing'}"
         again = work.call.with_step("training_set").command()
         raise UsageError(where, found, f"the models of model.yaml: {', '.join(tables)}", again)
-    present = {table: staged_files(work.root, table, pub, "").digest for table in tables}
+    present: dict[str, str] = {}
+    for table in tables:
+        with suppress(OSError, pa.ArrowException):  # a file that cannot be read is not the one that was recorded
+            present[table] = staged_files(work.root, table, pub, "").digest
     require_verdicts(work.ledger, where, pub, tables, sealed, present)
 
 

@@ -335,6 +335,7 @@ class StepRun:
             base=work.line[-1].release, seconds=self._elapsed(),
         )  # fmt: skip
         self.result.state = "staged"
+        self.desk.published(self.call, work.line[-1].release)
 
     def _train(self) -> None:
         self._require_promotable()
@@ -345,6 +346,7 @@ class StepRun:
         self.result.rows = {f"{name}/{fold}": n for name, one in work.models.items() for fold, n in one["rows"].items()}
         self.ledger.record(self.call, "published", work.pub, rows=self.result.rows, seconds=self._elapsed())
         self.result.state = "published"
+        self.desk.published(self.call, work.line[-1].release)
 
 
 def cause(error: Exception) -> str:
