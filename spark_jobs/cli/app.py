@@ -6,17 +6,15 @@ one that is worth repeating as it is), 1 a bug. Airflow retries 75 and 1, never 
 
 from __future__ import annotations
 
-import os
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from spark_jobs.cli.light import keep_pandas_out
 from spark_jobs.errors import EXIT_OK, EXIT_USAGE, TidegateError
 from spark_jobs.invocation import parse_hour
+from spark_jobs.process_exit import exit_without_shutdown
 
 _CLICK_USAGE = 2  # what typer ends with when the words are wrong
 
@@ -496,7 +494,6 @@ def doctor(
 
 def main(words: list[str] | None = None) -> None:
     """Run the command line; usage errors exit 64, faults exit with their own code and no traceback."""
-    keep_pandas_out()
     code: object = EXIT_OK
     try:
         app(args=words, prog_name="tidegate")
@@ -507,10 +504,7 @@ def main(words: list[str] | None = None) -> None:
         if not fault.todo:
             print(f"  do: {_help_of(words if words is not None else sys.argv[1:])}", file=sys.stderr)
         code = fault.exit_code
-    with suppress(BrokenPipeError):  # the reader of a pipe may leave early
-        sys.stdout.flush()
-        sys.stderr.flush()
-    os._exit(code if isinstance(code, int) else EXIT_OK)  # see run_step.py: native threads may abort an ordinary exit
+    exit_without_shutdown(code if isinstance(code, int) else EXIT_OK)
 
 
 def _help_of(words: list[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -40,9 +39,6 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    code = main(sys.argv[1:])
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # Without the interpreter's shutdown: threads of native libraries abort the process there now and then
-    # ("terminate called without an active exception") and turn a published hour into exit 1.
-    os._exit(code)
+    from spark_jobs.process_exit import exit_without_shutdown
+
+    exit_without_shutdown(main(sys.argv[1:]))

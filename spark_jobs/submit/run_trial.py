@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -40,7 +39,6 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    code = main(sys.argv[1:])
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)  # see run_step.py: native threads may abort an ordinary exit
+    from spark_jobs.process_exit import exit_without_shutdown
+
+    exit_without_shutdown(main(sys.argv[1:]))
