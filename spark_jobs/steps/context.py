@@ -88,10 +88,19 @@ class Work:
     ) -> list[Answer]:
         """`function` of each of `items`, in their order, several at a time: planning a small job keeps one core for long.
 
-        `holding`: each keeps its rows in memory for a while, so that those of a bulk run go one after another.
+        `holding`: each keeps its rows in memory for a while, so that those of a bulk run go one after another. An error gets
+        a note that names its item.
         """
+
+        def noted(item: Item) -> Answer:
+            try:
+                return function(item)
+            except Exception as error:
+                error.add_note(f"while computing {item}")
+                raise
+
         with ThreadPoolExecutor(1 if self.lake.bulk and holding else _AT_ONCE) as pool:
-            return list(pool.map(function, items))
+            return list(pool.map(noted, items))
 
     def known_after(self, frame: DataFrame, hour: str, at_least: str) -> DataFrame:
         """`frame` with known_at: when the drops of its column `hour` were known, and not before column `at_least`.

@@ -6,13 +6,11 @@ The same function serves spark-submit, the command line and tests; Airflow only 
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
 
 import structlog
-from pyspark.errors import PythonException
 from pyspark.sql import SparkSession
 
 from spark_jobs import transforms
@@ -36,20 +34,16 @@ from spark_jobs.result import Result
 from spark_jobs.runtime.places import code_version
 from spark_jobs.sources.drops import drops_digest
 from spark_jobs.stages import bronze, features, heal, publish, rebuild, score, silver, tiles, train, training_set
-from spark_jobs.steps import blame, handover, plan
+from spark_jobs.steps import handover, plan
 from spark_jobs.steps.changes import require_unmixed
 from spark_jobs.steps.context import Work
+from spark_jobs.steps.failure import cause, is_caused_by_values, place
 from spark_jobs.steps.request import Request
 from spark_jobs.steps.unscored_hours import to_score
-from spark_jobs.values import Lines, printable
+from spark_jobs.values import Lines
 from spark_jobs.verdict import hours_at_fault
 
 log = structlog.get_logger()
-# Spark's names of errors that a value causes (spark.sql.ansi.enabled), in the text of the error that ends the job
-_OF_A_VALUE = re.compile(
-    r"\[(DIVIDE_BY_ZERO|REMAINDER_BY_ZERO|ARITHMETIC_OVERFLOW|CAST_INVALID_INPUT|CAST_OVERFLOW|DATETIME_OVERFLOW"
-    r"|INTERVAL_ARITHMETIC_OVERFLOW|INVALID_ARRAY_INDEX|USER_RAISED_EXCEPTION|CANNOT_PARSE_TIMESTAMP|NUMERIC_VALUE_OUT_OF_RANGE)"
-)
 
 
 class StepRun:
@@ -68,7 +62,7 @@ class StepRun:
         self.ledger = Ledger.open(self.places.lake / self.pipeline.name, by=call.dag_run)
         self.request = Request(call, self.pipeline, self.environment, self.places, self.ledger)
         self.desk = self.request.desk
-        self.work: Work | None = None  # of a step that reads drops, for an error that does not say which
+        self.work: Work | None = None  # of a step that reads drops, which an unforeseen error names
         self.result = Result(
             call.pipeline, call.step, format_hour(call.start), format_hour(call.end), call.dag_run, "started"
         )
@@ -122,15 +116,10 @@ class StepRun:
         """
         read = self.work.drops if self.work else {}
         files = [drop.file for found in read.values() for drop in found.values()]
-        where = (
-            f"; drops: {', '.join(files[:5])}{f' and {len(files) - 5} more' if len(files) > 5 else ''}" if files else ""
-        )
-        with suppress(Exception):  # the session may be gone, and a line is not always at fault
-            line = blame.line_at_fault(self.work) if self.work else ""
-            where = f"; {line}" if line else where
-        why = f"{cause(error)}{where}"
-        of_function = isinstance(error, PythonException) and where.startswith("; line ")
-        if of_function or _OF_A_VALUE.search(str(error)):
+        more = f" and {len(files) - 5} more" if len(files) > 5 else ""
+        drops = f"; drops: {', '.join(files[:5])}{more}" if files else ""
+        why = f"{cause(error)}{place(error)}{drops}"
+        if is_caused_by_values(error):
             rule = "values_computable: a transform, a measure or a label cannot be computed"
             self._fault(RefusedError(f"{self.call.pipeline}/{self.call.step}", f"{rule}: {why}", "values that it is defined for",
                                      "correct the row or the function, or refuse such values by a rule of scope row"))  # fmt: skip
@@ -347,13 +336,6 @@ class StepRun:
         self.ledger.record(self.call, "published", work.pub, rows=self.result.rows, seconds=self._elapsed())
         self.result.state = "published"
         self.desk.published(self.call, work.line[-1].release)
-
-
-def cause(error: Exception) -> str:
-    """The line of an error that names its cause, at most 300 characters: Spark's own first line seldom does."""
-    named = re.findall(r"(?m)^(?:: |Caused by: )?((?:[\w$]+\.)*[\w$]*(?:Error|Exception): .+)$", str(error))
-    told = named[-1] if named else str(error).strip().partition("\n")[0]
-    return printable(f"{type(error).__name__}: {told}"[:300])
 
 
 def _names(call: Invocation) -> dict[str, str]:

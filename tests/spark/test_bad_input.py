@@ -247,8 +247,8 @@ def poisoned(past: Any, new_project: Any, tmp_path: Path, monkeypatch: pytest.Mo
 def test_N13_a_row_that_kills_a_transform_or_its_worker_publishes_nothing_and_the_next_hour_goes_on(
     poisoned: Any,
 ) -> None:
-    """The step ends with an error, which the ledger and one incident keep with its cause, file and line; readers keep what
-    they saw; the worker's death does not outlive its job."""
+    """The step ends with an error, which the ledger and one incident keep with its cause, function, table and drops; readers
+    keep what they saw; the worker's death does not outlive its job."""
     site, hour = poisoned, poisoned.ledger.line()[-1].covers[0][2]
     before, releases, first = site.seen(), len(site.ledger.line()), ""
     lines = gzip.decompress(site.file_of("planes", hour).read_bytes()).decode().splitlines()
@@ -266,11 +266,15 @@ def test_N13_a_row_that_kills_a_transform_or_its_worker_publishes_nothing_and_th
         assert failed["state"] == ("refused" if poison == "1001" else "failed")
         assert re.search(told, failed["why"])
         file = site.file_of("planes", hour).relative_to(site.landing)
-        assert f"; line {len(lines) + 1} of {file}" in failed["why"]
+        assert ("; in checked (poison_transforms.py:" in failed["why"]) == (poison == "1001")
+        assert "; while computing planes; drops: " in failed["why"]
+        assert str(file) in failed["why"]
         assert len(failed["why"]) < 800
         assert [row["body"] for row in open_incidents(site.ledger.incidents()).values()] == [first or failed["why"]]
         first = first or failed["why"]
-        assert site.run("publish", hour, dag_run=f"poison_{poison}").exit_code == (65 if poison == "1001" else 75)
+        assert site.run("build_features", hour, dag_run=f"poison_{poison}").exit_code == (
+            65 if poison == "1001" else 75
+        )
         assert (site.seen(), len(site.ledger.line())) == (before, releases)
     site.publish(hour + HOUR)
     assert len(site.ledger.line()) == releases + 1
