@@ -1,4 +1,4 @@
-"""Names in SQL and in Spark's column expressions: the only place that quotes an identifier.
+"""Names in SQL and in Spark's column expressions: the only place that quotes an identifier. Imports no Spark.
 
 A name in conf/ may be a reserved word, and a column of an upstream may hold blanks, dots, quotes and letters of any script.
 """
@@ -6,10 +6,7 @@ A name in conf/ may be a reserved word, and a column of an upstream may hold bla
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Literal
-
-if TYPE_CHECKING:
-    from pyspark.sql import Column
+from typing import Literal
 
 Engine = Literal["duckdb", "sqlite", "postgresql", "spark"]
 
@@ -34,10 +31,3 @@ def in_template(sql: str) -> str:
 def text_literal(text: str) -> str:
     """`text` as a string literal in standard SQL, such as a path for DuckDB."""
     return "'" + text.replace("'", "''") + "'"
-
-
-def spark_column(name: str) -> Column:
-    """The Spark column `name`; a dot or a backtick in it is part of the name, not a field of a struct."""
-    from pyspark.sql import functions as F
-
-    return F.col(quoted(name, "spark"))

@@ -12,9 +12,9 @@ from spark_jobs.config.features import AsOfGroup, Group, LookUpGroup, WindowGrou
 from spark_jobs.features.coverage import covered_frame
 from spark_jobs.features.silver_hours import hours_from
 from spark_jobs.features.tiles import computed_tiles
-from spark_jobs.identifiers import spark_column
 from spark_jobs.invocation import HOUR
 from spark_jobs.lake.hours import hours_that_may_hold
+from spark_jobs.spark_columns import spark_column
 from spark_jobs.steps.context import Work, hours
 from spark_jobs.windows.aggregations import Aggregation
 from spark_jobs.windows.as_of import as_of_join

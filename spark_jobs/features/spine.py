@@ -11,8 +11,8 @@ from pyspark.sql import functions as F
 from spark_jobs.config.columns import coverage_columns, feature_columns
 from spark_jobs.config.features import WindowGroup
 from spark_jobs.errors import RefusedError
-from spark_jobs.identifiers import spark_column
 from spark_jobs.invocation import HOUR
+from spark_jobs.spark_columns import spark_column
 from spark_jobs.steps.context import Work
 from spark_jobs.windows.keys import entity_key
 

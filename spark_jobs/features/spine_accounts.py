@@ -10,11 +10,11 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from spark_jobs.features import spine
-from spark_jobs.identifiers import spark_column
 from spark_jobs.invocation import HOUR, hours_between
 from spark_jobs.quality import gate
 from spark_jobs.quality.accounts import SPINE_COLUMNS, spine_account_row
 from spark_jobs.quality.decide import SpineAccount, spine_result
+from spark_jobs.spark_columns import spark_column
 from spark_jobs.steps.context import Work
 from spark_jobs.verdict import Verdict
 from spark_jobs.windows.keys import entity_key

@@ -13,11 +13,11 @@ from spark_jobs.config.features import WindowGroup
 from spark_jobs.config.schemas import measure_types
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.features.silver_hours import hours_from, hours_of_tiles
-from spark_jobs.identifiers import spark_column
 from spark_jobs.invocation import HOUR
 from spark_jobs.lake.hours import hours_that_may_hold
 from spark_jobs.lake.moved_keys import TileHours
 from spark_jobs.lake.tables import in_spans
+from spark_jobs.spark_columns import spark_column
 from spark_jobs.steps.context import Work
 from spark_jobs.windows.restated import restated_tiles
 from spark_jobs.windows.tiles import TILE, healed_tiles, tile_versions, touched_tiles

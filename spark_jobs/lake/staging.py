@@ -1,6 +1,7 @@
 """Files that a step has written but nobody can read yet: Parquet in the table's own folder, known to no Delta log.
 
-The files that a gate audits are the very files that `publish.py` commits, by reference and unchanged.
+The files that a gate audits are the very files that `publish.py` commits, by reference and unchanged. `Lake.stage` writes them;
+publishing needs no Spark, so neither does this module.
 """
 
 from __future__ import annotations
@@ -10,13 +11,9 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from spark_jobs.storage import StagedFile, Storage
 from spark_jobs.storage.parquet import staged_file
-
-if TYPE_CHECKING:  # publishing needs no Spark: neither does this module, but to write a frame
-    from pyspark.sql import DataFrame
 
 
 @dataclass(frozen=True)
@@ -45,16 +42,9 @@ def table_folder(root: Path, table: str) -> Path:
     return root / table
 
 
-def stage(root: Path, table: str, pub: int, frame: DataFrame, *, bulk: bool, attempt: int | None = None) -> Staged:
-    """Write `frame` (columns day, hour, known_at, pub among others) as staged files of `pub`.
-
-    A second run of the same publication and attempt replaces the files of the first; a bulk frame gets one file a day.
-    `attempt` as in `staged_files`.
-    """
-    target = table_folder(root, table) / _folder(pub, attempt)
-    spread = frame.repartition("day") if bulk else frame.coalesce(1)
-    spread.write.mode("overwrite").partitionBy("day").parquet(str(target))
-    return staged_files(root, table, pub, frame.schema.json(), attempt)
+def staged_folder(root: Path, table: str, pub: int, attempt: int | None) -> Path:
+    """Folder of the staged files of `pub` for `table`; `attempt` as in `staged_files`."""
+    return table_folder(root, table) / (f"pub-{pub}" if attempt is None else f"pub-{pub}/attempt-{attempt}")
 
 
 def staged_files(root: Path, table: str, pub: int, schema: str, attempt: int | None = None) -> Staged:
@@ -65,12 +55,8 @@ def staged_files(root: Path, table: str, pub: int, schema: str, attempt: int | N
     none ever touches another's files.
     """
     folder = table_folder(root, table)
-    paths = sorted((folder / _folder(pub, attempt)).glob("day=*/*.parquet"))
+    paths = sorted(staged_folder(root, table, pub, attempt).glob("day=*/*.parquet"))
     return Staged(table, pub, schema, tuple(staged_file(folder, path) for path in paths))
-
-
-def _folder(pub: int, attempt: int | None) -> str:
-    return f"pub-{pub}" if attempt is None else f"pub-{pub}/attempt-{attempt}"
 
 
 def changed_files(storage: Storage, staged: Staged) -> list[str]:

@@ -19,7 +19,6 @@ from pyspark.sql.types import LongType, StructField, StructType, TimestampType
 
 from spark_jobs.config.schemas import table_schemas
 from spark_jobs.config.whole import Pipeline
-from spark_jobs.identifiers import spark_column
 from spark_jobs.lake import staging
 from spark_jobs.lake.hours import ALL_HOURS, Hours, overlap
 from spark_jobs.lake.kinds import table_kinds
@@ -27,6 +26,7 @@ from spark_jobs.lake.spans import spans
 from spark_jobs.lake.staging import Staged
 from spark_jobs.lake.versions import EVERY, TableKind, covering_rows, current_sql, known_cover_sql, may_hold
 from spark_jobs.ledger import Release, Segment, folds
+from spark_jobs.spark_columns import spark_column
 from spark_jobs.storage.damage import open_log
 from spark_jobs.storage.evolution import CAST_TO, NO_COLUMNS, READ_AS, planned
 
@@ -109,9 +109,19 @@ class Lake:
         stamped = frame.select(
             *self._as_logged(table, frame), F.lit(self.pub).cast("bigint").alias("pub"), F.to_date("hour").alias("day")
         )
-        self.staged[table] = staging.stage(self.root, table, self.pub, stamped, bulk=self.bulk, attempt=self.attempt)
+        self.staged[table] = self._write(table, stamped)
         self.covers[table] = (start, end)
         return self.staged_rows(table)
+
+    def _write(self, table: str, rows: DataFrame) -> Staged:
+        """Write `rows` (columns day, hour, known_at, pub among others) as staged files; a bulk run gets one file per day.
+
+        A second run of the same publication and attempt replaces the files of the first.
+        """
+        folder = staging.staged_folder(self.root, table, self.pub, self.attempt)
+        spread = rows.repartition("day") if self.bulk else rows.coalesce(1)
+        spread.write.mode("overwrite").partitionBy("day").parquet(str(folder))
+        return staging.staged_files(self.root, table, self.pub, rows.schema.json(), self.attempt)
 
     def staged_rows(self, table: str) -> DataFrame:
         """Exactly the files that this publication staged for `table`."""

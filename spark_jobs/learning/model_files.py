@@ -31,11 +31,6 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def set_folder(root: Path, model: str, pub: int) -> Path:
-    """Folder beside the rows of a training set, with its manifest and the models that were fitted to it."""
-    return root / "training_sets" / model / str(pub)
-
-
 def kept_model(folder: Path, model: str, version: int) -> LoadedModel | None:
     """The version kept below `folder`; None when it is not there, not complete, or not what was written."""
     place = folder / model / str(version)

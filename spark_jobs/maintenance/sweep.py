@@ -15,7 +15,7 @@ from spark_jobs.failpoints import failpoint
 from spark_jobs.invocation import HOUR
 from spark_jobs.lake import maintenance
 from spark_jobs.lake.kinds import table_kinds
-from spark_jobs.learning.model_files import set_folder
+from spark_jobs.learning.set_folder import set_folder
 from spark_jobs.ledger import Ledger, Release, folds
 from spark_jobs.quality.accounts import drops_taken, published_accounts
 from spark_jobs.sources.spent import remove_spent

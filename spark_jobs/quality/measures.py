@@ -14,9 +14,9 @@ from pyspark.sql import functions as F
 
 from spark_jobs.config.suites import Rule
 from spark_jobs.config.typed_values import typed_value
-from spark_jobs.identifiers import spark_column
 from spark_jobs.quality.decide import HourTally
 from spark_jobs.quality.split import BROKEN
+from spark_jobs.spark_columns import spark_column
 
 _TEST, _MEASURE = "_test_", "_measure_"
 

@@ -23,12 +23,12 @@ from spark_jobs.config.arguments import compares_values, typed_rule
 from spark_jobs.config.catalogue import CATALOGUE, class_name
 from spark_jobs.config.suites import Rule, Suite
 from spark_jobs.config.typed_values import typed_value
-from spark_jobs.identifiers import spark_column
 from spark_jobs.quality.decide import HourTally, hour_results
 from spark_jobs.quality.fits import misfit, named_columns
 from spark_jobs.quality.measures import hour_measures, read_tallies
 from spark_jobs.quality.split import BROKEN
 from spark_jobs.quality.words import allowed_text, bounded, examples_text, failing, measured_text, too_few
+from spark_jobs.spark_columns import spark_column
 from spark_jobs.verdict import Outcome, RuleResult
 
 if TYPE_CHECKING:

@@ -14,7 +14,6 @@ from spark_jobs import transforms
 from spark_jobs.config.columns import silver_waves
 from spark_jobs.config.sources import SourceConf
 from spark_jobs.config.tables import SilverTable
-from spark_jobs.identifiers import spark_column
 from spark_jobs.invocation import hours_between
 from spark_jobs.quality import gate
 from spark_jobs.quality.accounts import ACCOUNT_COLUMNS, account_row, account_totals, rows_before
@@ -29,6 +28,7 @@ from spark_jobs.quality.decide import (
 from spark_jobs.quality.split import built_ins, examples
 from spark_jobs.quality.words import examples_text
 from spark_jobs.sources.drops import Drop, known_at
+from spark_jobs.spark_columns import spark_column
 from spark_jobs.steps.context import Work
 from spark_jobs.storage import Row
 from spark_jobs.transforms.columns import typed

@@ -23,7 +23,8 @@ from spark_jobs.learning.encode import Encoder
 from spark_jobs.learning.evaluate import CHALLENGER, CHAMPION, Decision, Figures
 from spark_jobs.learning.fits import Fits
 from spark_jobs.learning.folds import EVALUATE, TRAIN
-from spark_jobs.learning.model_files import set_folder, sha256
+from spark_jobs.learning.model_files import sha256
+from spark_jobs.learning.set_folder import set_folder
 from spark_jobs.learning.tracking import Proof, Tracking
 from spark_jobs.learning.train import Trained
 from spark_jobs.ledger.former import former_inputs

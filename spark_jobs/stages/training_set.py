@@ -21,7 +21,7 @@ from spark_jobs.features import spine
 from spark_jobs.invocation import HOUR
 from spark_jobs.lake.digest import digest
 from spark_jobs.learning import folds
-from spark_jobs.learning.model_files import set_folder
+from spark_jobs.learning.set_folder import set_folder
 from spark_jobs.quality import gate
 from spark_jobs.steps.context import Work, hours
 from spark_jobs.storage.files import write_whole

@@ -8,7 +8,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from spark_jobs.identifiers import spark_column
+from spark_jobs.spark_columns import spark_column
 
 NULL_TEXT = r"\N"  # no value reads like this: an escaped text has '\' only before '\' or '|'
 

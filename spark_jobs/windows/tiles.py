@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from spark_jobs.errors import UsageError, nearest
-from spark_jobs.identifiers import spark_column
+from spark_jobs.spark_columns import spark_column
 from spark_jobs.windows.keys import entity_key
 
 TILE = ("entity", "key", "event_hour")

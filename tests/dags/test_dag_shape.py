@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-HEAVY = ("pyspark", "delta", "deltalake", "great_expectations", "mlflow", "pandas", "pyarrow", "xgboost")
+HEAVY = ("pyspark", "delta", "deltalake", "great_expectations", "mlflow", "pandas", "pyarrow", "duckdb", "xgboost")
 HOURLY = {
     "fetch_weather": {"drops_ready"},
     "fetch_planes": {"drops_ready"},

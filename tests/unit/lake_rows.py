@@ -1,4 +1,4 @@
-"""Staged files written by hand, without Spark: what `staging.stage` would leave for the same rows."""
+"""Staged files written by hand, without Spark: what `Lake.stage` would leave for the same rows."""
 
 from __future__ import annotations
 
