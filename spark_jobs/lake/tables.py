@@ -19,6 +19,7 @@ from pyspark.sql.types import LongType, StructField, StructType, TimestampType
 
 from spark_jobs.config.schemas import table_schemas
 from spark_jobs.config.whole import Pipeline
+from spark_jobs.frames import local_frame
 from spark_jobs.lake import staging
 from spark_jobs.lake.hours import ALL_HOURS, Hours, overlap
 from spark_jobs.lake.kinds import table_kinds
@@ -128,7 +129,7 @@ class Lake:
         staged = self.staged[table]
         schema = StructType.fromJson(json.loads(staged.schema))
         if not staged.files:
-            return self.spark.createDataFrame([], schema)
+            return local_frame(self.spark, [], schema)
         base = str(staging.table_folder(self.root, table) / staged.files[0].path.partition("/day=")[0])
         return self.spark.read.schema(schema).option("basePath", base).parquet(base)
 
@@ -211,7 +212,7 @@ class Lake:
         own = None if released else self._own(table, hours)
         parts = [part for part in (self._released(table, hours, event_from), own) if part is not None]
         if not parts:  # never published: no row, but the columns of conf/
-            return self.spark.createDataFrame([], StructType.fromJson(json.loads(self._schemas[table])))
+            return local_frame(self.spark, [], StructType.fromJson(json.loads(self._schemas[table])))
         rows = parts[0] if len(parts) == 1 else parts[0].unionByName(parts[1], allowMissingColumns=True)
         return rows.where(F.col("event_hour") >= F.lit(event_from)) if event_from else rows
 
@@ -223,7 +224,7 @@ class Lake:
             str(self.root / table / file.path) for file in log.files if file.may_hold(hours, self._live, event_from)
         ]
         if not paths:
-            return self.spark.createDataFrame([], log.schema)
+            return local_frame(self.spark, [], log.schema)
         stored = StructType([field for field in log.schema if field.name != "day"])
         rows = self.spark.read.schema(stored).option("recursiveFileLookup", True).parquet(*paths)
         return _within(rows, hours).withColumn("day", F.to_date("hour"))
@@ -242,7 +243,7 @@ class Lake:
     def _known_cover(self, table: str, hours: Hours) -> DataFrame:
         """(hour, pub, known_until) of live publications and, for a table that it has staged, of this one."""
         own = list(self.known.items()) if table in self.covers else []
-        frame = self.spark.createDataFrame([(hour, self.pub, known) for hour, known in own], _HOUR_PUB_KNOWN)
+        frame = local_frame(self.spark, [(hour, self.pub, known) for hour, known in own], _HOUR_PUB_KNOWN)
         if self.is_made("accounts"):
             accounts = self.versions("accounts", hours=hours).where(F.col("pub") != self.pub)
             frame = accounts.select("hour", "pub", "known_at").unionByName(frame)
@@ -251,11 +252,11 @@ class Lake:
     def _chosen(self, table: str, kind: TableKind, hours: Hours, own: tuple[datetime, datetime] | None) -> DataFrame:
         if not kind.covered:
             pubs = sorted({*self._live, self.pub} if own else self._live)
-            return self.spark.createDataFrame([(pub,) for pub in pubs], _PUB)
+            return local_frame(self.spark, [(pub,) for pub in pubs], _PUB)
         segments = folds.cover(self.line, table)
         if own:
             segments = _over(segments, Segment(own[0], own[1], self.pub))
-        return self.spark.createDataFrame(covering_rows(segments, hours), _HOUR_PUB)
+        return local_frame(self.spark, covering_rows(segments, hours), _HOUR_PUB)
 
 
 def _within(rows: DataFrame, hours: Hours) -> DataFrame:

@@ -23,6 +23,7 @@ from spark_jobs.config.arguments import compares_values, typed_rule
 from spark_jobs.config.catalogue import CATALOGUE, class_name
 from spark_jobs.config.suites import Rule, Suite
 from spark_jobs.config.typed_values import typed_value
+from spark_jobs.frames import local_frame
 from spark_jobs.quality.decide import HourTally, hour_results
 from spark_jobs.quality.fits import misfit, named_columns
 from spark_jobs.quality.measures import hour_measures, read_tallies
@@ -224,7 +225,7 @@ def _conditions(frame: DataFrame, rules: Mapping[str, Rule]) -> dict[str, tuple[
     from great_expectations.validator.metrics_calculator import MetricsCalculator
 
     engine = SparkDFExecutionEngine(persist=False)
-    engine.load_batch_data(_BATCH, frame.sparkSession.createDataFrame([], frame.schema))
+    engine.load_batch_data(_BATCH, local_frame(frame.sparkSession, [], frame.schema))
     metrics: dict[str, MetricConfiguration] = {}
     answers: dict[str, tuple[Column, Column] | str] = {}
     for name, rule in rules.items():

@@ -17,6 +17,7 @@ from pyspark.sql.types import StructField, StructType, TimestampType
 from spark_jobs.config.definitions import define
 from spark_jobs.config.environment import Environment, Places
 from spark_jobs.config.whole import Pipeline
+from spark_jobs.frames import local_frame
 from spark_jobs.invocation import HOUR, Invocation
 from spark_jobs.lake.tables import Lake
 from spark_jobs.ledger import Ledger, Release
@@ -111,7 +112,7 @@ class Work:
         if not late:
             return frame.withColumn("known_at", F.col(at_least))
         schema = StructType([StructField("late_hour", TimestampType()), StructField("late_known", TimestampType())])
-        table = F.broadcast(self.spark.createDataFrame(late, schema))
+        table = F.broadcast(local_frame(self.spark, late, schema))
         joined = frame.join(table, frame[hour] == F.col("late_hour"), "left")
         return joined.withColumn("known_at", F.greatest(at_least, "late_known")).drop("late_hour", "late_known")
 
