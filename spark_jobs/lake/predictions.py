@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from spark_jobs.errors import RefusedError, RetryError, SupersededError
+from spark_jobs.failpoints import failpoint
 from spark_jobs.invocation import Invocation
 from spark_jobs.lake import staging
 from spark_jobs.lake.publish import Publication, publish
@@ -48,6 +49,7 @@ def seal_predictions(ledger: Ledger, call: Invocation, staged: Staged, by: str) 
         call.with_step(SCORE), "staged", staged.pub, why=by, staged={staged.table: staged.digest},
         rows={staged.table: staged.rows},
     )  # fmt: skip
+    failpoint("predictions.sealed")
 
 
 def sealed_predictions(ledger: Ledger, call: Invocation, sealed: Row) -> dict[str, StagedPredictions]:
@@ -80,6 +82,7 @@ def release_predictions(
         publication = Publication(predictions.pub, SCORE, covers, staged, base, frozenset(), predictions.made_by)
         with suppress(SupersededError):  # by a rollback: ask again whether it leaves these hours
             released = publish(ledger, publication)
+    failpoint("predictions.released")
     ledger.record(
         call.with_step(SCORE), "published", predictions.pub, why=f"release {released.release}", rows=released.rows
     )

@@ -15,9 +15,9 @@ import sys
 import time
 from pathlib import Path
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(CHECKOUT))
+from compare_lakes import differences
 
+CHECKOUT = Path(__file__).resolve().parents[2]
 STAGE = re.compile(rb"^\[(\d+)/(\d+)\]")
 LONGEST_WAIT = {1: 3, 2: 10, 3: 60, 4: 12, 5: 30, 6: 60, 7: 60, 8: 30}  # seconds into a stage, drawn below this
 
@@ -47,30 +47,6 @@ def run_until_killed(data: Path, stage: int, wait: float) -> bool:
     return False
 
 
-def rows_of(data: Path, views: str) -> dict[str, tuple[int, str]]:
-    """For every table the number of rows that readers see and a hash of them, pub and run-time columns left out."""
-    from spark_jobs.config import load_pipeline
-    from spark_jobs.lake.kinds import table_kinds
-    from spark_jobs.lake.reading import connect, register_current
-    from spark_jobs.ledger import Ledger
-
-    root = data / "lake" / "nycflights13"
-    found = {}
-    for table, kind in table_kinds(load_pipeline("nycflights13")).items():
-        with connect(root) as connection:
-            if not register_current(connection, root, table, kind, Ledger.open(root).line(), "rows"):
-                found[table] = (0, "")
-                continue
-            columns = [row[0] for row in connection.execute("DESCRIBE rows").fetchall()]
-            kept = [name for name in columns if name not in ("pub", "data_release")]
-            known = "WHERE known_at <= TIMESTAMPTZ '2013-11-01 14:00:00+00'" if views == "as_known" else ""
-            listed = ", ".join(f'"{name}"::VARCHAR' for name in kept)
-            asked = f"SELECT count(*), sum(hash({listed})::HUGEINT)::VARCHAR FROM rows {known}"
-            count, total = connection.execute(asked).fetchone() or (0, "")
-            found[table] = (count, total)
-    return found
-
-
 def main() -> int:
     """Kill, start again, compare; 0 when both views of every table are equal."""
     reference = Path(os.environ.get("TIDEGATE_REFERENCE") or CHECKOUT / "var")
@@ -83,11 +59,7 @@ def main() -> int:
     ]
     environ = {**os.environ, "TIDEGATE_DATA": str(data)}
     subprocess.run([sys.executable, "demo/run.py"], cwd=CHECKOUT, env=environ, check=True)
-    differing = []
-    for view in ("current", "as_known"):
-        expected, got = rows_of(reference, view), rows_of(data, view)
-        odd = [table for table in expected if got[table] != expected[table]]
-        differing += [f"{view} {table}: {got[table]} instead of {expected[table]}" for table in odd]
+    differing = differences(reference, data)
     print(f"killed in stages {killed}; {len(differing)} differences", *differing, sep="\n  ")
     return 1 if differing or len(killed) < len(LONGEST_WAIT) - 1 else 0
 

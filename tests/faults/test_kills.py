@@ -24,6 +24,7 @@ ELSEWHERE = (
     "maintenance.",
     "fetch.",
     "migration.",
+    "predictions.",
     "storage.schema.",
 )  # failpoints whose own tests kill there
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from datetime import datetime
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
+from spark_jobs import failpoints
 from spark_jobs.alerts.incidents import open_incidents
 from spark_jobs.features import spine
 from spark_jobs.invocation import HOUR, Invocation, format_hour, parse_hour
@@ -314,6 +316,55 @@ def test_an_hour_is_published_with_its_predictions_without_spark(staged: Any, sc
     predicted = _predicted(site)
     site.ledger.rollback(NAME, scored.ledger.line()[-1].release, "predictions that were served stay")
     assert _predicted(site) == predicted
+
+
+def _killed(site: Any, step: str, failpoint: str) -> None:
+    """Run a step of the staged hour in a process of its own that dies by SIGKILL at `failpoint`."""
+    words = [step, "--from", format_hour(END), "--to", format_hour(END + HOUR), "--dag-run", "next"]
+    with site.here(), pytest.MonkeyPatch.context() as patch:
+        patch.setenv(failpoints.VARIABLE, failpoint)
+        done = subprocess.run(
+            [sys.executable, "-m", "spark_jobs.cli", "run", NAME, *words], capture_output=True, text=True, check=False
+        )
+    assert done.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL), (done.returncode, done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("failpoint", "readable"),
+    [
+        ("publish.recorded", 0),  # the hour is released, its predictions are not
+        (f"publish.appended.predictions/{MODEL}", 0),
+        (f"publish.read_back.predictions/{MODEL}", 0),
+        ("predictions.released", 1),
+    ],
+)
+def test_a_kill_between_an_hour_and_its_predictions_loses_none(
+    staged: Any, scored: Any, failpoint: str, readable: int, tmp_path: Path
+) -> None:
+    site, whole = staged.copy(tmp_path / "data"), staged.copy(tmp_path / "whole")
+    assert _without_spark(whole) is not None
+    _killed(site, "publish", failpoint)
+    assert _kinds(site) == [*_kinds(scored), "hour", *["score"] * readable]
+    assert _predicted(site) == _predicted(whole)[: readable * 10**6]
+    done = _without_spark(site)
+    assert done is not None
+    assert (done.state, done.exit_code) == ("published", 0), done.why
+    assert _kinds(site) == [*_kinds(scored), "hour", "score"]
+    assert _predicted(site) == _predicted(whole) != []
+
+
+@pytest.mark.long
+def test_a_kill_after_predictions_are_sealed_publishes_them_once(next_hour: Any, staged: Any, tmp_path: Path) -> None:
+    """`predictions.sealed`: their files exist, but the hour is not sealed; the next try predicts again."""
+    site, whole = next_hour.copy(tmp_path / "data"), staged.copy(tmp_path / "whole")
+    assert _without_spark(whole) is not None
+    assert site.run("ingest", END, dag_run="next").exit_code == 0
+    _killed(site, "build_features", "predictions.sealed")
+    kinds = _kinds(site)
+    assert site.run("build_features", END, dag_run="next").exit_code == 0
+    assert _without_spark(site) is not None
+    assert _kinds(site) == [*kinds, "hour", "score"]
+    assert _predicted(site) == _predicted(whole) != []
 
 
 def test_staged_predictions_equal_those_of_step_score(staged: Any, next_hour: Any, tmp_path: Path) -> None:
