@@ -52,11 +52,11 @@ def seal_predictions(ledger: Ledger, call: Invocation, staged: Staged, by: str) 
     failpoint("predictions.sealed")
 
 
-def sealed_predictions(ledger: Ledger, call: Invocation, sealed: Row) -> dict[str, StagedPredictions]:
-    """The predictions that the row `sealed` of this run's hours names, by table."""
+def sealed_predictions(ledger: Ledger, sealed: Row) -> dict[str, StagedPredictions]:
+    """The predictions that the row `sealed` of a run's hours names, by table."""
     named = json.loads(sealed["staged"] or "{}")
     found = {}
-    for row in ledger.store.rows("intervals", where={"dag_run": call.dag_run, "step": SCORE, "state": "staged"}):
+    for row in ledger.store.rows("intervals", where={"dag_run": sealed["dag_run"], "step": SCORE, "state": "staged"}):
         for table, digest in json.loads(row["staged"]).items():
             if named.get(table) == digest:
                 found[table] = StagedPredictions(row["pub"], table, digest, row["why"])

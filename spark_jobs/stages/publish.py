@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from spark_jobs.config.environment import BULK_FROM_HOURS
 from spark_jobs.errors import RetryError, TidegateError
@@ -46,6 +46,16 @@ def run(request: Request) -> Published:
     return Published(release, _release_predictions(request, sealed_row(ledger, call), release))
 
 
+def release_left_predictions(request: Request, hours: Release) -> None:
+    """Release predictions that were sealed with the published `hours`, where an earlier attempt ended before it did so."""
+    where = {"pub": hours.pub, "step": plan.step(request.call.step).continues, "state": "staged"}
+    for sealed in request.ledger.store.rows("intervals", where=where)[-1:]:
+        staged = sealed_predictions(request.ledger, sealed).values()
+        if any(request.ledger.released(predictions.pub) is None for predictions in staged):
+            call = replace(request.call, start=sealed["from_hour"], end=sealed["to_hour"])
+            _release_predictions(replace(request, call=call), sealed, hours)
+
+
 def can_stage_again(request: Request, fault: TidegateError) -> bool:
     """Whether a run of the steps before can cure `fault`: something was staged that cannot be released as it is."""
     row = request.ledger.step_row(request.call.dag_run, plan.step(request.call.step).continues)
@@ -55,7 +65,7 @@ def can_stage_again(request: Request, fault: TidegateError) -> bool:
 def _release_predictions(request: Request, sealed: Row, hours: Release) -> tuple[str, ...]:
     """Release each champion's staged predictions; the models whose champion is another one than when they were staged."""
     call, desk, to_score = request.call, request.desk, []
-    staged = sealed_predictions(request.ledger, call, sealed)
+    staged = sealed_predictions(request.ledger, sealed)
     for model, version in request.champions().items():
         predictions, by = staged.get(predictions_table(model)), made_by(model, version)
         if predictions is None or predictions.made_by != by:

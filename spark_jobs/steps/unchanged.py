@@ -15,6 +15,7 @@ from spark_jobs.ledger import Release, folds
 from spark_jobs.quality.accounts import drops_taken, published_accounts
 from spark_jobs.result import Result
 from spark_jobs.sources.drops import find_drops
+from spark_jobs.stages.publish import release_left_predictions
 from spark_jobs.steps import plan
 from spark_jobs.steps.request import Request
 
@@ -30,6 +31,7 @@ def conclude_unchanged(request: Request) -> Result | None:
     request.ledger.record(request.call, "published", release.pub, why=why)
     if "publish" in stages:
         request.desk.published(request.call, release.release)
+        release_left_predictions(request, release)
     return request.result("published", release.pub, release.rows, release.release, why)
 
 

@@ -11,9 +11,12 @@ from pathlib import Path
 import hour_lake
 import pytest
 from hour_lake import MODEL, NAME, land, publish_hour
+from lake_rows import stage
 
 from spark_jobs.invocation import HOUR, Invocation, format_hour
+from spark_jobs.lake.predictions import seal_predictions
 from spark_jobs.lake.publish import Publication, publish
+from spark_jobs.lake.staging import Staged
 from spark_jobs.ledger import Ledger
 from spark_jobs.steps import request
 from spark_jobs.steps.unscored_hours import unscored_spans
@@ -154,6 +157,30 @@ def test_score_starts_spark_only_for_hours_that_lack_the_champions_predictions(r
     assert conclude_without_spark(replace(scoring, start=NOON, model="another")) is not None
     _champion(root, "2")
     assert conclude_without_spark(replace(scoring, start=NOON)) is None
+
+
+def _leave_predictions(root: Path, version: str) -> Staged:
+    """Predictions that were sealed with the hour by a run that a kill ended before it released them."""
+    ledger, killed = Ledger.open(root), replace(INGEST, dag_run="killed")
+    hours, pub = ledger.line()[-1], ledger.start(killed.with_step("score"), "", "", 1)
+    row = {"thing": "a", "amount": 1, "hour": NOON, "known_at": NOON + HOUR, "pub": pub}
+    files = stage(root, f"predictions/{MODEL}", pub, [row])
+    seal_predictions(ledger, killed, files, f"{MODEL} version {version}")
+    ledger.record(killed.with_step("build_features"), "staged", hours.pub, staged={files.table: files.digest})
+    return files
+
+
+@pytest.mark.parametrize(("by", "released"), [("1", True), ("2", False)], ids=["the champion", "another version"])
+def test_a_run_again_releases_predictions_that_a_kill_left(root: Path, by: str, released: bool) -> None:
+    """Once, and only those of the champion: the steps before find nothing to do, so no step stages them again."""
+    _champion(root, "1")
+    files = _leave_predictions(root, by)
+    for step in ("ingest", "build_features", "publish") * 2:
+        done = conclude_without_spark(INGEST.with_step(step))
+        assert done is not None
+        assert (done.state, done.release) == ("published", 2)
+    found = [(one.kind, one.pub, one.covers) for one in Ledger.open(root).releases()[2:]]
+    assert found == ([("score", files.pub, ((files.table, NOON, NOON + HOUR),))] if released else [])
 
 
 def test_an_hour_published_again_lacks_predictions_and_one_never_published_does_not(root: Path) -> None:
