@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from spark_jobs.alerts import message
 from spark_jobs.alerts.channels import send
@@ -85,6 +86,11 @@ class Desk:
         self.ledger.add_incident_after(signal)
         if event == ["opened"]:
             self._tell(message.opened(incident, self.pipeline.owner, call, body))
+
+    def open_since(self, model: str) -> datetime | None:
+        """When the open warning that the champion of `model` does not score was opened; None: there is none."""
+        row = open_incidents(self.ledger.incidents()).get(f"{self.pipeline.name}/{CHAMPION}/{model}")
+        return row["at"] if row else None
 
     def scored(self, call: Invocation, model: str, version: str) -> None:
         """Close the warnings that a champion of `model` did not score."""

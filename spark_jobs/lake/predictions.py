@@ -6,17 +6,20 @@ A rollback of the hours so keeps them. The row that seals the hours names their 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 
+from spark_jobs.alerts.incidents import Desk
 from spark_jobs.errors import RefusedError, RetryError, SupersededError
 from spark_jobs.failpoints import failpoint
-from spark_jobs.invocation import Invocation
+from spark_jobs.invocation import Invocation, hours_between
 from spark_jobs.lake import staging
 from spark_jobs.lake.publish import Publication, publish
 from spark_jobs.lake.staging import Staged
-from spark_jobs.ledger import Ledger, Release, folds
+from spark_jobs.ledger import MAY_RELEASE_FOR, Ledger, Release, folds
+from spark_jobs.ledger.staleness import Span
 from spark_jobs.storage import Row
 
 SCORE = "score"  # the step in `intervals` and the kind in `releases`
@@ -40,6 +43,42 @@ def predictions_table(model: str) -> str:
 def made_by(model: str, version: str) -> str:
     """How ledger rows and releases name the version that predicted."""
     return f"{model} version {version}"
+
+
+def unscored_spans(line: Sequence[Release], model: str, version: str, start: datetime, end: datetime) -> list[Span]:
+    """Published hours of [start, end) for which `version` has predicted nothing since they were published, oldest first."""
+    return folds.spans(hour for hour in _unscored_hours(line, model, version) if start <= hour < end)
+
+
+def _unscored_hours(
+    line: Sequence[Release], model: str, version: str, *, since: datetime | None = None
+) -> set[datetime]:
+    """Published hours for which `version` has predicted nothing since; `since`: only those released after this instant."""
+    alive, table, lacking = folds.live(line), predictions_table(model), set[datetime]()
+    for release in line:
+        if release.pub not in alive:
+            continue
+        if since is None or release.at > since:
+            lacking |= folds.hours_published([release])
+        if (release.kind, release.why) == (SCORE, made_by(model, version)):
+            lacking -= {hour for name, a, b in release.covers if name == table for hour in hours_between(a, b)}
+    return lacking
+
+
+def close_when_predicted(desk: Desk, call: Invocation, model: str, version: str) -> None:
+    """Close the incident of a model that did not predict, once no hour published since then lacks its predictions.
+
+    One hour that is predicted again says nothing of those before it, which nothing else would predict. Hours from before
+    the promotion of `version` do not count: it may have been trained on them.
+    """
+    ledger = desk.ledger
+    opened, promotion = desk.open_since(model), ledger.last_promotion(model)
+    if opened is None:
+        return
+    since = opened - MAY_RELEASE_FOR  # the hour that opened it may have been released before
+    since = max(since, promotion["at"]) if promotion else since
+    if not _unscored_hours(ledger.line(), model, version, since=since):
+        desk.scored(call, model, version)
 
 
 def seal_predictions(ledger: Ledger, call: Invocation, staged: Staged, by: str) -> None:

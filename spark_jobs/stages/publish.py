@@ -9,7 +9,13 @@ from spark_jobs.config.environment import BULK_FROM_HOURS
 from spark_jobs.errors import RetryError, TidegateError
 from spark_jobs.failpoints import failpoint
 from spark_jobs.lake.admission import publish_sealed, sealed_row
-from spark_jobs.lake.predictions import made_by, predictions_table, release_predictions, sealed_predictions
+from spark_jobs.lake.predictions import (
+    close_when_predicted,
+    made_by,
+    predictions_table,
+    release_predictions,
+    sealed_predictions,
+)
 from spark_jobs.ledger import Release
 from spark_jobs.steps import plan
 from spark_jobs.steps.request import Request
@@ -73,15 +79,18 @@ def _release_predictions(request: Request, sealed: Row, hours: Release) -> tuple
                 to_score.append(model)
             continue
         try:
-            release_predictions(request.ledger, call, predictions, hours)
+            released = release_predictions(request.ledger, call, predictions, hours)
         except TidegateError as fault:
             desk.unscored(call, model, f"{by} staged predictions that were not released: {fault}\n  do: {call.score()}")
         else:
-            desk.scored(call, model, version)
+            if released:
+                close_when_predicted(desk, call, model, version)
     return tuple(to_score)
 
 
 def _promoted_since(request: Request, model: str, sealed: Row) -> bool:
-    """Whether the model got a champion after its hours were sealed without predictions of one."""
+    """Whether the model got a champion after the step that sealed its hours, without predictions of one, had started."""
     promotion = request.ledger.last_promotion(model)
-    return promotion is not None and bool(promotion["at"] > sealed["at"])
+    where = {"dag_run": sealed["dag_run"], "step": sealed["step"], "pub": sealed["pub"], "state": "started"}
+    started = request.ledger.store.rows("intervals", ["at"], where)
+    return promotion is not None and bool(started) and bool(promotion["at"] > started[-1]["at"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from pyspark.errors import PythonException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -16,7 +15,7 @@ from spark_jobs.errors import TidegateError
 from spark_jobs.features import former, spine
 from spark_jobs.invocation import HOUR, Invocation
 from spark_jobs.lake import publish as lake_publish
-from spark_jobs.lake.predictions import SCORE, made_by, predictions_table, seal_predictions
+from spark_jobs.lake.predictions import SCORE, close_when_predicted, made_by, predictions_table, seal_predictions
 from spark_jobs.lake.publish import Publication
 from spark_jobs.lake.staging import Staged
 from spark_jobs.learning import tracking
@@ -55,15 +54,19 @@ def stage(work: Work, start_publication: StartPublication) -> list[Staged]:
             predicting = start_publication(work.call.with_step(SCORE), work.line)
             table = predictions_table(name)
             predicting.lake.stage(table, _predictions(work, champion, None), work.call.start, work.call.end)
-        except (TidegateError, PythonException) as fault:
-            found = str(fault) if isinstance(fault, TidegateError) else f"it cannot predict: {str(fault).strip()[:300]}"
-            again = replace(work.call, model=name).score()
-            desk.unscored(work.call, name, f"{made_by(name, version)}: {found}\n  do: {again}")
+        except Exception as fault:  # a worker that died too: its model must not hold the hours back
+            desk.unscored(work.call, name, why_not_predicted(work.call, name, version, fault))
             continue
         files = predicting.lake.staged[table]
         seal_predictions(work.ledger, work.call, files, made_by(name, version))
         staged.append(files)
     return staged
+
+
+def why_not_predicted(call: Invocation, name: str, version: str, fault: Exception) -> str:
+    """What kept `version` from predicting for the hours of `call`, and the command that predicts for them."""
+    text = str(fault) if isinstance(fault, TidegateError) else f"{type(fault).__name__}: {str(fault).strip()[:300]}"
+    return f"{made_by(name, version)} cannot predict: {text}\n  do: {replace(call, model=name).score()}"
 
 
 def run(work: Work, start_publication: StartPublication, todo: Mapping[str, Sequence[Span]]) -> list[Release]:
@@ -82,7 +85,7 @@ def run(work: Work, start_publication: StartPublication, todo: Mapping[str, Sequ
         for start, end in todo[name]:
             call = replace(work.call.with_step(SCORE), start=start, end=end)
             released.append(_score(work, call, champion, start_publication))
-        desk.scored(work.call, name, version)
+        close_when_predicted(desk, work.call, name, version)
     return released
 
 

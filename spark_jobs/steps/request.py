@@ -15,6 +15,7 @@ from spark_jobs.invocation import Invocation, format_hour
 from spark_jobs.ledger import Ledger, Release
 from spark_jobs.result import Result
 from spark_jobs.runtime.places import code_version
+from spark_jobs.values import printable
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,12 @@ class Request:
                 result.refused = [(result.start, result.end)]
             if not isinstance(fault, AlreadyRefusedError):
                 self.desk.blocked(self.call, str(fault))
+
+    def fail_unforeseen(self, error: Exception) -> None:
+        """Record an error that is not of the data, and open an incident: without Spark, no step does it otherwise."""
+        why = printable(f"{type(error).__name__}: {error}"[:300])
+        self.ledger.record(self.call, "failed", None, why=why)
+        self.desk.blocked(self.call, why)
 
 
 def state_of(fault: TidegateError) -> str:

@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 
 import structlog
 from pyspark.sql import SparkSession
@@ -225,9 +226,18 @@ class StepRun:
         release = done.release
         self.result.state, self.result.pub, self.result.release = "published", release.pub, release.release
         self.result.rows = release.rows
-        if done.to_score:
-            spans = [(self.call.start, self.call.end)]
-            self._stage("score", lambda: self._run_score(dict.fromkeys(done.to_score, spans)))
+        todo = {model: spans for model, spans in to_score(replace(self.request)).items() if model in done.to_score}
+        if todo:
+            self._stage("score", lambda: self._score_published(todo))
+
+    def _score_published(self, todo: dict[str, list[Span]]) -> None:
+        """Predict for hours that are published: a model that cannot opens an incident, and the step ends well."""
+        for model, spans in todo.items():
+            try:
+                self._run_score({model: spans})
+            except Exception as fault:
+                version = self.ledger.champion(model) or "none"
+                self.desk.unscored(self.call, model, score.why_not_predicted(self.call, model, version, fault))
 
     def _score(self) -> None:
         """Predict for the published hours of the call that lack a champion's predictions."""

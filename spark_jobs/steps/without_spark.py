@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import replace
+
 from spark_jobs.errors import TidegateError
 from spark_jobs.invocation import Invocation
 from spark_jobs.lake.changes import require_publishable
@@ -48,7 +51,11 @@ def _publish(request: Request) -> Result | None:
             return None
         request.fail(result, fault)
         return result
-    if done.to_score:
+    except Exception as error:
+        with suppress(Exception):  # whatever is broken, the error itself must come through
+            request.fail_unforeseen(error)
+        raise
+    if {*done.to_score} & {*to_score(replace(request))}:  # a request of its own: `line` as it is after the release
         return None
     release = done.release
     return request.result("published", release.pub, release.rows, release.release, f"release {release.release}")

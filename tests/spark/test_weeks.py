@@ -7,6 +7,7 @@ hours late, so that its cells were not there when they were needed.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from typing import Any
 
 import pytest
 import yaml
+from pyspark.sql import functions as F
 
 from spark_jobs import failpoints
 from spark_jobs.alerts.incidents import open_incidents
@@ -407,6 +409,36 @@ def test_a_champion_that_cannot_predict_holds_no_hour_back(next_hour: Any, tmp_p
     incident = open_incidents(site.ledger.incidents())[f"{NAME}/champion/{MODEL}"]
     assert "version 7" in incident["body"]
     assert f"tidegate score {NAME} --from {format_hour(END)}" in incident["body"]
+
+
+def test_a_champion_whose_worker_dies_holds_no_hour_back(
+    next_hour: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Spark reports it by another error than one that a Python function raises."""
+
+    def dying(rows: Any, encoder: Any, booster: bytes) -> Any:
+        def die(batches: Any) -> Any:
+            os._exit(7)
+            yield from batches
+
+        scored = rows.withColumn("score", F.lit(0.5).cast("float"))
+        return scored.mapInArrow(die, scored.schema)
+
+    site = next_hour.copy(tmp_path / "data")
+    monkeypatch.setattr(score, "score_frame", dying)
+    site.publish(END, dag_run="next")
+    assert _kinds(site)[-1] == "hour"
+    assert "cannot predict" in open_incidents(site.ledger.incidents())[f"{NAME}/champion/{MODEL}"]["body"]
+
+
+def test_a_champion_promoted_before_publish_that_cannot_predict_fails_nothing(staged: Any, tmp_path: Path) -> None:
+    site = staged.copy(tmp_path / "data")
+    _promote(site, "7")  # which the registry does not have
+    assert _without_spark(site) is None
+    result = site.run("publish", END, dag_run="next")
+    assert (result.exit_code, result.state) == (0, "published"), result.why
+    assert site.ledger.step_row("next", "publish")["state"] == "published"  # which `announce` asks for
+    assert "version 7" in open_incidents(site.ledger.incidents())[f"{NAME}/champion/{MODEL}"]["body"]
 
 
 def test_predictions_that_changed_after_they_were_sealed_are_not_released(staged: Any, tmp_path: Path) -> None:

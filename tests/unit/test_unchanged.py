@@ -13,13 +13,15 @@ import pytest
 from hour_lake import MODEL, NAME, land, publish_hour
 from lake_rows import stage
 
+from spark_jobs.alerts.incidents import incident_key, open_incidents
 from spark_jobs.invocation import HOUR, Invocation, format_hour
-from spark_jobs.lake.predictions import seal_predictions
+from spark_jobs.lake.predictions import close_when_predicted, seal_predictions, unscored_spans
 from spark_jobs.lake.publish import Publication, publish
 from spark_jobs.lake.staging import Staged
 from spark_jobs.ledger import Ledger
+from spark_jobs.stages import publish as publish_stage
 from spark_jobs.steps import request
-from spark_jobs.steps.unscored_hours import unscored_spans
+from spark_jobs.steps.request import Request
 from spark_jobs.steps.without_spark import conclude_without_spark
 
 NOON = datetime(2013, 11, 1, 12, tzinfo=UTC)
@@ -51,11 +53,11 @@ def _champion(root: Path, version: str) -> None:
     Ledger.open(root).add_promotion({"model": MODEL, "alias": "champion", "to_version": version})
 
 
-def _score(root: Path, version: str) -> None:
-    """Scores of the hour, without a row, by this version of the model."""
+def _score(root: Path, version: str, hour: datetime = NOON) -> None:
+    """Scores of an hour, without a row, by this version of the model."""
     ledger = Ledger.open(root)
     pub = ledger.start(INGEST.with_step("score"), "", "", None)
-    covers = {f"predictions/{MODEL}": (NOON, NOON + HOUR)}
+    covers = {f"predictions/{MODEL}": (hour, hour + HOUR)}
     publish(ledger, Publication(pub, "score", covers, {}, 1, frozenset(), f"{MODEL} version {version}"))
 
 
@@ -157,6 +159,57 @@ def test_score_starts_spark_only_for_hours_that_lack_the_champions_predictions(r
     assert conclude_without_spark(replace(scoring, start=NOON, model="another")) is not None
     _champion(root, "2")
     assert conclude_without_spark(replace(scoring, start=NOON)) is None
+
+
+def _request() -> Request:
+    return Request.of(INGEST.with_step("publish"))
+
+
+def test_the_incident_of_a_champion_closes_when_no_hour_lacks_its_predictions(root: Path) -> None:
+    """Not with the next hour that is predicted: the hour that opened it has no predictions yet."""
+    _champion(root, "1")
+    publish_hour(root, Ledger.open(root), NOON, SOURCES)
+    desk, call = _request().desk, INGEST.with_step("publish")
+    desk.unscored(call, MODEL, "a worker died")
+    later = replace(call, start=NOON + HOUR, end=NOON + 2 * HOUR)
+    publish_hour(root, Ledger.open(root), NOON + HOUR, SOURCES)
+    _score(root, "1", NOON + HOUR)
+    close_when_predicted(desk, later, MODEL, "1")
+    assert desk.open_since(MODEL) is not None
+    _score(root, "1")
+    close_when_predicted(desk, call, MODEL, "1")
+    assert desk.open_since(MODEL) is None
+
+
+@pytest.mark.parametrize(("promoted", "due"), [("before", False), ("meanwhile", True)])
+def test_a_first_champion_promoted_while_features_were_built_has_to_predict(
+    root: Path, promoted: str, due: bool
+) -> None:
+    """The step read the champions when it began: what counts is its start, not the time at which it sealed the hour."""
+    ledger, call = Ledger.open(root), replace(INGEST, step="build_features", dag_run="build")
+    hours = ledger.line()[-1]
+    if promoted == "before":
+        _champion(root, "1")
+    ledger.record(call, "started", hours.pub)
+    if promoted == "meanwhile":
+        _champion(root, "1")
+    ledger.record(call, "staged", hours.pub, staged={})
+    done = publish_stage.run(replace(_request(), call=call.with_step("publish")))
+    assert (done.release, done.to_score) == (hours, (MODEL,) if due else ())
+
+
+def test_an_unforeseen_error_of_publishing_is_recorded_and_told(root: Path) -> None:
+    """No step of Spark runs, which would do it."""
+    ledger, publishing = Ledger.open(root), replace(INGEST, step="publish", dag_run="broken")
+    pub = ledger.start(publishing.with_step("ingest"), "", "", 2)
+    ledger.record(publishing.with_step("build_features"), "staged", pub, staged={}, base=2)
+    (root / "staging" / f"{pub}.json").mkdir(parents=True)
+    with pytest.raises(IsADirectoryError):
+        conclude_without_spark(publishing)
+    row = ledger.step_row("broken", "publish")
+    assert row is not None
+    assert (row["state"], "IsADirectoryError" in row["why"]) == ("failed", True)
+    assert incident_key(publishing) in open_incidents(ledger.incidents())
 
 
 def _leave_predictions(root: Path, version: str) -> Staged:
