@@ -51,7 +51,8 @@ class Desk:
     def published(self, call: Invocation, release: int) -> None:
         """Close the open incidents that are over now, whichever step of the run met what blocked them, and tell each.
 
-        Of this interval; and of a longer one that holds it, when the last of its hours became readable.
+        Of this interval; of a shorter one within it; and, of the steps of an hour, of a longer one that holds it, when the
+        last of its hours became readable.
         """
         steps = plan.OF_HOURS if call.step in plan.OF_HOURS else {call.step}
         for incident in open_incidents(self.ledger.incidents()):
@@ -103,7 +104,10 @@ class Desk:
     def _is_over(self, blocked: Invocation, call: Invocation) -> bool:
         if (blocked.start, blocked.end) == (call.start, call.end):
             return True
-        if not (blocked.start <= call.start and call.end <= blocked.end):
+        is_within_call = call.start <= blocked.start and blocked.end <= call.end
+        if call.step not in plan.OF_HOURS:  # what a heal or a training works on are hours that are readable anyway
+            return is_within_call
+        if not is_within_call and not (blocked.start <= call.start and call.end <= blocked.end):
             return False
         return {*hours_between(blocked.start, blocked.end)} <= folds.covered_hours(self.ledger.line())
 

@@ -250,6 +250,8 @@ class StepRun:
         for release in released:
             for table, count in release.rows.items():
                 self.result.rows[table] = self.result.rows.get(table, 0) + count
+        if line := self.ledger.line():
+            self.desk.published(self.call, line[-1].release)
 
     def _run_score(self, todo: dict[str, list[Span]]) -> list[Release]:
         work = Work(

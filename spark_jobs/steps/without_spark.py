@@ -35,6 +35,8 @@ def conclude_without_spark(call: Invocation, *, again: bool = False) -> Result |
     if "publish" in step.stages:
         return _publish(request)
     if "score" in step.stages and not to_score(request):
+        if request.line:
+            request.desk.published(call, request.line[-1].release)
         return request.result(
             "empty", None, {}, why="nothing to score: no published hour lacks a champion's predictions"
         )

@@ -89,6 +89,28 @@ def test_a_longer_interval_has_recovered_when_the_last_of_its_hours_is_readable(
     assert _events(desk) == ["opened", "sent", "recovered", "sent"]
 
 
+def test_an_hour_has_recovered_when_a_longer_interval_is_published(desk):
+    desk.blocked(PREPARE, "bad")
+    draft = Release(0, 1, None, "hour", (("silver/schedules", SIX, EIGHT),), frozenset(), {}, "", SIX)
+    desk.ledger.release(draft, None, [])
+    desk.published(Invocation(PIPELINE, "publish", SIX, EIGHT, "run"), 1)
+    assert open_incidents(desk.ledger.incidents()) == {}
+
+
+@pytest.mark.parametrize(
+    ("blocked", "healed", "is_open"),
+    [((SIX, SEVEN), (SIX, EIGHT), False), ((SIX, EIGHT), (SIX, SEVEN), True), ((SIX, EIGHT), (SEVEN, EIGHT), True)],
+    ids=["more hours", "the first hour", "the last hour"],
+)
+def test_a_heal_closes_incidents_of_heals_whose_hours_it_examined(desk, blocked, healed, is_open):
+    """The hours that a heal is due for grow from day to day, and readers see them whatever became of it."""
+    draft = Release(0, 1, None, "hour", (("silver/schedules", SIX, EIGHT),), frozenset(), {}, "", SIX)
+    desk.ledger.release(draft, None, [])
+    desk.blocked(Invocation(PIPELINE, "heal", *blocked, "day 1"), "a rule on rows")
+    desk.published(Invocation(PIPELINE, "heal", *healed, "day 2"), 1)
+    assert bool(open_incidents(desk.ledger.incidents())) == is_open
+
+
 def test_an_hour_beside_a_blocked_interval_closes_nothing(desk):
     desk.blocked(PREPARE, "bad")
     desk.published(Invocation(PIPELINE, "publish", SEVEN, EIGHT, "run"), 1)
