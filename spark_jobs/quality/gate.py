@@ -124,7 +124,7 @@ def judge(
     results = row_results(judged, judged.tallies)
     if over := decide.over_budget(results):
         results = row_results(judged, judged.tallies, _examples(judged, over, work.pipeline.sensitive(table)))
-    results += _hour_results(work, judged, good if kept else staged)
+    results += _hour_results(work, judged, scope, good if kept else staged)
     results.append(_key_unique(work, judged))
     return decide.decide(table, scope, suite, [*results, *extra], work.lake.staged[table].digest,
                          work.pipeline.sensitive(table))  # fmt: skip
@@ -225,17 +225,22 @@ def held_rows(rows: DataFrame, table: str, key: Sequence[str]) -> DataFrame:
     )  # fmt: skip
 
 
-def _hour_results(work: Work, judged: Judged, good: DataFrame) -> list[RuleResult]:
-    """Hour rules, judged by GX in a run of one hour, by one pass grouped by hour in a longer one; and batch rules."""
+def _hour_results(work: Work, judged: Judged, scope: str, good: DataFrame) -> list[RuleResult]:
+    """Hour rules, judged by GX in a run of one hour, by one pass grouped by hour in a longer one; and batch rules.
+
+    A training set has rows of many hours before the call, and none of its last ones: every hour with rows is judged.
+    """
+    is_set = scope == "training_set"
     rules, batch = judged.suite.hour_rules, judged.suite.batch_rules
     rows = sum(tally.good for tally in judged.tallies)
-    if work.call.hours == 1:
+    if work.call.hours == 1 and not is_set:
         return suites.validate(good, [*rules, *batch], rows)
     told = suites.validate(good, batch, rows)
     if not rules:
         return told
     tallies, working, errors = hour_tallies(good, rules)
     hours: list[datetime] = list(hours_between(work.call.start, work.call.end))
+    hours = sorted(tally.hour for tally in judged.tallies) if is_set else hours
     return [*decide.hour_results(working, tallies, hours), *errors, *told]
 
 

@@ -168,6 +168,24 @@ def test_a_training_set_that_breaks_its_suite_trains_nothing(published: Any, tmp
     assert incident["incident"] not in open_incidents(site.ledger.incidents())
 
 
+def test_rules_of_scope_hour_judge_every_hour_of_a_training_set(published: Any, tmp_path: Path) -> None:
+    """A set begins with the first row of the model, long before the week of the call."""
+    shutil.copytree(published.project, tmp_path / "project")
+    path = tmp_path / "project/expectations" / NAME / f"training_sets_{MODEL}.yaml"
+    suite = yaml.safe_load(path.read_text())
+    suite["rules"].append(
+        {"id": "near", "type": "expect_column_max_to_be_between", "column": "distance_mi", "scope": "hour",
+         "severity": "warning", "args": {"max_value": 1}, "why": "test"}
+    )  # fmt: skip
+    path.write_text(yaml.safe_dump(suite))
+    site, hours = published.copy(tmp_path / "data", tmp_path / "project"), int((END - NOW) / HOUR)
+    result = site.run("training_set", NOW, hours, "short")
+    [verdict] = site.ledger.verdicts(result.pub)
+    [rule] = [one for one in verdict.rules if one.rule == "near"]
+    assert rule.outcome is Outcome.WARN
+    assert rule.bad == rule.total > hours
+
+
 def test_a_set_whose_files_changed_after_its_gate_trains_nothing(trained: Any, tmp_path: Path) -> None:
     site = trained[0].copy(tmp_path / "data")
     path = next((site.root / "training_sets" / MODEL / f"pub-{trained[1].pub}").rglob("part*.parquet"))
