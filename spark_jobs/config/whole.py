@@ -60,6 +60,11 @@ class Pipeline(Section):
         """Silver tables by name."""
         return self.tables.tables
 
+    @property
+    def has_sensitive(self) -> bool:
+        """Whether a silver table has a column whose values nobody is shown."""
+        return any(self.sensitive(f"silver/{name}") for name in self.silver)
+
     def sensitive(self, table: str) -> frozenset[str]:
         """The columns of a silver, features, predictions or training set table of the lake whose values nobody is shown."""
         kind, _, name = table.partition("/")

@@ -239,8 +239,11 @@ def _hour_results(work: Work, judged: Judged, scope: str, good: DataFrame) -> li
     if not rules:
         return told
     tallies, working, errors = hour_tallies(good, rules)
-    hours: list[datetime] = list(hours_between(work.call.start, work.call.end))
-    hours = sorted(tally.hour for tally in judged.tallies) if is_set else hours
+    hours: list[datetime] = (
+        sorted(tally.hour for tally in judged.tallies)
+        if is_set
+        else list(hours_between(work.call.start, work.call.end))
+    )
     return [*decide.hour_results(working, tallies, hours), *errors, *told]
 
 

@@ -25,6 +25,7 @@ from spark_jobs.ledger import Ledger, Release
 from spark_jobs.ledger.staleness import Published, Span, differing_inputs
 from spark_jobs.steps.context import Work
 from spark_jobs.values import Lines
+from spark_jobs.verdict import MASKED
 
 SHOWN = 10  # inputs that a message names
 StartPublication = Callable[[Invocation, list[Release]], Work]  # a further publication with a number of its own
@@ -55,7 +56,7 @@ def stage(work: Work, start_publication: StartPublication) -> list[Staged]:
             table = predictions_table(name)
             predicting.lake.stage(table, _predictions(work, champion, None), work.call.start, work.call.end)
         except Exception as fault:  # a worker that died too: its model must not hold the hours back
-            desk.unscored(work.call, name, why_not_predicted(work.call, name, version, fault))
+            desk.unscored(work.call, name, why_not_predicted(work.pipeline, work.call, name, version, fault))
             continue
         files = predicting.lake.staged[table]
         seal_predictions(work.ledger, work.call, files, made_by(name, version))
@@ -63,9 +64,13 @@ def stage(work: Work, start_publication: StartPublication) -> list[Staged]:
     return staged
 
 
-def why_not_predicted(call: Invocation, name: str, version: str, fault: Exception) -> str:
-    """What kept `version` from predicting for the hours of `call`, and the command that predicts for them."""
-    text = str(fault) if isinstance(fault, TidegateError) else f"{type(fault).__name__}: {str(fault).strip()[:300]}"
+def why_not_predicted(pipeline: Pipeline, call: Invocation, name: str, version: str, fault: Exception) -> str:
+    """What kept `version` from predicting for the hours of `call`, and the command that predicts for them.
+
+    Of an error of Python or Spark only its class, where it may show values of sensitive columns.
+    """
+    shown = MASKED if pipeline.has_sensitive else str(fault).strip()[:300]
+    text = str(fault) if isinstance(fault, TidegateError) else f"{type(fault).__name__}: {shown}"
     return f"{made_by(name, version)} cannot predict: {text}\n  do: {replace(call, model=name).score()}"
 
 

@@ -12,6 +12,7 @@ from pathlib import PurePath
 from pyspark.errors import PythonException
 
 from spark_jobs.values import printable
+from spark_jobs.verdict import MASKED
 
 # Spark's names of errors that a value causes (spark.sql.ansi.enabled), in the text of the error that ends the job
 _OF_A_VALUE = re.compile(
@@ -24,14 +25,23 @@ _OF_THE_MACHINE = (
     OSError,
     SystemError,
 )  # raised by a Python function, whatever the values are
+_TRAINING = "xgboost."  # raises when another worker of a training is lost; no transform calls it
 _RAISED = re.compile(r"(?m)^Traceback .*\n(?: .*\n)+([\w.]+)")
+# The classes of an error, and Spark's name of its condition: what comes after them may hold values.
+_KIND = re.compile(r"(?:(?:[\w$]+\.)*[\w$]*(?:Error|Exception): )*(?:\[[A-Z][A-Z_.]*\] )?")
 _FRAME = re.compile(r'File "([^"]+)", line (\d+), in (\S+)')
 
 
-def cause(error: Exception) -> str:
-    """The line of an error that names its cause, at most 300 characters: Spark's own first line seldom does."""
+def cause(error: Exception, *, is_masked: bool = False) -> str:
+    """The line of an error that names its cause, at most 300 characters: Spark's own first line seldom does.
+
+    `is_masked`: the pipeline has sensitive columns, so that of an error that a value causes only the kind is shown.
+    """
     named = re.findall(r"(?m)^(?:: |Caused by: )?((?:[\w$]+\.)*[\w$]*(?:Error|Exception): .+)$", str(error))
     told = named[-1] if named else str(error).strip().partition("\n")[0]
+    if is_masked and is_caused_by_values(error):
+        kind = _KIND.match(told)
+        told = f"{kind[0] if kind else ''}{MASKED}"
     return printable(f"{type(error).__name__}: {told}"[:300])
 
 
@@ -52,5 +62,7 @@ def is_caused_by_values(error: Exception) -> bool:
     if _OF_A_VALUE.search(str(error)):
         return True
     raised = _RAISED.findall(str(error)) if isinstance(error, PythonException) else []
-    kind = getattr(builtins, raised[-1], Exception) if raised else None
-    return kind is not None and not issubclass(kind, _OF_THE_MACHINE)
+    if not raised or raised[-1].endswith("MemoryError") or raised[-1].startswith(_TRAINING):
+        return False
+    kind = getattr(builtins, raised[-1], Exception)
+    return not issubclass(kind, _OF_THE_MACHINE)

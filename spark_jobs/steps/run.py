@@ -119,7 +119,7 @@ class StepRun:
         files = [drop.file for found in read.values() for drop in found.values()]
         more = f" and {len(files) - 5} more" if len(files) > 5 else ""
         drops = f"; drops: {', '.join(files[:5])}{more}" if files else ""
-        why = f"{cause(error)}{place(error)}{drops}"
+        why = f"{cause(error, is_masked=self.pipeline.has_sensitive)}{place(error)}{drops}"
         if is_caused_by_values(error):
             rule = "values_computable: a transform, a measure or a label cannot be computed"
             self._fault(RefusedError(f"{self.call.pipeline}/{self.call.step}", f"{rule}: {why}", "values that it is defined for",
@@ -237,7 +237,8 @@ class StepRun:
                 self._run_score({model: spans})
             except Exception as fault:
                 version = self.ledger.champion(model) or "none"
-                self.desk.unscored(self.call, model, score.why_not_predicted(self.call, model, version, fault))
+                why = score.why_not_predicted(self.pipeline, self.call, model, version, fault)
+                self.desk.unscored(self.call, model, why)
 
     def _score(self) -> None:
         """Predict for the published hours of the call that lack a champion's predictions."""

@@ -39,6 +39,26 @@ def test_a_crashed_worker_names_no_line():
 
 
 @pytest.mark.parametrize(
+    ("error", "shown"),
+    [
+        (PythonException(WORKER + "ValueError: share of 777.25: too much\n"), "PythonException: ValueError: •••"),
+        (PythonException(WORKER + "own_transforms.ShareError: 777.25\n"), "PythonException: own_transforms.ShareError: •••"),
+        (
+            RuntimeError("[CAST_INVALID_INPUT] The value '777.25' cannot be cast"),
+            "RuntimeError: [CAST_INVALID_INPUT] •••",
+        ),
+    ],
+)
+def test_values_are_masked_where_columns_are_sensitive(error, shown):
+    assert cause(error, is_masked=True) == shown
+    assert "777.25" in cause(error)
+
+
+def test_errors_that_no_value_causes_are_shown_whole_where_columns_are_sensitive():
+    assert cause(RuntimeError(CRASH), is_masked=True) == cause(RuntimeError(CRASH))
+
+
+@pytest.mark.parametrize(
     ("error", "refused"),
     [
         (RuntimeError(DIVISION), True),
@@ -47,6 +67,8 @@ def test_a_crashed_worker_names_no_line():
         (PythonException(WORKER + "ZeroDivisionError\n"), True),
         (PythonException(WORKER + "ModuleNotFoundError: No module named 'shop'\n"), False),
         (PythonException(WORKER + "MemoryError\n"), False),
+        (PythonException(WORKER + "numpy._core._exceptions._ArrayMemoryError: Unable to allocate 9 GiB\n"), False),
+        (PythonException(WORKER + "xgboost.core.XGBoostError: [10:00:00] Connection closed by a worker\n"), False),
         (PythonException(WORKER + "FileNotFoundError: [Errno 2] No such file: 'rates.csv'\n"), False),
         (RuntimeError(CRASH), False),
         (RuntimeError(WORKER + "ValueError: not of a worker\n"), False),
