@@ -15,6 +15,7 @@ from spark_jobs.lake.predictions import (
     predictions_table,
     release_predictions,
     sealed_predictions,
+    unscored_spans,
 )
 from spark_jobs.ledger import Release
 from spark_jobs.steps import plan
@@ -56,9 +57,9 @@ def release_left_predictions(request: Request, hours: Release) -> None:
     """Release predictions that were sealed with the published `hours`, where an earlier attempt ended before it did so."""
     where = {"pub": hours.pub, "step": plan.step(request.call.step).continues, "state": "staged"}
     for sealed in request.ledger.store.rows("intervals", where=where)[-1:]:
-        staged = sealed_predictions(request.ledger, sealed).values()
-        if any(request.ledger.released(predictions.pub) is None for predictions in staged):
-            call = replace(request.call, start=sealed["from_hour"], end=sealed["to_hour"])
+        call = replace(request.call, start=sealed["from_hour"], end=sealed["to_hour"])
+        champions, line = request.champions().items(), request.ledger.line()
+        if any(unscored_spans(line, model, version, call.start, call.end) for model, version in champions):
             _release_predictions(replace(request, call=call), sealed, hours)
 
 
