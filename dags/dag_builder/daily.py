@@ -1,21 +1,21 @@
 """`<pipeline>_daily`: cells that late or corrected rows made wrong are healed, then the lake is maintained.
 
-heal -> maintain
+heal -> maintain -> day_done
+
+A heal that fails does not keep the lake from being maintained; `day_done` then fails the run.
 """
 
 from __future__ import annotations
 
-from datetime import timedelta
-
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, CronPartitionTimetable
 
 from dag_builder.due import HealDue, Maintain
 from dag_builder.hourly import task_defaults
-from dag_builder.partition import hour_param
+from dag_builder.partition import DAY, hour_param, looks_back
 from spark_jobs.config.load import load_pipeline
 from spark_jobs.runtime.scheduler import spark_pool
 
-DAY = timedelta(days=1)
 KEY_FORMAT = "%Y-%m-%dT00:00:00"  # of the day before, at whatever hour the cron line runs
 
 
@@ -31,8 +31,7 @@ def daily_dag(name: str) -> DAG:
         dag_id=f"{name}_daily",
         description=f"one day of {name}: heal, maintenance",
         schedule=CronPartitionTimetable(daily.cron, timezone="UTC", run_offset=-1, key_format=KEY_FORMAT),
-        start_date=pipeline.start + DAY,
-        end_date=pipeline.end,
+        **looks_back(pipeline, DAY),
         catchup=False,
         max_active_runs=1,
         default_args=task_defaults(pipeline, daily.timeout),
@@ -41,5 +40,8 @@ def daily_dag(name: str) -> DAG:
         doc_md=__doc__,
     ) as dag:
         heal = HealDue(task_id="heal", pipeline=name, step="heal", pool=spark_pool(name))
-        heal >> Maintain(task_id="maintain", pipeline=name, pool="default_pool")
+        maintain = Maintain(task_id="maintain", pipeline=name, pool="default_pool", trigger_rule="all_done")
+        done = EmptyOperator(task_id="day_done", pool="default_pool")  # the last task alone decides the state of a run
+        heal >> maintain >> done
+        heal >> done
     return dag

@@ -15,10 +15,11 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from spark_jobs.config import load_pipeline
 from spark_jobs.config.interval import check_interval
+from spark_jobs.config.whole import Pipeline
 from spark_jobs.errors import UsageError
 from spark_jobs.invocation import HOUR, Invocation, format_hour, parse_hour
 
-WEEK = timedelta(days=7)
+DAY, WEEK = timedelta(days=1), timedelta(days=7)
 PARAM = "hour"
 
 
@@ -33,6 +34,16 @@ def catches_up() -> bool:
     The demo says no: its pipeline starts in 2012, and it asks for the hours that it shows by their key.
     """
     return os.environ.get("TIDEGATE_CATCHUP", "true").lower() not in ("0", "false", "no")
+
+
+def looks_back(pipeline: Pipeline, width: timedelta) -> dict[str, datetime | None]:
+    """`start_date` and `end_date` of a DAG whose runs look back on `width` whole days, named by their first UTC midnight.
+
+    The first run's key is not before the pipeline's first hour; the last run comes on the day after the last whole day.
+    """
+    start, end = pipeline.start.replace(hour=0), pipeline.end
+    first = start if start == pipeline.start else start + DAY
+    return {"start_date": first + width, "end_date": end and end.replace(hour=0) + DAY - timedelta(microseconds=1)}
 
 
 def hour_param(meaning: str) -> dict[str, Param]:

@@ -12,7 +12,7 @@ from airflow.sdk import DAG, Asset, CronPartitionTimetable
 from dag_builder.due import ScoreDue
 from dag_builder.gates import Announce, Gate, WeekReady
 from dag_builder.hourly import hour_asset, task_defaults
-from dag_builder.partition import WEEK, catches_up, hour_param
+from dag_builder.partition import WEEK, catches_up, hour_param, looks_back
 from dag_builder.spark_step import SparkStep
 from spark_jobs.config.load import load_pipeline
 from spark_jobs.runtime.scheduler import spark_pool
@@ -42,8 +42,7 @@ def weekly_dag(name: str) -> DAG:
         dag_id=f"{name}_weekly",
         description=f"one week of {name}: training set, gate, training, promotion",
         schedule=CronPartitionTimetable(weekly.cron, timezone="UTC", run_offset=-1, key_format=KEY_FORMAT),
-        start_date=pipeline.start + WEEK,
-        end_date=pipeline.end,
+        **looks_back(pipeline, WEEK),
         catchup=catches_up(),
         max_active_runs=1,
         default_args=task_defaults(pipeline, weekly.timeout),

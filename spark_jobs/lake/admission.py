@@ -6,13 +6,13 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from spark_jobs.errors import AlreadyRefusedError, RefusedError, RetryError
+from spark_jobs.errors import AlreadyRefusedError, RefusedError, RetryError, UsageError
 from spark_jobs.failpoints import failpoint
 from spark_jobs.invocation import Invocation
 from spark_jobs.lake import staging
 from spark_jobs.lake.publish import Publication, publish
 from spark_jobs.lake.staging import Staged
-from spark_jobs.ledger import Ledger, Release
+from spark_jobs.ledger import Ledger, Release, folds
 from spark_jobs.steps.plan import STEPS, first_step
 from spark_jobs.storage import Row
 
@@ -43,18 +43,32 @@ def publish_sealed(ledger: Ledger, call: Invocation, kind: str, gated: Iterable[
     Raises:
         RefusedError: a gate blocks, gave no verdict, or judged other files.
         RetryError: nothing is sealed, or another release touched what was read: stage again.
-    """  # fmt: skip
+        UsageError: it was released before, and a rollback has withdrawn it since.
+    """
     row = sealed_row(ledger, call)
     pub = int(row["pub"])
     released = ledger.released(pub)
-    if released:
-        return released  # the release landed, though its answer was lost
+    if released:  # the release landed, though its answer was lost
+        _require_not_withdrawn(ledger, call, released)
+        return released
     staged = sealed_files(ledger, call, pub)
     present = {table: files.digest for table, files in staged.items()}
     require_verdicts(ledger, f"{call.pipeline} pub {pub}", pub, gated, json.loads(row["staged"]), present)
     hours = {table: files for table, files in staged.items() if files.pub == pub}  # predictions have their own
     covered = dict.fromkeys(hours, (call.start, call.end))
     return publish(ledger, Publication(pub, kind, covered, hours, row["base"], read))
+
+
+def _require_not_withdrawn(ledger: Ledger, call: Invocation, released: Release) -> None:
+    """A retry must neither announce hours that an operator withdrew nor publish them again."""
+    if released.pub in folds.live(ledger.line()):
+        return
+    raise UsageError(
+        f"{call.pipeline}/{call.step} {call.dag_run}",
+        f"release {released.release} of publication {released.pub} was withdrawn by a rollback",
+        "a run that began after the rollback",
+        call.with_step(first_step(call.step)).command(),
+    )
 
 
 def sealed_row(ledger: Ledger, call: Invocation) -> Row:

@@ -33,7 +33,8 @@ WEEKLY = {
     "score": {"announce_model"},
     "announce_model": set(),
 }
-DAILY = {"heal": {"maintain"}, "maintain": set()}
+DAILY = {"heal": {"maintain", "day_done"}, "maintain": {"day_done"}, "day_done": set()}
+RUN_ALWAYS = {"drops_ready", "maintain"}  # whatever became of the tasks before
 
 
 @pytest.fixture(scope="module")
@@ -118,9 +119,52 @@ def test_spark_tasks_are_the_steps_of_the_plan_and_gates_read_its_scopes(dags):
 def test_a_red_gate_stops_all_that_follows_it(dags):
     """One gate a step: nothing is skipped, so Airflow's default rule ends the run as failed."""
     for dag in dags.values():
-        rules = {task.task_id: task.trigger_rule for task in dag.tasks if task.task_id != "drops_ready"}
-        assert set(rules.values()) == {"all_success"}
-        assert [task.task_id for task in dag.tasks if len(task.upstream_task_ids) > 1] in ([], ["drops_ready"])
+        rules = {task.task_id: task.trigger_rule for task in dag.tasks}
+        assert {name: rule for name, rule in rules.items() if rule != "all_success"} == {
+            name: "all_done" for name in RUN_ALWAYS & rules.keys()
+        }
+        assert {task.task_id for task in dag.tasks if len(task.upstream_task_ids) > 1} <= {"drops_ready", "day_done"}
+
+
+def test_a_failed_heal_fails_the_day_and_the_lake_is_maintained_all_the_same(dags):
+    daily = dags["nycflights13_daily"]
+    assert daily.get_task("maintain").trigger_rule == "all_done"
+    [last] = [task for task in daily.tasks if not task.downstream_task_ids]
+    assert (last.task_id, last.trigger_rule, last.upstream_task_ids) == ("day_done", "all_success", {"heal", "maintain"})
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "first", "last"),
+    [
+        ("2013-03-04T00", "2013-03-18T00", ("2013-03-04T00", "2013-03-04T00"), ("2013-03-17T00", "2013-03-11T00")),
+        ("2013-03-04T03", "2013-03-27T05", ("2013-03-05T00", "2013-03-11T00"), ("2013-03-26T00", "2013-03-18T00")),
+    ],
+    ids=["whole weeks", "parts of weeks and days"],
+)
+def test_the_first_and_the_last_run_of_daily_and_weekly_lie_within_the_pipeline(project, start, end, first, last):
+    """The last run comes after the pipeline's end, as it looks back; no key lies before the pipeline's first hour."""
+    from airflow.timetables.base import TimeRestriction
+    from airflow.timetables.trigger import CronPartitionTimetable
+    from dag_builder.daily import daily_dag
+    from dag_builder.weekly import KEY_FORMAT, weekly_dag
+    from pendulum import instance
+
+    path = project / "conf/pipelines/nycflights13/pipeline.yaml"
+    conf = yaml.safe_load(path.read_text())
+    conf |= {"start": f"{start}:00:00Z", "end": f"{end}:00:00Z"}
+    path.write_text(yaml.safe_dump(conf))
+    seen = []
+    for dag in (daily_dag("nycflights13"), weekly_dag("nycflights13")):
+        timetable = CronPartitionTimetable(
+            dag.schedule.expression, timezone="UTC", run_offset=-1, key_format=KEY_FORMAT
+        )
+        span, keys = TimeRestriction(instance(dag.start_date), instance(dag.end_date), catchup=True), []
+        info = timetable.next_dagrun_info_v2(last_dagrun_info=None, restriction=span)
+        while info is not None:
+            keys.append(info.partition_key.removesuffix(":00:00"))
+            info = timetable.next_dagrun_info_v2(last_dagrun_info=info, restriction=span)
+        seen.append((keys[0], keys[-1]))
+    assert list(zip(*seen, strict=True)) == [first, last]
 
 
 def test_what_is_announced_is_what_was_published(dags):

@@ -149,6 +149,10 @@ def runner(world: World, start: int, end: int, dag_run: str) -> Callable[[], Non
                 return
             except (RetryError, FileGoneError):
                 ledger.record(call, "failed", None)
+            except UsageError as error:
+                if "was withdrawn by a rollback" not in str(error):
+                    raise
+                return
             except RefusedError as error:
                 if "changed after" not in str(error):
                     return

@@ -212,6 +212,20 @@ def test_an_unforeseen_error_of_publishing_is_recorded_and_told(root: Path) -> N
     assert incident_key(publishing) in open_incidents(ledger.incidents())
 
 
+def test_a_retry_after_a_rollback_does_not_announce_the_withdrawn_hour(root: Path) -> None:
+    """The release landed, the process died, an operator withdrew the hour, and then the scheduler tries again."""
+    ledger, retried = Ledger.open(root), replace(INGEST, step="publish", dag_run="killed")
+    ledger.record(retried.with_step("build_features"), "staged", ledger.line()[-1].pub, staged={})
+    ledger.rollback(NAME, 1, "the hour is wrong")
+    before = ledger.releases()
+    done = conclude_without_spark(retried)
+    assert done is not None
+    assert (done.exit_code, "release 2 of publication" in done.why, "withdrawn" in done.why) == (64, True, True)
+    assert "do: tidegate run nycflights13 ingest --from" in done.why
+    assert Ledger.open(root).releases() == before
+    assert [row["state"] for row in ledger.store.rows("intervals", where={"step": "publish"})] == ["failed"]
+
+
 def _leave_predictions(root: Path, version: str) -> Staged:
     """Predictions that were sealed with the hour by a run that a kill ended before it released them."""
     ledger, killed = Ledger.open(root), replace(INGEST, dag_run="killed")
