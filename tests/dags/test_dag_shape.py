@@ -130,14 +130,18 @@ def test_a_failed_heal_fails_the_day_and_the_lake_is_maintained_all_the_same(dag
     daily = dags["nycflights13_daily"]
     assert daily.get_task("maintain").trigger_rule == "all_done"
     [last] = [task for task in daily.tasks if not task.downstream_task_ids]
-    assert (last.task_id, last.trigger_rule, last.upstream_task_ids) == ("day_done", "all_success", {"heal", "maintain"})
+    assert (last.task_id, last.trigger_rule, last.upstream_task_ids) == (
+        "day_done",
+        "all_success",
+        {"heal", "maintain"},
+    )
 
 
 @pytest.mark.parametrize(
     ("start", "end", "first", "last"),
     [
-        ("2013-03-04T00", "2013-03-18T00", ("2013-03-04T00", "2013-03-04T00"), ("2013-03-17T00", "2013-03-11T00")),
-        ("2013-03-04T03", "2013-03-27T05", ("2013-03-05T00", "2013-03-11T00"), ("2013-03-26T00", "2013-03-18T00")),
+        ("2012-12-31T00", "2013-07-01T00", ("2012-12-31T00", "2012-12-31T00"), ("2013-06-30T00", "2013-06-24T00")),
+        ("2012-12-31T03", "2013-07-10T05", ("2013-01-01T00", "2013-01-07T00"), ("2013-07-09T00", "2013-07-01T00")),
     ],
     ids=["whole weeks", "parts of weeks and days"],
 )

@@ -42,7 +42,10 @@ def test_a_crashed_worker_names_no_line():
     ("error", "shown"),
     [
         (PythonException(WORKER + "ValueError: share of 777.25: too much\n"), "PythonException: ValueError: •••"),
-        (PythonException(WORKER + "own_transforms.ShareError: 777.25\n"), "PythonException: own_transforms.ShareError: •••"),
+        (
+            PythonException(WORKER + "own_transforms.ShareError: 777.25\n"),
+            "PythonException: own_transforms.ShareError: •••",
+        ),
         (
             RuntimeError("[CAST_INVALID_INPUT] The value '777.25' cannot be cast"),
             "RuntimeError: [CAST_INVALID_INPUT] •••",
