@@ -173,7 +173,7 @@ def release(ledger: Ledger, call: Invocation) -> None:
     step = call.with_step("publish")
     made = publish_sealed(ledger, step, "hour" if call.hours == 1 else "backfill", [SILVER, TILES], READ)
     ledger.record(step, "published", made.pub, why=f"release {made.release}", rows=made.rows)
-    for predictions in sealed_predictions(ledger, step, sealed_row(ledger, step)).values():
+    for predictions in sealed_predictions(ledger, sealed_row(ledger, step)).values():
         with suppress(RetryError):  # a day has passed: the hours are published without
             release_predictions(ledger, step, predictions, made)
 
