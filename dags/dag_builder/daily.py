@@ -27,11 +27,13 @@ def daily_dag(name: str) -> DAG:
     """
     pipeline = load_pipeline(name)
     daily = pipeline.schedules.daily
+    first, last = looks_back(pipeline, DAY)
     with DAG(
         dag_id=f"{name}_daily",
         description=f"one day of {name}: heal, maintenance",
         schedule=CronPartitionTimetable(daily.cron, timezone="UTC", run_offset=-1, key_format=KEY_FORMAT),
-        **looks_back(pipeline, DAY),
+        start_date=first,
+        end_date=last,
         catchup=False,
         max_active_runs=1,
         default_args=task_defaults(pipeline, daily.timeout),

@@ -36,14 +36,14 @@ def catches_up() -> bool:
     return os.environ.get("TIDEGATE_CATCHUP", "true").lower() not in ("0", "false", "no")
 
 
-def looks_back(pipeline: Pipeline, width: timedelta) -> dict[str, datetime | None]:
+def looks_back(pipeline: Pipeline, width: timedelta) -> tuple[datetime, datetime | None]:
     """`start_date` and `end_date` of a DAG whose runs look back on `width` whole days, named by their first UTC midnight.
 
     The first run's key is not before the pipeline's first hour; the last run comes on the day after the last whole day.
     """
     start, end = pipeline.start.replace(hour=0), pipeline.end
     first = start if start == pipeline.start else start + DAY
-    return {"start_date": first + width, "end_date": end and end.replace(hour=0) + DAY - timedelta(microseconds=1)}
+    return first + width, end and end.replace(hour=0) + DAY - timedelta(microseconds=1)
 
 
 def hour_param(meaning: str) -> dict[str, Param]:

@@ -38,11 +38,13 @@ def weekly_dag(name: str) -> DAG:
     """
     pipeline = load_pipeline(name)
     weekly = pipeline.schedules.weekly
+    first, last = looks_back(pipeline, WEEK)
     with DAG(
         dag_id=f"{name}_weekly",
         description=f"one week of {name}: training set, gate, training, promotion",
         schedule=CronPartitionTimetable(weekly.cron, timezone="UTC", run_offset=-1, key_format=KEY_FORMAT),
-        **looks_back(pipeline, WEEK),
+        start_date=first,
+        end_date=last,
         catchup=catches_up(),
         max_active_runs=1,
         default_args=task_defaults(pipeline, weekly.timeout),
