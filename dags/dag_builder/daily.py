@@ -8,15 +8,13 @@ A heal that fails does not keep the lake from being maintained; `day_done` then 
 from __future__ import annotations
 
 from airflow.providers.standard.operators.empty import EmptyOperator
-from airflow.sdk import DAG, CronPartitionTimetable
+from airflow.sdk import DAG
 
 from dag_builder.due import HealDue, Maintain
 from dag_builder.hourly import task_defaults
 from dag_builder.partition import DAY, hour_param, looks_back
 from spark_jobs.config.load import load_pipeline
 from spark_jobs.runtime.scheduler import spark_pool
-
-KEY_FORMAT = "%Y-%m-%dT00:00:00"  # of the day before, at whatever hour the cron line runs
 
 
 def daily_dag(name: str) -> DAG:
@@ -27,13 +25,10 @@ def daily_dag(name: str) -> DAG:
     """
     pipeline = load_pipeline(name)
     daily = pipeline.schedules.daily
-    first, last = looks_back(pipeline, DAY)
     with DAG(
         dag_id=f"{name}_daily",
         description=f"one day of {name}: heal, maintenance",
-        schedule=CronPartitionTimetable(daily.cron, timezone="UTC", run_offset=-1, key_format=KEY_FORMAT),
-        start_date=first,
-        end_date=last,
+        **looks_back(pipeline, daily.cron, DAY),
         catchup=False,
         max_active_runs=1,
         default_args=task_defaults(pipeline, daily.timeout),

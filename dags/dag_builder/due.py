@@ -34,7 +34,7 @@ class ScoreDue(SparkStep):
         from spark_jobs.steps.request import Request
 
         call = invocation(context, self.pipeline, self.step, self.width)
-        since = hours_since(call, Request.of(call))
+        since = hours_since(Request.of(call))
         return replace(call, start=since[0], end=since[1]) if since else None
 
 

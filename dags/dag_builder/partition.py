@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from airflow.sdk import Param
+from airflow.sdk import CronPartitionTimetable, Param
 from airflow.sdk.exceptions import AirflowFailException
 
 from spark_jobs.config import load_pipeline
@@ -21,6 +21,7 @@ from spark_jobs.invocation import HOUR, Invocation, format_hour, parse_hour
 
 DAY, WEEK = timedelta(days=1), timedelta(days=7)
 PARAM = "hour"
+KEY_FORMAT = "%Y-%m-%dT00:00:00"  # of a day or week: the midnight it begins with, at whatever hour the cron line runs
 
 
 def environment_name() -> str:
@@ -36,14 +37,18 @@ def catches_up() -> bool:
     return os.environ.get("TIDEGATE_CATCHUP", "true").lower() not in ("0", "false", "no")
 
 
-def looks_back(pipeline: Pipeline, width: timedelta) -> tuple[datetime, datetime | None]:
-    """`start_date` and `end_date` of a DAG whose runs look back on `width` whole days, named by their first UTC midnight.
+def looks_back(pipeline: Pipeline, cron: str, width: timedelta) -> dict[str, Any]:
+    """`schedule`, `start_date`, `end_date` of a DAG whose runs look back on `width` whole days, keyed by their first midnight.
 
     The first run's key is not before the pipeline's first hour; the last run comes on the day after the last whole day.
     """
     start, end = pipeline.start.replace(hour=0), pipeline.end
     first = start if start == pipeline.start else start + DAY
-    return first + width, end and end.replace(hour=0) + DAY - timedelta(microseconds=1)
+    return {
+        "schedule": CronPartitionTimetable(cron, timezone="UTC", run_offset=-1, key_format=KEY_FORMAT),
+        "start_date": first + width,
+        "end_date": end and end.replace(hour=0) + DAY - timedelta(microseconds=1),
+    }
 
 
 def hour_param(meaning: str) -> dict[str, Param]:

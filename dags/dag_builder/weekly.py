@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from airflow.sdk import DAG, Asset, CronPartitionTimetable
+from airflow.sdk import DAG, Asset
 
 from dag_builder.due import ScoreDue
 from dag_builder.gates import Announce, Gate, WeekReady
@@ -18,8 +18,6 @@ from spark_jobs.config.load import load_pipeline
 from spark_jobs.runtime.scheduler import spark_pool
 
 LOOK_EVERY = timedelta(minutes=10)
-# The week's key is the midnight it begins with, at whatever hour the cron line looks whether the week is ready.
-KEY_FORMAT = "%Y-%m-%dT00:00:00"
 
 
 def model_asset(pipeline: str) -> Asset:
@@ -38,13 +36,10 @@ def weekly_dag(name: str) -> DAG:
     """
     pipeline = load_pipeline(name)
     weekly = pipeline.schedules.weekly
-    first, last = looks_back(pipeline, WEEK)
     with DAG(
         dag_id=f"{name}_weekly",
         description=f"one week of {name}: training set, gate, training, promotion",
-        schedule=CronPartitionTimetable(weekly.cron, timezone="UTC", run_offset=-1, key_format=KEY_FORMAT),
-        start_date=first,
-        end_date=last,
+        **looks_back(pipeline, weekly.cron, WEEK),
         catchup=catches_up(),
         max_active_runs=1,
         default_args=task_defaults(pipeline, weekly.timeout),

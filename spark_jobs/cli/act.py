@@ -48,7 +48,7 @@ def run_step(pipeline: str, step: str, start: str, end: str, dag_run: str, env: 
 
 
 def step_call(pipeline: str, step: str, start: str, end: str, dag_run: str, env: str) -> Invocation:
-    """The call of a step that the environment has; its run id is made of the interval where none is given."""
+    """The call of a step in an environment; its run id names the interval where none is given."""
     load_environment(env)
     plan.step(step)
     low, high = parse_hour(start, "--from"), parse_hour(end, "--to")

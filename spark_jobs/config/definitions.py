@@ -117,7 +117,7 @@ def define(pipeline: Pipeline) -> Definitions:
         )
     for table, suite in pipeline.suites.items():
         if table in pipeline.training_sets:
-            continue  # no hour is made of it
+            continue  # its rules define no hour
         table = lake_table(table)
         if allowances := _stated(suite.built_in):
             builder.add(f"{table}:built_in", "rule", {**allowances, "scope": "hour"})

@@ -236,6 +236,10 @@ class Ledger:
         row = self.last_promotion(model)
         return str(row["to_version"]) if row and row["to_version"] else None
 
+    def champions(self, models: Iterable[str]) -> dict[str, str]:
+        """Version of the champion by model; models without one are left out."""
+        return {model: version for model in models if (version := self.champion(model))}
+
     def last_promotion(self, model: str) -> Row | None:
         """The newest row of `promotions` on the champion of `model`; without to_version it was demoted."""
         rows = [r for r in self.promotions() if (r["model"], r["alias"]) == (model, "champion")]

@@ -15,6 +15,7 @@ from spark_jobs.failpoints import failpoint
 from spark_jobs.invocation import HOUR
 from spark_jobs.lake import maintenance
 from spark_jobs.lake.kinds import table_kinds
+from spark_jobs.lake.staging import staged_folder
 from spark_jobs.learning.set_folder import set_folder
 from spark_jobs.ledger import Ledger, Release, folds
 from spark_jobs.quality.accounts import drops_taken, published_accounts
@@ -79,7 +80,7 @@ def _training_sets(pipeline: Pipeline, root: Path, ledger: Ledger, age: timedelt
         for row in made[:-1]:
             if row["at"] < limit and row["dag_run"] not in promoting:
                 folder = set_folder(root, model, row["pub"])
-                rows_folder = folder.with_name(f"pub-{row['pub']}")
+                rows_folder = staged_folder(root, f"training_sets/{model}", row["pub"], None)
                 shutil.rmtree(rows_folder, ignore_errors=True)  # lakes of former versions have none
                 shutil.rmtree(folder)  # last: after a crash the next run finds it
                 failpoint("maintenance.training_sets.removed")

@@ -25,7 +25,7 @@ from spark_jobs.storage import Row
 
 @dataclass(frozen=True)
 class Published:
-    """The release of the hours; `to_score`: models whose champion was promoted after the hours were staged."""
+    """The release of the hours; `to_score`: models whose champion, promoted after the hours were staged, lacks predictions."""
 
     release: Release
     to_score: tuple[str, ...]
@@ -70,13 +70,14 @@ def can_stage_again(request: Request, fault: TidegateError) -> bool:
 
 
 def _release_predictions(request: Request, sealed: Row, hours: Release) -> tuple[str, ...]:
-    """Release each champion's staged predictions; the models whose champion is another one than when they were staged."""
+    """Release each champion's staged predictions; the models whose champion was promoted since and has not predicted."""
     call, desk, to_score = request.call, request.desk, []
     staged = sealed_predictions(request.ledger, sealed)
     for model, version in request.champions().items():
         predictions, by = staged.get(predictions_table(model)), made_by(model, version)
         if predictions is None or predictions.made_by != by:
-            if predictions or _promoted_since(request, model, sealed):
+            lacks = unscored_spans(request.ledger.line(), model, version, call.start, call.end)
+            if lacks and (predictions or _promoted_since(request, model, sealed)):
                 to_score.append(model)
             continue
         try:

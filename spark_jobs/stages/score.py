@@ -95,8 +95,7 @@ def run(work: Work, start_publication: StartPublication, todo: Mapping[str, Sequ
 
 
 def _champions(work: Work) -> dict[str, str]:
-    models = work.pipeline.models.models if work.pipeline.models else {}
-    return {name: version for name in models if (version := work.ledger.champion(name))}
+    return work.ledger.champions(work.pipeline.models.models if work.pipeline.models else {})
 
 
 def _usable(work: Work, desk: Desk, name: str, version: str, *, staged: bool = False) -> Champion | None:

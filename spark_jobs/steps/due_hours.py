@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from spark_jobs.invocation import HOUR, Invocation, format_hour
+from spark_jobs.invocation import HOUR, format_hour
 from spark_jobs.lake.healing import plan_heal
 from spark_jobs.ledger import folds
 from spark_jobs.ledger.staleness import Span
@@ -26,7 +26,7 @@ def heal_due(request: Request) -> Span | None:
     return found.stale
 
 
-def hours_since(call: Invocation, request: Request) -> Span | None:
-    """The published hours since the end of `call`; None when there are none."""
-    newest = max(folds.covered_hours(request.line), default=None)
-    return (call.end, newest + HOUR) if newest is not None and newest >= call.end else None
+def hours_since(request: Request) -> Span | None:
+    """The published hours since the end of the call; None when there are none."""
+    newest, end = max(folds.covered_hours(request.line), default=None), request.call.end
+    return (end, newest + HOUR) if newest is not None and newest >= end else None

@@ -19,12 +19,7 @@ _OF_A_VALUE = re.compile(
     r"\[(DIVIDE_BY_ZERO|REMAINDER_BY_ZERO|ARITHMETIC_OVERFLOW|CAST_INVALID_INPUT|CAST_OVERFLOW|DATETIME_OVERFLOW"
     r"|INTERVAL_ARITHMETIC_OVERFLOW|INVALID_ARRAY_INDEX|USER_RAISED_EXCEPTION|CANNOT_PARSE_TIMESTAMP|NUMERIC_VALUE_OUT_OF_RANGE)"
 )
-_OF_THE_MACHINE = (
-    ImportError,
-    MemoryError,
-    OSError,
-    SystemError,
-)  # raised by a Python function, whatever the values are
+_OF_THE_MACHINE = (ImportError, OSError, SystemError)  # raised by a Python function, whatever the values are
 _TRAINING = "xgboost."  # raises when another worker of a training is lost; no transform calls it
 _RAISED = re.compile(r"(?m)^Traceback .*\n(?: .*\n)+([\w.]+)")
 # The classes of an error, and Spark's name of its condition: what comes after them may hold values.

@@ -39,7 +39,7 @@ STEPS: Final[dict[str, Step]] = {
              " JVM only to stage again what another release overtook, or to predict with a champion promoted since",
              "build_features"),
         Step("heal", "daily", ("heal",), (),
-             "make cells anew that rows made wrong which came late or were corrected; publish those that differ"),
+             "compute cells again that late or corrected rows made wrong; publish those that differ"),
         Step("rebuild", "on demand", ("tiles", "features"), (),
              "compute tiles and features of published hours again whose definitions changed, from silver; publish them"),
         Step("training_set", "weekly", ("training_set",), ("training_set",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +16,6 @@ from spark_jobs.invocation import Invocation, format_hour
 from spark_jobs.ledger import Ledger, Release
 from spark_jobs.result import Result
 from spark_jobs.runtime.places import code_version
-from spark_jobs.values import printable
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,7 @@ class Request:
 
     def champions(self) -> dict[str, str]:
         """Version of the champion by model; models without one are left out."""
-        models = self.pipeline.models.models if self.pipeline.models else {}
-        return {name: version for name in models if (version := self.ledger.champion(name))}
+        return self.ledger.champions(self.pipeline.models.models if self.pipeline.models else {})
 
     def result(
         self, state: str, pub: int | None, rows: dict[str, int], release: int | None = None, why: str = ""
@@ -98,11 +97,11 @@ class Request:
             if not isinstance(fault, AlreadyRefusedError):
                 self.desk.blocked(self.call, str(fault))
 
-    def fail_unforeseen(self, error: Exception) -> None:
-        """Record an error that is not of the data, and open an incident: without Spark, no step does it otherwise."""
-        why = printable(f"{type(error).__name__}: {error}"[:300])
-        self.ledger.record(self.call, "failed", None, why=why)
-        self.desk.blocked(self.call, why)
+    def fail_unforeseen(self, pub: int | None, why: str) -> None:
+        """Record an error that must end the process, and open an incident; whatever is broken, raises none of its own."""
+        with suppress(Exception):
+            self.ledger.record(self.call, "failed", pub, why=why)
+            self.desk.blocked(self.call, why)
 
 
 def state_of(fault: TidegateError) -> str:

@@ -8,8 +8,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import replace
 
 import structlog
 from pyspark.sql import SparkSession
@@ -125,9 +123,7 @@ class StepRun:
             self._fault(RefusedError(f"{self.call.pipeline}/{self.call.step}", f"{rule}: {why}", "values that it is defined for",
                                      "correct the row or the function, or refuse such values by a rule of scope row"))  # fmt: skip
             return True
-        with suppress(Exception):  # whatever is broken, the error itself must come through
-            self.ledger.record(self.call, "failed", self.result.pub, why=why)
-            self.desk.blocked(self.call, why)
+        self.request.fail_unforeseen(self.result.pub, why)
         return False
 
     def _stage(self, name: str, run: Callable[[], object]) -> None:
@@ -226,7 +222,7 @@ class StepRun:
         release = done.release
         self.result.state, self.result.pub, self.result.release = "published", release.pub, release.release
         self.result.rows = release.rows
-        todo = {model: spans for model, spans in to_score(replace(self.request)).items() if model in done.to_score}
+        todo = {model: spans for model, spans in to_score(self.request).items() if model in done.to_score}
         if todo:
             self._stage("score", lambda: self._score_published(todo))
 

@@ -9,8 +9,12 @@ from spark_jobs.steps.request import Request
 
 def to_score(request: Request) -> dict[str, list[Span]]:
     """What step `score` has to predict: for each model of the call with a champion the hours that lack its predictions."""
-    call, found = request.call, {}
+    call, line, found = (
+        request.call,
+        request.ledger.line(),
+        {},
+    )  # not as first read: publishing releases the hours before
     for model, version in request.champions().items():
-        if call.model in ("", model) and (spans := unscored_spans(request.line, model, version, call.start, call.end)):
+        if call.model in ("", model) and (spans := unscored_spans(line, model, version, call.start, call.end)):
             found[model] = spans
     return found

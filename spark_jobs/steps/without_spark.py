@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-from dataclasses import replace
-
 from spark_jobs.errors import TidegateError
 from spark_jobs.invocation import Invocation
 from spark_jobs.lake.changes import require_publishable
@@ -15,6 +12,7 @@ from spark_jobs.steps.changes import require_unmixed
 from spark_jobs.steps.request import Request
 from spark_jobs.steps.unchanged import conclude_unchanged
 from spark_jobs.steps.unscored_hours import to_score
+from spark_jobs.values import printable
 
 
 def conclude_without_spark(call: Invocation, *, again: bool = False) -> Result | None:
@@ -54,10 +52,9 @@ def _publish(request: Request) -> Result | None:
         request.fail(result, fault)
         return result
     except Exception as error:
-        with suppress(Exception):  # whatever is broken, the error itself must come through
-            request.fail_unforeseen(error)
+        request.fail_unforeseen(None, printable(f"{type(error).__name__}: {error}"[:300]))
         raise
-    if {*done.to_score} & {*to_score(replace(request))}:  # a request of its own: `line` as it is after the release
+    if done.to_score:
         return None
     release = done.release
     return request.result("published", release.pub, release.rows, release.release, f"release {release.release}")

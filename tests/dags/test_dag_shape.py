@@ -150,7 +150,8 @@ def test_the_first_and_the_last_run_of_daily_and_weekly_lie_within_the_pipeline(
     from airflow.timetables.base import TimeRestriction
     from airflow.timetables.trigger import CronPartitionTimetable
     from dag_builder.daily import daily_dag
-    from dag_builder.weekly import KEY_FORMAT, weekly_dag
+    from dag_builder.partition import KEY_FORMAT
+    from dag_builder.weekly import weekly_dag
     from pendulum import instance
 
     path = project / "conf/pipelines/nycflights13/pipeline.yaml"
@@ -226,7 +227,7 @@ def test_the_first_hourly_run_is_about_the_first_hour_of_the_pipeline():
 def test_a_week_is_keyed_by_its_first_midnight_whatever_hour_the_cron_line_looks():
     from airflow.timetables.base import TimeRestriction
     from airflow.timetables.trigger import CronPartitionTimetable
-    from dag_builder.weekly import KEY_FORMAT
+    from dag_builder.partition import KEY_FORMAT
     from pendulum import instance
 
     timetable = CronPartitionTimetable("0 6 * * 1", timezone="UTC", run_offset=-1, key_format=KEY_FORMAT)
