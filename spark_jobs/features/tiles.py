@@ -97,13 +97,9 @@ def _bulk_tiles(work: Work, group: WindowGroup, read: TileHours) -> DataFrame:
     """Every version that hourly runs would have made: one for each time at which rows of a tile became known."""
     new, entities, measures = _versions(work, group, read), _entities(work, group), list(group.measures)
     tiles = tile_versions(new, entities, measures)
-    if work.line:  # rows were released before: only what differs is restated, and a tile that all rows left as empty
-        touched = _differing_tiles(work, group, read, new)
-        left, replaced = touched.join(tiles, list(TILE), "left_anti"), _replaced(work, group, read)
-        kept = touched.join(left, list(TILE), "left_anti")
-        tiles = healed_tiles(new, kept, entities, measures, work.call.start + HOUR, replaced)
-        last = max(work.known.values())
-        tiles = tiles.unionByName(healed_tiles(new.limit(0), left, entities, measures, last, replaced))
+    if work.line:  # rows were released before: only what differs is restated
+        touched, replaced = _differing_tiles(work, group, read, new), _replaced(work, group, read)
+        tiles = healed_tiles(new, touched, entities, measures, work.call.start + HOUR, replaced)
     return _dated(work, tiles)
 
 

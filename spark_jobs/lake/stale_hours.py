@@ -14,10 +14,8 @@ goes or changes that the computation did not take into account. Therefore:
 3. **A heal takes a change into account** if the change was released by its base: it reads all that is current.
 4. **A run takes a change into account** if it read the release of the change (or made the change itself) *and* the change
    was known at as_of. A run for an old hour, a backfill with late rows and a late drop all compute cells for which rows in
-   the lake are not known yet. If a backfill replaces an hour, tiles that lose all rows are known as empty only when its
-   last hour is known (`features/tiles.py`), so each hour that it replaces counts as known then. A tile that is restated out
-   of order is known no earlier than the version that it replaces, but that version belongs to a change that affects the
-   same cells and is known as late.
+   the lake are not known yet. A tile that is restated out of order, or that loses all rows, is known no earlier than the
+   version that it replaces, but that version belongs to a change that affects the same cells and is known as late.
 5. **An hour holds cells of several computations**: a run replaces only the cells that its spine rows demand, and a heal
    that is known later hides what a run writes afterwards. An hour is safe only if its last heal and all runs released after
    the base of that heal take every change into account that can affect the hour.
@@ -155,18 +153,11 @@ def _changes(
     past: Sequence[Release], known: Mapping[tuple[datetime, int], datetime], tables: Collection[str]
 ) -> Iterator[tuple[str, datetime, int, int]]:
     """(table, hour, release, since when it is known) of every change of `past`: rules 2 and 4."""
-    covered: dict[str, set[datetime]] = {table: set() for table in tables}
     for release in past:
         for table, start, end in release.covers if release.kind != "heal" else ():
-            if table not in covered:
-                continue
-            hours = list(hours_between(start, end))
-            instants = {hour: known.get((hour, release.pub)) for hour in hours}
-            latest = max((at for at in instants.values() if at), default=None)
-            for hour, instant in instants.items():
-                at = latest if hour in covered[table] and instant else instant
-                yield table, hour, release.release, micros(at) if at else NEVER
-            covered[table].update(hours)
+            for hour in hours_between(start, end) if table in tables else ():
+                instant = known.get((hour, release.pub))
+                yield table, hour, release.release, micros(instant) if instant else NEVER
 
 
 def _span(release: Release) -> Span:

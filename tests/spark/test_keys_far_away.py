@@ -276,3 +276,17 @@ def test_a_spine_row_repeated_in_too_old_an_hour_is_predicted_for_in_a_backfill(
     found = lake.ask("SELECT sensor, hour, known_at FROM silver_plans WHERE sensor = 'c'")
     assert found == [("c", FIRST, FIRST + 4 * HOUR)]
     assert lake.ask("SELECT as_of FROM features_recent WHERE key = 'c'") == [(FIRST + 5 * HOUR,)]
+
+
+def test_a_tile_that_a_moved_key_empties_in_a_backfill_is_empty_at_once(lake: Lake) -> None:
+    """Not only once the backfill's last hour is known: cells of its earlier hours would count the key where it left."""
+    moved, last = FIRST + HOUR, FIRST + 2 * HOUR
+    lake.deliver(FIRST, [{"id": "1", "at": f"{FIRST:%FT%H}:10:00Z", "sensor": "a"}], arrived=1.5 * HOUR)
+    lake.publish(FIRST)
+    lake.deliver(moved, [{"id": "1", "at": f"{moved:%FT%H}:20:00Z", "sensor": "b"}])
+    lake.deliver(last, [])
+    lake.publish(moved, 2)
+    assert lake.differences((TILES, ROWS)) == []
+    for as_of in (moved + HOUR, last + HOUR):
+        assert lake.wrong_cells(as_of) == [], as_of
+        assert lake.differences((TILES, ROWS), known_by=as_of) == [], as_of

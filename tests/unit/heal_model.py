@@ -127,7 +127,7 @@ class World:
             self.rows += [Row(*row, hour, pub, minute) for row in rows]
         span = (at(start * 60), at(end * 60))
         now = max(known.values()) if end - start == 1 else start * 60 + 60
-        tiles = self._restated(pub, before, now, max(known.values()))
+        tiles = self._restated(pub, before, now)
         self._release(pub, "hour" if end - start == 1 else "backfill", [(TABLE, *span), (CELLS, *span)])
         for tile, versions in tiles.items():
             self.tiles[tile] += versions
@@ -138,7 +138,7 @@ class World:
                     served = self.values(cell, cell[1], from_tiles=True)
                     self.cells[cell].append((max(cell[1], known[hour]), pub, served))
 
-    def _restated(self, pub: int, before: dict[int, Row], now: int, last_known: int) -> dict[tuple[int, int], Any]:
+    def _restated(self, pub: int, before: dict[int, Row], now: int) -> dict[tuple[int, int], Any]:
         """New versions of the tiles that differ, as `healed_tiles` makes them."""
 
         def of(rows: dict[int, Row]) -> dict[tuple[int, int], set[Values]]:
@@ -163,7 +163,7 @@ class World:
                     versions.append((minute, pub, here))
                     content = {(r.key, r.event, r.value) for r in here}
             if not versions:
-                versions = [(last_known, pub, ())]
+                versions = [(now, pub, ())]
             *others, final = versions
             kept = [version for version in others if version[0] >= now]
             result[tile] = [*kept, (max(now, final[0], replaced), pub, final[2])]

@@ -2,7 +2,7 @@
 
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -62,17 +62,18 @@ def _known_times_ignored(patch: Patch) -> None:
     patch.setattr(HourCells, "mark", lambda cells, release, known_at, reach: mark(cells, release, -(2**62), reach))
 
 
-def _emptied_tiles_known_like_their_hour(patch: Patch) -> None:
-    """An hour that a backfill replaces is known once its own drop is."""
+def _emptied_tiles_known_with_the_last_hour(patch: Patch) -> None:
+    """A tile that a backfill empties is known as empty once all of its hours are."""
+    restated = World._restated
 
-    def changes(past: Any, known: Any, tables: Any) -> Iterator[tuple[str, Any, int, int]]:
-        for release in past:
-            for table, start, end in release.covers if release.kind != "heal" else ():
-                if table in tables:
-                    for hour in stale_hours.hours_between(start, end):
-                        yield table, hour, release.release, stale_hours.micros(known[hour, release.pub])
+    def late(world: World, pub: int, before: dict[int, Any], now: int) -> dict[tuple[int, int], Any]:
+        last = max(minute for (_, p), minute in world.known.items() if p == pub)
+        return {
+            tile: [(known if rows else max(known, last), pub, rows) for known, pub, rows in versions]
+            for tile, versions in restated(world, pub, before, now).items()
+        }
 
-    patch.setattr(stale_hours, "_changes", changes)
+    patch.setattr(World, "_restated", late)
 
 
 def _keys_not_followed(patch: Patch) -> None:
@@ -149,23 +150,20 @@ class _Always(random.Random):
         return 0.0
 
 
-@pytest.mark.parametrize("control", [None, _emptied_tiles_known_like_their_hour])
-def test_a_tile_that_a_backfill_empties_is_known_with_its_last_hour(control, monkeypatch):
-    """Hour 5, run after a backfill emptied hour 2 and waited for hour 4, still reads the former tile of hour 2."""
-    world = World(_Always(1))
-    world.publish(2, 3, {2: (180, [(0, 0, 130, 1)])})
-    world.publish(2, 5, {hour: (1200 if hour == 4 else hour * 60 + 60, []) for hour in range(2, 5)})
-    world.heal_as_the_command_does()
-    world.publish(5, 6, {5: (360, [])})
-    assert world.cell((0, 360)) == (360, (((0, 1),), None, None))
+@pytest.mark.parametrize("control", [None, _emptied_tiles_known_with_the_last_hour])
+def test_a_tile_is_empty_as_soon_as_its_key_moves(control, monkeypatch):
+    """A backfill of hours 6 and 7: its cells as of the end of hour 6 read the tile that hour 6 empties."""
     if control:
         control(monkeypatch)
+    world = World(_Always(1))
+    world.publish(5, 6, {5: (420, [(1, 1, 288, 48)])})
+    world.publish(6, 8, {6: (420, [(1, 0, 142, 91)]), 7: (480, [])})
     world.heal_as_the_command_does()
     if control:
-        with pytest.raises(SilentMissError, match=r"cell \(0, 360\)"):
+        with pytest.raises(SilentMissError, match=r"cell \(1, 420\)"):
             world.check()
     else:
-        assert world.check() == 2 * 4
+        assert world.check() == 2 * 3
 
 
 def _release(number: int, kind: str, start: int, end: int) -> Release:
