@@ -39,31 +39,36 @@ def test_columns_are_built_without_tracing_their_lines():
 _TUNED = {"spark.sql.adaptive.enabled", "spark.sql.codegen.wholeStage", "spark.sql.codegen.factoryMode"}
 
 
-def test_the_local_environment_is_tuned_for_two_cores(monkeypatch, tmp_path):
-    """Short steps: C1, no adaptive execution, no generated code. A backfill gets Spark's defaults and the optimizing compiler."""
+@pytest.fixture(params=["local", "compose"])
+def shipped(request, monkeypatch, tmp_path):
+    """The shipped environments, both of which run on one machine of two cores."""
     monkeypatch.setenv("TIDEGATE_DATA", str(tmp_path))
-    environment, where = load_environment("local")
-    hourly, bulk = (step_conf(environment, where, "ingest", hours)[1] for hours in (1, 48))
-    assert {name: hourly[name] for name in _TUNED} == {
+    monkeypatch.setenv("_SPARK_AUTH_SECRET", "canary-of-a-cluster")
+    return load_environment(request.param)
+
+
+def test_an_hour_is_tuned_for_two_cores(shipped):
+    """Short steps: C1, no adaptive execution, no generated code."""
+    _, conf = step_conf(*shipped, "ingest", 1)
+    assert {name: conf[name] for name in _TUNED} == {
         "spark.sql.adaptive.enabled": "false",
         "spark.sql.codegen.wholeStage": "false",
         "spark.sql.codegen.factoryMode": "NO_CODEGEN",
     }
     for who in ("driver", "executor"):
-        options = f"spark.{who}.extraJavaOptions"
-        assert hourly[options].startswith("-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:ReservedCodeCacheSize=240m")
-        assert bulk[options].startswith("-XX:+UseParallelGC -XX:ReservedCodeCacheSize=240m")
-        assert "TieredStopAtLevel" not in bulk[options]
-    assert not _TUNED & set(bulk)
+        options = conf[f"spark.{who}.extraJavaOptions"]
+        assert options.startswith("-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:ReservedCodeCacheSize=240m")
 
 
-@pytest.mark.parametrize("step", ["ingest", "training_set"])
-def test_a_cluster_gets_the_defaults_of_spark_and_of_the_jvm(step, monkeypatch, tmp_path):
-    """Both profiles of the shipped environment compose."""
-    monkeypatch.setenv("TIDEGATE_DATA", str(tmp_path))
-    monkeypatch.setenv("_SPARK_AUTH_SECRET", "canary-of-a-cluster")
-    environment, where = load_environment("compose")
-    _, conf = step_conf(environment, where, step, 1)
+@pytest.mark.parametrize(("step", "hours"), [("ingest", 48), ("training_set", 1)])
+def test_long_steps_have_sparks_defaults_and_the_optimizing_compiler(step, hours, shipped):
+    _, conf = step_conf(*shipped, step, hours)
+    assert not _TUNED & set(conf)
+    assert "TieredStopAtLevel" not in conf["spark.driver.extraJavaOptions"]
+
+
+def test_a_profile_without_settings_gets_the_defaults_of_spark_and_of_the_jvm():
+    conf = spark_conf(JvmProfile(memory_mb=1024, cores=2, shuffle_partitions=2))
     assert not _TUNED & set(conf)
     assert "-XX:" not in conf["spark.executor.extraJavaOptions"].partition("-XX:AOTCache")[0]
 
