@@ -41,8 +41,8 @@ from tests.spark.visits import (
     write_history,
 )  # fmt: skip
 
-TWO_DAYS, MONTH = (48, 6), (720, 6)  # hours, and of how many one has a bad drop
-SEED = 930565686  # every run compares these two days; the long ones take the seed of their run
+DAY, TWO_DAYS, MONTH = (24, 3), (48, 6), (720, 6)  # hours, and of how many one has a bad drop
+SEED = 930565686  # every run compares this day; the long ones take the seed of their run
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ class Both:
 
 @pytest.fixture(
     scope="module",
-    params=[(SEED, *TWO_DAYS), *(pytest.param((None, *long), marks=pytest.mark.long) for long in (TWO_DAYS, MONTH))],
-    ids=["two_days", "two_other_days", "a_month"],
+    params=[(SEED, *DAY), *(pytest.param((None, *long), marks=pytest.mark.long) for long in (TWO_DAYS, MONTH))],
+    ids=["a_day", "two_days", "a_month"],
 )
 def both(
     request: pytest.FixtureRequest, spark: SparkSession, tmp_path_factory: pytest.TempPathFactory
