@@ -12,7 +12,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -145,17 +144,14 @@ def stages(spark: SparkSession, rows: Rows, data: Path, start: datetime, end: da
     call = Invocation(NAME, "ingest", start, end, f"bench {time.time_ns()}")
     os.environ["TIDEGATE_DATA"] = str(data)
     run = StepRun(call, lambda: spark)
-    work = run.open_work(call, [])
-    steps: dict[str, Callable[[], None]] = {
-        "ours: stage bronze, all sources, written": lambda: bronze.run(work),
-        "ours: stage silver: typed, judged, split, written": lambda: silver.run(work),
-    }
-    for what, step in steps.items():
-        with measured(rows, what) as count:
-            step()
-            count.append(
-                sum(s.rows for name, s in work.lake.staged.items() if name.startswith(what.split()[2].rstrip(",:")))
-            )
+    context = run.start_publication(call, [])
+    with measured(rows, "ours: stage bronze, all sources, written") as count:
+        lines = bronze.run(context.for_stage("bronze"))
+        count.append(sum(staged.rows for staged in lines.staged.values()))
+    context = context.after(lines.staged, lines.known)
+    with measured(rows, "ours: stage silver: typed, judged, split, written") as count:
+        judged = silver.run(context.for_stage("silver"), silver.SilverInput(lines.drops))
+        count.append(sum(staged.rows for name, staged in judged.staged.items() if name.startswith("silver/")))
 
 
 if __name__ == "__main__":

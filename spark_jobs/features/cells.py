@@ -15,18 +15,20 @@ from spark_jobs.features.tiles import computed_tiles
 from spark_jobs.invocation import HOUR
 from spark_jobs.lake.hours import hours_that_may_hold
 from spark_jobs.spark_columns import spark_column
-from spark_jobs.steps.context import Work, hours
+from spark_jobs.steps.context import Context, hours
 from spark_jobs.windows.aggregations import Aggregation
 from spark_jobs.windows.as_of import as_of_join
 from spark_jobs.windows.kernel import window_cells
 from spark_jobs.windows.keys import entity_key
 
 
-def cells(work: Work, group: Group, asked: DataFrame, *, latest: bool = False, from_silver: bool = False) -> DataFrame:
+def cells(
+    context: Context, group: Group, asked: DataFrame, *, latest: bool = False, from_silver: bool = False
+) -> DataFrame:
     """The demanded (entity, key, as_of) with the group's columns, as known at as_of.
 
     Args:
-        work: of the hours.
+        context: of the hours.
         group: feature group.
         asked: entity, key, as_of.
         latest: made of what is known now, as if each row had been known when it happened.
@@ -34,65 +36,67 @@ def cells(work: Work, group: Group, asked: DataFrame, *, latest: bool = False, f
             together with `latest`.
     """
     if isinstance(group, WindowGroup):
-        return _window_cells(work, group, asked, latest=latest, from_silver=from_silver)
+        return _window_cells(context, group, asked, latest=latest, from_silver=from_silver)
     if isinstance(group, AsOfGroup):
-        return _as_of_cells(work, group, asked, latest=latest)
-    return _look_up_cells(work, group, asked, latest=latest)
+        return _as_of_cells(context, group, asked, latest=latest)
+    return _look_up_cells(context, group, asked, latest=latest)
 
 
-def with_known_at(work: Work, made: DataFrame) -> DataFrame:
+def with_known_at(context: Context, made: DataFrame) -> DataFrame:
     """Cells with the hour that made them and the time at which they are known."""
     dated = made.withColumn("hour", F.col("as_of") - F.lit(HOUR))
-    return work.known_after(dated, "hour", "as_of")
+    return context.known_after(dated, "hour", "as_of")
 
 
-def _window_cells(work: Work, group: WindowGroup, asked: DataFrame, *, latest: bool, from_silver: bool) -> DataFrame:
+def _window_cells(
+    context: Context, group: WindowGroup, asked: DataFrame, *, latest: bool, from_silver: bool
+) -> DataFrame:
     longest = max(group.windows)
-    first_event = work.call.start + HOUR - longest
+    first_event = context.call.start + HOUR - longest
     if from_silver:
-        tiles = computed_tiles(work, group, first_event)
+        tiles = computed_tiles(context, group, first_event)
     elif latest:
-        tiles = work.lake.current(f"tiles/{group.table}", event_from=first_event)
+        tiles = context.lake.current(f"tiles/{group.table}", event_from=first_event)
         tiles = tiles.withColumn("known_at", F.col("event_hour") + F.lit(HOUR))
     else:
-        tiles = work.lake.versions(f"tiles/{group.table}", event_from=first_event)
-    if not work.lake.bulk:  # an hour asks for few keys: leave the others' tiles where they are
+        tiles = context.lake.versions(f"tiles/{group.table}", event_from=first_event)
+    if not context.lake.bulk:  # an hour asks for few keys: leave the others' tiles where they are
         tiles = tiles.join(F.broadcast(asked.select("entity", "key").distinct()), ["entity", "key"], "left_semi")
-    covered = covered_frame(work, group.table, longest, latest=latest)
+    covered = covered_frame(context, group.table, longest, latest=latest)
     wanted = [Aggregation(a.op, a.of, a.name, a.type) for a in group.aggregations]
     values = window_cells(tiles, asked, [hours(length) for length in group.windows], wanted)
     return values.join(F.broadcast(covered), "as_of", "left").select(*map(spark_column, [*values.columns, COVERED]))
 
 
-def _as_of_cells(work: Work, group: AsOfGroup, asked: DataFrame, *, latest: bool) -> DataFrame:
-    within = work.pipeline.silver[group.table].event_within
-    first = work.call.start + HOUR - group.staleness
-    start, _ = hours_that_may_hold(first, work.call.end, within.lateness, within.ahead)
-    rows = work.lake.spans(f"silver/{group.table}", hours=hours_from(work, group.table, start))
-    observations = _observations(work, group, rows, latest=latest)
+def _as_of_cells(context: Context, group: AsOfGroup, asked: DataFrame, *, latest: bool) -> DataFrame:
+    within = context.pipeline.silver[group.table].event_within
+    first = context.call.start + HOUR - group.staleness
+    start, _ = hours_that_may_hold(first, context.call.end, within.lateness, within.ahead)
+    rows = context.lake.spans(f"silver/{group.table}", hours=hours_from(context, group.table, start))
+    observations = _observations(context, group, rows, latest=latest)
     joined = as_of_join(
-        observations, asked, columns=group.columns, staleness=hours(group.staleness), between=_asked(work)
+        observations, asked, columns=group.columns, staleness=hours(group.staleness), between=_asked(context)
     )
     return joined.drop("age_h")
 
 
-def _look_up_cells(work: Work, group: LookUpGroup, asked: DataFrame, *, latest: bool) -> DataFrame:
+def _look_up_cells(context: Context, group: LookUpGroup, asked: DataFrame, *, latest: bool) -> DataFrame:
     """What held at as_of: of the rows known then the one of newest valid_from <= as_of, however old that is."""
-    rows = work.lake.spans(f"silver/{group.table}")
+    rows = context.lake.spans(f"silver/{group.table}")
     # the join takes what lies before as_of; a row holds from its very instant on
-    held = F.col(str(work.pipeline.silver[group.table].valid_from)) - F.expr("INTERVAL 1 MICROSECOND")
-    observations = _observations(work, group, rows.withColumn("event_at", held), latest=latest)
-    joined = as_of_join(observations, asked, columns=group.columns, staleness=None, between=_asked(work))
+    held = F.col(str(context.pipeline.silver[group.table].valid_from)) - F.expr("INTERVAL 1 MICROSECOND")
+    observations = _observations(context, group, rows.withColumn("event_at", held), latest=latest)
+    joined = as_of_join(observations, asked, columns=group.columns, staleness=None, between=_asked(context))
     return joined.drop("age_h")
 
 
-def _asked(work: Work) -> tuple[datetime, datetime]:
+def _asked(context: Context) -> tuple[datetime, datetime]:
     """The first and the last as_of of this run."""
-    return work.call.start + HOUR, work.call.end
+    return context.call.start + HOUR, context.call.end
 
 
-def _observations(work: Work, group: AsOfGroup | LookUpGroup, rows: DataFrame, *, latest: bool) -> DataFrame:
-    keyed = rows.withColumn("key", entity_key(rows, work.pipeline.features.spine.entities[group.entity]))
+def _observations(context: Context, group: AsOfGroup | LookUpGroup, rows: DataFrame, *, latest: bool) -> DataFrame:
+    keyed = rows.withColumn("key", entity_key(rows, context.pipeline.features.spine.entities[group.entity]))
     # of two rows of one event known at once their values decide, not which run brought them: a bulk run brought both
     observed = keyed.withColumns({"entity": F.lit(group.entity), "pub": F.lit(0)})
     if not latest:

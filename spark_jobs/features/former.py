@@ -21,45 +21,45 @@ from spark_jobs.ledger.former import former_pipeline
 from spark_jobs.ledger.staleness import Published
 from spark_jobs.quality.accounts import known_times
 from spark_jobs.steps.changes import mixed_silver
-from spark_jobs.steps.context import Work
+from spark_jobs.steps.context import Context
 
 
 def pipeline_of_training(
-    work: Work, model: str, version: str, inputs: set[str], *, staged: bool = False
+    context: Context, model: str, version: str, inputs: set[str], *, staged: bool = False
 ) -> Pipeline | None:
     """The pipeline under which the columns `inputs` mean what they meant when `version` was trained, with their groups alone.
 
     None: it cannot be computed, because a column of silver that an input uses has another meaning now, or had in hours
-    that the windows reach; or because the ledger has no record of the training's definitions. `staged`: the hours of `work`
+    that the windows reach; or because the ledger has no record of the training's definitions. `staged`: the hours of `context`
     are those that it stages itself.
     """
-    trained = work.ledger.model_definitions(model, version)
-    found = former_pipeline(work.pipeline, work.ledger, trained) if trained else None
-    if found is None or found.features.spine.table != work.pipeline.features.spine.table:
+    trained = context.ledger.model_definitions(model, version)
+    found = former_pipeline(context.pipeline, context.ledger, trained) if trained else None
+    if found is None or found.features.spine.table != context.pipeline.features.spine.table:
         return None
     needed = _with_groups_of(found, inputs)
-    mixed = mixed_silver(needed, Published.of(work.ledger, define(needed), work.line), work.call, staged=staged)
+    mixed = mixed_silver(
+        needed, Published.of(context.ledger, define(needed), context.line), context.call, staged=staged
+    )
     return None if mixed else needed
 
 
-def rows_to_score(scoring: Work, pipeline: Pipeline) -> DataFrame:
+def rows_to_score(scoring: Context, pipeline: Pipeline) -> DataFrame:
     """Spine rows of the hours of `scoring` with feature cells as `pipeline` defines them; columns as of `spine.joined`.
 
     Cells are as known at as_of and are not judged by the rules of features: those in expectations/ are about other values.
     """
     call = scoring.call
-    known = known_times(pipeline, scoring.root, scoring.line, call.start, call.end) | scoring.known
-    work = replace(scoring, pipeline=pipeline, known=known)
-    work.lake.staged.update(scoring.lake.staged)  # hours that are not published yet
-    work.lake.covers.update(scoring.lake.covers)
-    rows = spine.spine_rows(work, call.start + HOUR, call.end)
+    known = {**known_times(pipeline, scoring.root, scoring.line, call.start, call.end), **scoring.known}
+    context = replace(scoring, pipeline=pipeline, known=known, logs={})  # logs are read with the columns of a pipeline
+    rows = spine.spine_rows(context, call.start + HOUR, call.end)
 
     def computed(name: str) -> DataFrame:
         group = pipeline.features.groups[name]
-        asked = spine.demands(work, rows, group.entities)
-        return with_known_at(work, cells(work, group, asked, from_silver=True))
+        asked = spine.demands(context, rows, group.entities)
+        return with_known_at(context, cells(context, group, asked, from_silver=True))
 
-    return spine.joined(work, rows, computed)
+    return spine.joined(context, rows, computed)
 
 
 def _with_groups_of(pipeline: Pipeline, inputs: set[str]) -> Pipeline:

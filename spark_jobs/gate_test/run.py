@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from functools import reduce
+from functools import cache, reduce
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from spark_jobs.invocation import HOUR, Invocation
 from spark_jobs.ledger import Ledger
 from spark_jobs.quality.split import good_rows
 from spark_jobs.stages import silver
-from spark_jobs.steps.context import Work
+from spark_jobs.steps.context import Context
 
 log = structlog.get_logger()
 
@@ -52,17 +52,17 @@ def run(
             pipeline, conf, [pipeline.silver[name].source for name in _needed(pipeline, table, [])], seed
         )
         drawn = draw(upstream, source, roles, settings, seed, count)
-        work = _scratch(open_session, pipeline, environment, folder, drawn)
+        empty = _scratch(open_session, pipeline, environment, folder, table, drawn)
         for hour, (_, mutant) in drawn.bad.items():
             upstream.land(folder / "bad", source, hour, mutant.drop)
         for hour in [*drawn.bad, *drawn.clean]:
             upstream.land(folder / "good", source, hour, upstream.drop(source, hour))
     with _stage("look_ups"):
-        _look_ups(work, upstream, table, folder, drawn)
+        context = _looked_up(empty, upstream, table, folder, drawn)
     with _stage("gate"):
         usual = upstream.before(source, [*drawn.bad, *drawn.clean], silver_table.volume)
-        bad = hours_seen(work, table, folder / "bad", drawn.bad, usual)
-        clean = hours_seen(work, table, folder / "good", [*drawn.bad, *drawn.clean], usual)
+        bad = hours_seen(context, table, folder / "bad", drawn.bad, usual)
+        clean = hours_seen(context, table, folder / "good", [*drawn.bad, *drawn.clean], usual)
     judged = [
         judgement(one, hour, tuple(roles.typed[name] for name in mutant.columns), clean[hour], bad[hour])
         for hour, (one, mutant) in drawn.bad.items()
@@ -78,13 +78,15 @@ def _stage(name: str) -> Iterator[None]:
 
 
 def _scratch(
-    open_session: Callable[[], SparkSession], pipeline: Pipeline, environment: Environment, folder: Path, drawn: Drawn
-) -> Work:
-    """A step call under way whose lake is empty and lies in `folder`; no ledger is written."""
-    hours = [*drawn.bad, *drawn.clean]
+    open_session: Callable[[], SparkSession], pipeline: Pipeline, environment: Environment, folder: Path, table: str,
+    drawn: Drawn,
+) -> Context:  # fmt: skip
+    """A publication of all hours whose drops are read, in an empty lake in `folder`; no ledger is written."""
+    hours = [hour for wanted in _needed(pipeline, table, [*drawn.bad, *drawn.clean]).values() for hour in wanted]
     places = Places(project=folder, data=folder, lake=folder / "lake", landing=folder, tracking_uri="")
     call = Invocation(pipeline.name, "ingest", min(hours), max(hours) + HOUR, "gate test")
-    return Work(pipeline, environment, places, Ledger.open(places.lake / pipeline.name), call, 1, [], open_session)
+    ledger = Ledger.open(places.lake / pipeline.name)
+    return Context(pipeline, environment, places, ledger, call, 1, [], cache(open_session))
 
 
 def _needed(pipeline: Pipeline, table: str, hours: Collection[datetime]) -> dict[str, set[datetime]]:
@@ -97,25 +99,29 @@ def _needed(pipeline: Pipeline, table: str, hours: Collection[datetime]) -> dict
     return {name: needed[name] for name in silver_order(pipeline.silver) if name in needed}
 
 
-def _look_ups(work: Work, upstream: Upstream, table: str, folder: Path, drawn: Drawn) -> None:
-    """Stage what an hourly run of any drawn hour would find in the tables that `table` looks up, all of it good.
+def _looked_up(context: Context, upstream: Upstream, table: str, folder: Path, drawn: Drawn) -> Context:
+    """The context once it has staged what an hourly run of any drawn hour would find in the tables that `table` looks up.
 
-    Rows of keys that stand in no drawn drop are left out: nobody asks for them, and they are nine of ten.
+    All of their rows are good. Those of keys that are in no drawn drop, nine of ten, are left out.
     """
     hours = [*drawn.bad, *drawn.clean]
-    needed = _needed(work.pipeline, table, hours)
+    needed = _needed(context.pipeline, table, hours)
     if len(needed) == 1:
-        return
-    drops = [lines_of(work, table, folder / "bad", drawn.bad), lines_of(work, table, folder / "good", hours)]
-    keys = reduce(DataFrame.union, [silver.keys_of(work, table, lines) for _, lines in drops]).persist()
+        return context
+    bad = lines_of(context, table, folder / "bad", drawn.bad)
+    good = lines_of(bad.context, table, folder / "good", hours)
+    keys = reduce(DataFrame.union, [silver.keys_of(context, table, lines.rows) for lines in (bad, good)]).persist()
+    context = good.context
     for name, wanted in needed.items():
-        source = work.pipeline.silver[name].source
+        source = context.pipeline.silver[name].source
         if name == table:
             continue
         for hour in sorted(wanted):
             upstream.land(folder / "looked_up", source, hour, upstream.drop(source, hour))
-        judged = silver.judged_rows(work, name, lines_of(work, name, folder / "looked_up", wanted)[1], keys)
-        rows = good_rows(silver.without_bronze(judged.split, work.pipeline.silver[name]))
-        work.lake.stage(f"silver/{name}", rows, min(wanted), max(wanted) + HOUR)
+        lines = lines_of(context, name, folder / "looked_up", wanted)
+        judged = silver.judged_rows(lines.context, name, lines.rows, keys)
+        rows = good_rows(silver.without_bronze(judged.split, context.pipeline.silver[name]))
+        context = lines.context.after({f"silver/{name}": lines.context.lake.stage(f"silver/{name}", rows)})
         judged.split.unpersist()
     keys.unpersist()
+    return context

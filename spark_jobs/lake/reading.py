@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -51,7 +51,7 @@ def connect(*readable: Path, database: Path | None = None) -> duckdb.DuckDBPyCon
 
 
 def register_current(
-    connection: duckdb.DuckDBPyConnection, root: Path, table: str, kind: TableKind, line: list[Release], view: str, *,
+    connection: duckdb.DuckDBPyConnection, root: Path, table: str, kind: TableKind, line: Sequence[Release], view: str, *,
     known_by: datetime | None = None, hours: Collection[datetime] | None = None,
 ) -> bool:  # fmt: skip
     """Make `view` show current(table) as of the last release of `line`; False when nothing is released of it yet.
@@ -135,7 +135,9 @@ def kept(connection: duckdb.DuckDBPyConnection, name: str, frame: pa.Table) -> s
     return target
 
 
-def chosen_rows(table: str, kind: TableKind, line: list[Release], only: Collection[datetime] | None = None) -> pa.Table:
+def chosen_rows(
+    table: str, kind: TableKind, line: Sequence[Release], only: Collection[datetime] | None = None
+) -> pa.Table:
     """Relation {chosen} of `current_sql`: (hour, pub) for a covered table, of the hours `only`; (pub) for a keyed one."""
     if not kind.covered:
         return pa.table({"pub": pa.array(sorted(folds.live(line)), pa.int64())})
@@ -175,7 +177,7 @@ def with_fresh_log(where: str, ask: Callable[[], Answer]) -> Answer:
 
 
 def read_current(
-    root: Path, table: str, kind: TableKind, line: list[Release], *, where: str = "", limit: int = 100,
+    root: Path, table: str, kind: TableKind, line: Sequence[Release], *, where: str = "", limit: int = 100,
     newest_first: bool = True, known_by: datetime | None = None, hours: Collection[datetime] | None = None,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Up to `limit` rows of `table`, those of the latest hours first: current, or as known at `known_by`.

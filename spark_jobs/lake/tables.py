@@ -1,4 +1,4 @@
-"""The lake as a step sees it: the rows of its base release, and what the step itself has staged so far.
+"""The lake as a stage sees it: the rows of its base release, and what earlier stages of its publication staged.
 
 The only module that reads released rows on Spark: the log by delta-rs, as in `reading.py`, the files by Spark.
 """
@@ -6,7 +6,7 @@ The only module that reads released rows on Spark: the log by delta-rs, as in `r
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import reduce
@@ -71,26 +71,52 @@ class _Log:
         return _Log(schema, tuple(_File(*one) for one in zip(*facts, strict=True)))
 
 
+Logs = dict[str, _Log | None]
+
+
+class UndeclaredTableError(Exception):
+    """A stage touches a table that steps/plan.py does not list for it: a fault of the code, never of data or settings."""
+
+    def __init__(self, table: str, tables: Sequence[str]) -> None:
+        super().__init__(
+            f"{table} is not declared in steps/plan.py for this stage, which may touch: {', '.join(tables)}"
+        )
+
+
 class Lake:
-    """Rows of one pipeline as of a release, plus the files that publication `pub` has staged."""
+    """Rows of one pipeline as of a release, plus the files that publication `pub` has staged so far.
+
+    A view: staging changes no view, and a later stage gets another one with more in `staged`.
+    """
 
     def __init__(
         self,
         spark: SparkSession,
         root: Path,
         pipeline: Pipeline,
-        line: list[Release],
+        line: Sequence[Release],
         pub: int = 0,
         *,
         bulk: bool = False,
         known: Mapping[datetime, datetime] | None = None,
         attempt: int | None = None,
         defined: bool = True,
+        staged: Mapping[str, Staged] | None = None,
+        interval: tuple[datetime, datetime] | None = None,
+        tables: Collection[str] | None = None,
+        logs: Logs | None = None,
     ) -> None:
-        """`known`: when each hour of this publication is known; read when rows are asked for as they were known.
+        """Describe the view; nothing is read yet.
 
-        `attempt`: as in `staging.staged_files`. `defined`: columns that conf/ defines and that no publication has brought
-        yet are there, null, and types are those that the next publication brings; otherwise all is as published.
+        Args:
+            known: when each hour of this publication is known; read when rows are asked for as they were known.
+            attempt: as in `staging.staged_files`.
+            defined: columns that conf/ defines and that no publication has brought yet are there, null, and types are those
+                that the next publication brings; otherwise all is as published.
+            staged: what this publication has staged so far, by table, each for all hours of `interval`.
+            interval: [start, end) of this publication; required where something is staged.
+            tables: the only tables that may be read or staged; None: all.
+            logs: logs that other views of this release opened, so that all of them see the same versions.
         """
         self.spark, self.root, self.line, self.pub, self.bulk = spark, root, line, pub, bulk
         self.attempt = attempt
@@ -98,21 +124,30 @@ class Lake:
         self.kinds, self._schemas = table_kinds(pipeline), table_schemas(pipeline)
         self._defined = defined
         self._live = folds.live(line)
-        self._logs: dict[str, _Log | None] = {}
-        self.staged: dict[str, Staged] = {}
-        self.covers: dict[str, tuple[datetime, datetime]] = {}
+        self._tables, self._logs = tables, {} if logs is None else logs
+        self.staged: Mapping[str, Staged] = {} if staged is None else staged
+        self._covers = dict.fromkeys(self.staged, interval) if interval else {}
 
-    def stage(self, table: str, frame: DataFrame, start: datetime, end: datetime) -> DataFrame:
-        """Stage `frame` as this publication's rows of `table` for [start, end); returns the staged rows, read back.
+    def declared(self, table: str) -> str:
+        """`table`, when this view may touch it: a stage reads and writes the tables that steps/plan.py lists for it.
+
+        Raises:
+            UndeclaredTableError: it may not.
+        """
+        if self._tables is not None and table not in self._tables:
+            raise UndeclaredTableError(table, sorted(self._tables))
+        return table
+
+    def stage(self, table: str, frame: DataFrame) -> Staged:
+        """Write `frame` as staged files of this publication for `table`; this view does not have them.
 
         Rows have the names, types and metadata of the log's schema, where that is wider than the frame's.
         """
+        self.declared(table)
         stamped = frame.select(
             *self._as_logged(table, frame), F.lit(self.pub).cast("bigint").alias("pub"), F.to_date("hour").alias("day")
         )
-        self.staged[table] = self._write(table, stamped)
-        self.covers[table] = (start, end)
-        return self.staged_rows(table)
+        return self._write(table, stamped)
 
     def _write(self, table: str, rows: DataFrame) -> Staged:
         """Write `rows` (columns day, hour, known_at, pub among others) as staged files; a bulk run gets one file per day.
@@ -125,12 +160,15 @@ class Lake:
         return staging.staged_files(self.root, table, self.pub, rows.schema.json(), self.attempt)
 
     def staged_rows(self, table: str) -> DataFrame:
-        """Exactly the files that this publication staged for `table`."""
-        staged = self.staged[table]
+        """Exactly the files that this publication staged for `table`, as this view has them."""
+        return self.rows_of(self.staged[self.declared(table)])
+
+    def rows_of(self, staged: Staged) -> DataFrame:
+        """Exactly the files of `staged`, read back."""
         schema = StructType.fromJson(json.loads(staged.schema))
         if not staged.files:
             return local_frame(self.spark, [], schema)
-        base = str(staging.table_folder(self.root, table) / staged.files[0].path.partition("/day=")[0])
+        base = str(staging.table_folder(self.root, staged.table) / staged.files[0].path.partition("/day=")[0])
         return self.spark.read.schema(schema).option("basePath", base).parquet(base)
 
     def current(
@@ -154,7 +192,7 @@ class Lake:
         """  # fmt: skip
         kind = self.kinds[table]
         rows = self._all(table, hours, released=released, event_from=event_from)
-        columns, own = rows.columns, None if released else self.covers.get(table)
+        columns, own = rows.columns, None if released else self._covers.get(table)
         if known_by is None:
             chosen = self._chosen(table, kind, hours, own=own)
             return self.spark.sql(current_sql(kind, columns, engine="spark"), rows=rows, chosen=F.broadcast(chosen))
@@ -177,12 +215,12 @@ class Lake:
         `hours` and `event_from`: as in `current`.
         """
         rows = self._all(table, hours, released=False, event_from=event_from)
-        chosen = self._chosen(table, EVERY, hours, own=self.covers.get(table))
+        chosen = self._chosen(table, EVERY, hours, own=self._covers.get(table))
         return self.spark.sql(current_sql(EVERY, rows.columns, engine="spark"), rows=rows, chosen=F.broadcast(chosen))
 
     def is_made(self, table: str) -> bool:
         """Whether rows of `table` were ever published."""
-        return self._log(table) is not None
+        return self._log(self.declared(table)) is not None
 
     def newest_known(self, table: str) -> datetime:
         """No row of `table` is known later than this, by the statistics in its log; the year 1 when there is no row.
@@ -190,7 +228,7 @@ class Lake:
         The year 9999 where a file has no statistics of known_at: a log has those of the first 32 columns only.
         """
         never, unknown = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
-        log = self._log(table)
+        log = self._log(self.declared(table))
         return max((file.known_to or unknown for file in log.files), default=never) if log else never
 
     def _as_logged(self, table: str, frame: DataFrame) -> list[Column]:
@@ -209,6 +247,7 @@ class Lake:
         return columns
 
     def _all(self, table: str, hours: Hours, *, released: bool, event_from: datetime | None = None) -> DataFrame:
+        self.declared(table)
         own = None if released else self._own(table, hours)
         parts = [part for part in (self._released(table, hours, event_from), own) if part is not None]
         if not parts:  # never published: no row, but the columns of conf/
@@ -242,7 +281,7 @@ class Lake:
 
     def _known_cover(self, table: str, hours: Hours) -> DataFrame:
         """(hour, pub, known_until) of live publications and, for a table that it has staged, of this one."""
-        own = list(self.known.items()) if table in self.covers else []
+        own = list(self.known.items()) if table in self._covers else []
         frame = local_frame(self.spark, [(hour, self.pub, known) for hour, known in own], _HOUR_PUB_KNOWN)
         if self.is_made("accounts"):
             accounts = self.versions("accounts", hours=hours).where(F.col("pub") != self.pub)

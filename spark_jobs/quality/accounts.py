@@ -43,7 +43,7 @@ def spine_account_row(account: SpineAccount, known_at: datetime) -> Row:
 
 
 def published_spine_accounts(
-    pipeline: Pipeline, root: Path, line: list[Release], start: datetime, end: datetime
+    pipeline: Pipeline, root: Path, line: Sequence[Release], start: datetime, end: datetime
 ) -> list[Row]:
     """Spine rows that the hours [start, end) account for, by hour and as_of, as of the last release of `line`."""
     hours = hours_condition(start, end)
@@ -58,7 +58,7 @@ def account_totals(accounts: Sequence[Account]) -> dict[str, int]:
 
 
 def published_accounts(
-    pipeline: Pipeline, root: Path, line: list[Release], start: datetime, end: datetime
+    pipeline: Pipeline, root: Path, line: Sequence[Release], start: datetime, end: datetime
 ) -> list[Row]:
     """Accounts of the hours [start, end) as the last release of `line` booked them, the latest hours first.
 
@@ -69,7 +69,7 @@ def published_accounts(
 
 
 def known_times(
-    pipeline: Pipeline, root: Path, line: list[Release], start: datetime, end: datetime
+    pipeline: Pipeline, root: Path, line: Sequence[Release], start: datetime, end: datetime
 ) -> dict[datetime, datetime]:
     """For each published hour of [start, end) when its drops were known: the latest of all sources."""
     known: dict[datetime, datetime] = {}
@@ -80,7 +80,7 @@ def known_times(
 
 
 def rows_before(
-    pipeline: Pipeline, root: Path, line: list[Release], start: datetime, end: datetime
+    pipeline: Pipeline, root: Path, line: Sequence[Release], start: datetime, end: datetime
 ) -> dict[str, dict[datetime, int]]:
     """Rows that drops had, by silver table and hour, in the hours against which the volume of [start, end) is judged."""
     wanted = {

@@ -18,11 +18,12 @@ from spark_jobs.failpoints import failpoint
 from spark_jobs.identifiers import quoted_list
 from spark_jobs.invocation import hours_between
 from spark_jobs.lake.reading import connect
+from spark_jobs.lake.staging import Staged
 from spark_jobs.quality import decide, measures, suites
 from spark_jobs.quality.decide import CONTRADICTION, HourTally
 from spark_jobs.quality.fits import named_columns
 from spark_jobs.quality.split import BROKEN, broken_rows, built_ins, examples, good_rows, split_rows
-from spark_jobs.steps.context import Work
+from spark_jobs.steps.context import Context
 from spark_jobs.verdict import MASKED, RuleResult, Verdict
 from spark_jobs.windows.kernel import OVERFLOWED
 from spark_jobs.windows.keys import business_key
@@ -50,8 +51,17 @@ class Judged:
     delivered: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Judgement:
+    """What became of one table of features: its verdict, the files that were staged, and the rows to hold back."""
+
+    verdict: Verdict
+    staged: Staged
+    held: DataFrame
+
+
 def split(
-    work: Work,
+    context: Context,
     table: str,
     frame: DataFrame,
     key: Sequence[str],
@@ -64,7 +74,7 @@ def split(
     contradict each other: all of them break the rule `contradiction`. Rules on uniqueness see one of the lines that repeat
     the same row.
     """
-    suite = work.pipeline.suites[table.removeprefix("silver/")]
+    suite = context.pipeline.suites[table.removeprefix("silver/")]
     frame = _with_repeats(frame, suite)
     tests, errors = suites.row_tests(frame, suite.row_rules, ["hour", _REPEAT])
     own = {**faults, **built}
@@ -110,24 +120,24 @@ def _latest(rows: DataFrame, *alike: str | Column) -> WindowSpec:
 
 
 def judge(
-    work: Work, judged: Judged, scope: str, extra: Sequence[RuleResult] = (),
+    context: Context, judged: Judged, scope: str, extra: Sequence[RuleResult] = (),
     kept: Callable[[DataFrame], DataFrame] | None = None,
-) -> Verdict:  # fmt: skip
+) -> tuple[Verdict, Staged]:  # fmt: skip
     """Stage the good rows and let GX judge the staged files.
 
     `kept`: of the good rows only those are staged; rules on hours and tables are asked of all of them, which is what
     readers see afterwards.
     """
-    table, suite, call = judged.table, judged.suite, work.call
+    table, suite = judged.table, judged.suite
     good = good_rows(judged.split).drop(*judged.delivered)
-    staged = work.lake.stage(table, kept(good) if kept else good, call.start, call.end)
+    staged = context.lake.stage(table, kept(good) if kept else good)
     results = row_results(judged, judged.tallies)
     if over := decide.over_budget(results):
-        results = row_results(judged, judged.tallies, _examples(judged, over, work.pipeline.sensitive(table)))
-    results += _hour_results(work, judged, scope, good if kept else staged)
-    results.append(_key_unique(work, judged))
-    return decide.decide(table, scope, suite, [*results, *extra], work.lake.staged[table].digest,
-                         work.pipeline.sensitive(table))  # fmt: skip
+        results = row_results(judged, judged.tallies, _examples(judged, over, context.pipeline.sensitive(table)))
+    results += _hour_results(context, judged, scope, good if kept else context.lake.rows_of(staged))
+    results.append(_key_unique(context, judged, staged))
+    sensitive = context.pipeline.sensitive(table)
+    return decide.decide(table, scope, suite, [*results, *extra], staged.digest, sensitive), staged
 
 
 def _examples(judged: Judged, rules: Sequence[str], sensitive: frozenset[str]) -> dict[str, list[object]]:
@@ -148,12 +158,11 @@ def _shown_columns(judged: Judged, rule: str) -> list[str]:
     return [column] if column else special.get(kind, judged.key)
 
 
-def record(work: Work, verdict: Verdict) -> None:
+def record(context: Context, verdict: Verdict) -> None:
     """Write a verdict down; nothing is decided before it stands in the ledger."""
     failpoint(f"audit.{verdict.table}.judged")
-    work.ledger.add_verdict(work.call, work.pub, verdict)
+    context.ledger.add_verdict(context.call, context.pub, verdict)
     failpoint(f"audit.{verdict.table}.recorded")
-    work.verdicts.append(verdict)
 
 
 def row_results(
@@ -166,26 +175,27 @@ def row_results(
 
 
 def stage_judged(
-    work: Work, table: str, scope: str, frame: DataFrame, kept: Callable[[DataFrame], DataFrame] | None = None,
+    context: Context, table: str, scope: str, frame: DataFrame, kept: Callable[[DataFrame], DataFrame] | None = None,
     former: DataFrame | None = None, key: Sequence[str] = (), extra: Sequence[RuleResult] = (),
-) -> tuple[Verdict, DataFrame]:  # fmt: skip
-    """Split, stage and judge a table that is computed: its verdict, and the rows to hold back. `kept` as in `judge`.
+) -> Judgement:  # fmt: skip
+    """Split, stage and judge a table that is computed. `kept` as in `judge`.
 
     `key`: of a table that is not released, such as a training set. `extra`: results of rules that this table alone has.
     `former`: keys of cells that readers must not see any longer as they are: one whose new row is held back is staged
     without values.
     Cells with a value that does not fit its type (column OVERFLOWED) block the publication with an ERROR.
     """
-    key = key or work.lake.kinds[table].key
+    key = key or context.lake.kinds[table].key
     has_mark = OVERFLOWED in frame.columns
     faults = {VALUES_FIT: F.col(OVERFLOWED).isNotNull()} if has_mark else {}
-    judged = split(work, table, frame, key, faults, built_ins(frame, key=key))
+    judged = split(context, table, frame, key, faults, built_ins(frame, key=key))
     overflows = _overflow_results(judged) if has_mark else []
     judged = replace(judged, split=judged.split.drop(OVERFLOWED), built=[r for r in judged.built if r not in faults])
     if former is not None:
         blank = _without_values(judged.split, key, former)
         kept = lambda good: good.unionByName(blank)  # noqa: E731
-    return judge(work, judged, scope, [*overflows, *extra], kept=kept), held_rows(judged.split, table, key)
+    verdict, staged = judge(context, judged, scope, [*overflows, *extra], kept=kept)
+    return Judgement(verdict, staged, held_rows(judged.split, table, key))
 
 
 def _without_values(rows: DataFrame, key: Sequence[str], former: DataFrame) -> DataFrame:
@@ -225,7 +235,7 @@ def held_rows(rows: DataFrame, table: str, key: Sequence[str]) -> DataFrame:
     )  # fmt: skip
 
 
-def _hour_results(work: Work, judged: Judged, scope: str, good: DataFrame) -> list[RuleResult]:
+def _hour_results(context: Context, judged: Judged, scope: str, good: DataFrame) -> list[RuleResult]:
     """Hour rules, judged by GX in a run of one hour, by one pass grouped by hour in a longer one; and batch rules.
 
     A training set has rows of many hours before the call, and none of its last ones: every hour with rows is judged.
@@ -233,7 +243,7 @@ def _hour_results(work: Work, judged: Judged, scope: str, good: DataFrame) -> li
     is_set = scope == "training_set"
     rules, batch = judged.suite.hour_rules, judged.suite.batch_rules
     rows = sum(tally.good for tally in judged.tallies)
-    if work.call.hours == 1 and not is_set:
+    if context.call.hours == 1 and not is_set:
         return suites.validate(good, [*rules, *batch], rows)
     told = suites.validate(good, batch, rows)
     if not rules:
@@ -242,13 +252,13 @@ def _hour_results(work: Work, judged: Judged, scope: str, good: DataFrame) -> li
     hours: list[datetime] = (
         sorted(tally.hour for tally in judged.tallies)
         if is_set
-        else list(hours_between(work.call.start, work.call.end))
+        else list(hours_between(context.call.start, context.call.end))
     )
     return [*decide.hour_results(working, tallies, hours), *errors, *told]
 
 
 def hour_tallies(good: DataFrame, rules: Sequence[Rule]) -> tuple[list[HourTally], list[Rule], list[RuleResult]]:
-    """What hour rules measure on good rows, a tally an hour that has some; the rules that work, an ERROR for each other."""
+    """What hour rules measure on good rows, a tally an hour that has some; the rules that context, an ERROR for each other."""
     tests, errors = suites.row_tests(good, [rule for rule in rules if CATALOGUE[rule.type].kind == "row"])
     unbroken = good.withColumn(BROKEN, F.array().cast("array<string>"))
     working = [rule for rule in rules if rule.id not in {error.rule for error in errors}]
@@ -256,15 +266,14 @@ def hour_tallies(good: DataFrame, rules: Sequence[Rule]) -> tuple[list[HourTally
     return tallies, working, errors
 
 
-def _key_unique(work: Work, judged: Judged) -> RuleResult:
+def _key_unique(context: Context, judged: Judged, staged: Staged) -> RuleResult:
     """Whether each key stands once an hour in the staged files, asked of the files by another engine than wrote them."""
-    staged = work.lake.staged[judged.table]
     key = quoted_list(["hour", *judged.key])
-    paths = [str(work.root / judged.table / file.path) for file in staged.files]
+    paths = [str(context.root / judged.table / file.path) for file in staged.files]
     doubled = 0
     if paths:
         asked = f"SELECT count(*) - count(DISTINCT ({key})) FROM read_parquet($paths)"
-        with connect(work.root) as connection:
+        with connect(context.root) as connection:
             row = connection.execute(asked, {"paths": paths}).fetchone()
             doubled = int(row[0]) if row else 0
     return decide.key_result(judged.key, doubled, staged.rows)

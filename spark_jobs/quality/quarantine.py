@@ -5,7 +5,7 @@ A decision is about a line of a drop, known by the drop's bytes: it holds when i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -39,7 +39,7 @@ def hours_condition(start: datetime | None, end: datetime | None) -> str:
 
 
 def held_rows(
-    pipeline: Pipeline, root: Path, ledger: Ledger, line: list[Release], start: datetime | None = None,
+    pipeline: Pipeline, root: Path, ledger: Ledger, line: Sequence[Release], start: datetime | None = None,
     end: datetime | None = None,
 ) -> list[Row]:  # fmt: skip
     """Rows of the hours [start, end) that the last release of `line` keeps from its readers, the oldest hours first.

@@ -2,34 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
 from spark_jobs.invocation import hours_between
+from spark_jobs.lake.staging import Staged
 from spark_jobs.sources import drops
+from spark_jobs.sources.drops import Drop
 from spark_jobs.sources.files import read_drops
-from spark_jobs.steps.context import Work
+from spark_jobs.steps.context import Context
 
 
-def run(work: Work) -> None:
+@dataclass(frozen=True)
+class BronzeOutput:
+    """What was staged; the drops by source and hour; and since when each hour is known, which is when its last drop was."""
+
+    staged: Mapping[str, Staged]
+    drops: Mapping[str, Mapping[datetime, Drop]]
+    known: Mapping[datetime, datetime]
+
+
+def run(context: Context) -> BronzeOutput:
     """Stage bronze/<source> for every source: grain one line of a drop; `fault` says what kept a line from being split.
 
     Raises:
         RetryError: an hour has no drop yet.
         RefusedError: a manifest cannot be read.
     """
-    wanted = list(hours_between(work.call.start, work.call.end))
-    conf = work.pipeline.sources
+    wanted = list(hours_between(context.call.start, context.call.end))
+    conf = context.pipeline.sources
+    read: dict[str, Mapping[datetime, Drop]] = {}
+    known: dict[datetime, datetime] = {}
     for source, settings in conf.sources.items():
-        found = drops.find_drops(conf, work.landing, source, wanted)
-        drops.require_drops(found, settings, source, wanted, now=max(wanted))
-        work.drops[source] = found
-        for hour, drop in found.items():
-            known = drops.known_at(drop, settings)
-            work.known[hour] = max(known, work.known.get(hour, known))
-    work.together(lambda source: _stage(work, source), conf.sources, holding=False)
+        read[source] = drops.find_drops(conf, context.landing, source, wanted)
+        drops.require_drops(read[source], settings, source, wanted, now=max(wanted))
+        for hour, drop in read[source].items():
+            known_at = drops.known_at(drop, settings)
+            known[hour] = max(known_at, known.get(hour, known_at))
+    dated = context.after({}, known)
+    staged = dated.together(lambda source: _stage(dated, source, read[source]), conf.sources, holding=False)
+    return BronzeOutput({one.table: one for one in staged}, read, known)
 
 
-def _stage(work: Work, source: str) -> None:
-    ordered = [drop for _, drop in sorted(work.drops[source].items())]
-    lines = read_drops(work.spark, ordered, work.pipeline.sources.sources[source])
+def _stage(context: Context, source: str, read: Mapping[datetime, Drop]) -> Staged:
+    ordered = [drop for _, drop in sorted(read.items())]
+    lines = read_drops(context.spark, ordered, context.pipeline.sources.sources[source])
     # an hour is published whole: a source that came in time is not readable before the one that came late
-    known = work.known_after(lines.withColumnRenamed("known_at", "_known_at"), "hour", "_known_at")
-    work.lake.stage(f"bronze/{source}", known.drop("_known_at"), work.call.start, work.call.end)
+    dated = context.known_after(lines.withColumnRenamed("known_at", "_known_at"), "hour", "_known_at")
+    return context.lake.stage(f"bronze/{source}", dated.drop("_known_at"))

@@ -6,6 +6,8 @@ as_of stays known at as_of, now in the new meaning.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import reduce
 
 from pyspark.sql import DataFrame
@@ -19,62 +21,73 @@ from spark_jobs.invocation import HOUR
 from spark_jobs.lake import publish as lake_publish
 from spark_jobs.lake.admission import require_verdicts
 from spark_jobs.lake.publish import Publication
+from spark_jobs.lake.staging import Staged
 from spark_jobs.ledger import Release
 from spark_jobs.quality import gate
 from spark_jobs.quality.accounts import known_times
-from spark_jobs.steps.context import Work
+from spark_jobs.steps.context import Context
 from spark_jobs.steps.plan import tables_read
+from spark_jobs.verdict import Verdict
 
 
-def run(work: Work) -> None:
+@dataclass(frozen=True)
+class RebuildOutput:
+    """What was staged by table, and how each table of features was judged."""
+
+    staged: Mapping[str, Staged]
+    verdicts: tuple[Verdict, ...]
+    held: tuple[DataFrame, ...]
+
+
+def run(context: Context) -> RebuildOutput:
     """Stage every stale tiles/<table> and features/<group> of the hours [from, to), and judge the latter.
 
     Raises:
         UsageError: an hour is not published, or no table of these hours is stale.
     """
-    groups = {name: group for name, group in work.pipeline.features.groups.items() if work.is_stale(f"features/{name}")}
-    tiled = [group for group in tiled_groups(work.pipeline) if work.is_stale(f"tiles/{group.table}")]
+    call, pipeline = context.call, context.pipeline
+    groups = {name: group for name, group in pipeline.features.groups.items() if context.is_stale(f"features/{name}")}
+    tiled = [group for group in tiled_groups(pipeline) if context.is_stale(f"tiles/{group.table}")]
     if not groups and not tiled:
         raise UsageError(
-            f"{work.call.pipeline}/rebuild", "no table of tiles or features of these hours is stale",
-            "hours that were made under former definitions", f"tidegate plan {work.call.pipeline} --env {work.call.env}",
+            f"{call.pipeline}/rebuild", "no table of tiles or features of these hours is stale",
+            "hours that were made under former definitions", f"tidegate plan {call.pipeline} --env {call.env}",
         )  # fmt: skip
-    work.known.update(known_times(work.pipeline, work.root, work.line, work.call.start, work.call.end))
-    for group in tiled:
-        work.lake.stage(f"tiles/{group.table}", changed_tiles(work, group), work.call.start, work.call.end)
-    rows = spine.spine_rows(work, work.call.start + HOUR, work.call.end).persist()
-    for verdict, held in work.together(lambda name: stage_group(work, name, groups[name], rows), groups):
-        gate.record(work, verdict)
-        work.held.append(held)
-    _stage_quarantine(work, list(groups))
+    hours = context.after({}, known_times(pipeline, context.root, context.line, call.start, call.end))
+    tiles = [hours.lake.stage(f"tiles/{group.table}", changed_tiles(hours, group)) for group in tiled]
+    tiled_hours = hours.after({one.table: one for one in tiles})
+    rows = spine.spine_rows(tiled_hours, call.start + HOUR, call.end).persist()
+    judged = tiled_hours.together(lambda name: stage_group(tiled_hours, name, groups[name], rows), groups)
+    for judgement in judged:
+        gate.record(context, judgement.verdict)
+    held = tuple(judgement.held for judgement in judged)
+    staged = [*tiles, *(judgement.staged for judgement in judged), *_stage_quarantine(context, list(groups), held)]
+    return RebuildOutput({one.table: one for one in staged}, tuple(judgement.verdict for judgement in judged), held)
 
 
-def publish(work: Work) -> Release:
+def publish(context: Context, staged: Mapping[str, Staged]) -> Release:
     """Release what was rebuilt.
 
     Raises:
         RefusedError: a gate blocks, or judged other files.
         RetryError: another release touched what was read.
     """
-    staged = work.lake.staged
     digests = {table: files.digest for table, files in staged.items()}
     gated = [table for table in staged if table.startswith("features/")]
-    require_verdicts(work.ledger, f"{work.call.pipeline} pub {work.pub}", work.pub, gated, digests, digests)
+    require_verdicts(context.ledger, f"{context.call.pipeline} pub {context.pub}", context.pub, gated, digests, digests)
     why = f"{', '.join(sorted(set(staged) - {'quarantine'}))} rebuilt under changed definitions"
-    read = frozenset([*tables_read(work.pipeline, ("tiles", "features")), *gated])
-    base = work.line[-1].release
+    read = frozenset([*tables_read(context.pipeline, ("tiles", "features")), *gated])
+    covers = dict.fromkeys(staged, (context.call.start, context.call.end))
     return lake_publish.publish(
-        work.ledger, Publication(work.pub, "rebuild", work.lake.covers, staged, base, read, why)
-    )  # fmt: skip
+        context.ledger, Publication(context.pub, "rebuild", covers, staged, context.base, read, why)
+    )
 
 
-def _stage_quarantine(work: Work, groups: list[str]) -> None:
+def _stage_quarantine(context: Context, groups: list[str], held: Sequence[DataFrame]) -> list[Staged]:
     """The rows that these hours hold back: those of the rebuilt features from now on, of all other tables as before."""
-    parts: list[DataFrame] = list(work.held)
-    if work.lake.is_made("quarantine"):
-        now = work.lake.current("quarantine", hours=[(work.call.start, work.call.end)], released=True)
+    parts = list(held)
+    if context.lake.is_made("quarantine"):
+        now = context.lake.current("quarantine", hours=[(context.call.start, context.call.end)], released=True)
         rebuilt = [f"features/{name}" for name in groups]
         parts.insert(0, now.where(~F.col("table").isin(rebuilt)).drop("day", "pub"))
-    if parts:
-        rows = reduce(DataFrame.unionByName, parts)
-        work.lake.stage("quarantine", rows, work.call.start, work.call.end)
+    return [context.lake.stage("quarantine", reduce(DataFrame.unionByName, parts))] if parts else []

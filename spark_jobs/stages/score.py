@@ -18,17 +18,18 @@ from spark_jobs.lake import publish as lake_publish
 from spark_jobs.lake.predictions import SCORE, close_when_predicted, made_by, predictions_table, seal_predictions
 from spark_jobs.lake.publish import Publication
 from spark_jobs.lake.staging import Staged
+from spark_jobs.lake.tables import UndeclaredTableError
 from spark_jobs.learning import tracking
 from spark_jobs.learning.model_files import LoadedModel
 from spark_jobs.learning.score import score_frame
 from spark_jobs.ledger import Ledger, Release
 from spark_jobs.ledger.staleness import Published, Span, differing_inputs
-from spark_jobs.steps.context import Work
+from spark_jobs.steps.context import Context
 from spark_jobs.values import Lines
 from spark_jobs.verdict import MASKED
 
 SHOWN = 10  # inputs that a message names
-StartPublication = Callable[[Invocation, list[Release]], Work]  # a further publication with a number of its own
+StartPublication = Callable[[Invocation, Sequence[Release]], Context]  # another publication, with a number of its own
 
 
 @dataclass(frozen=True)
@@ -39,29 +40,58 @@ class Champion:
     computed: Pipeline | None
 
 
-def stage(work: Work, start_publication: StartPublication) -> list[Staged]:
-    """Stage predictions/<model> for the staged hours of `work`, for every model with a champion.
+@dataclass(frozen=True)
+class PredictionsInput:
+    """How predictions get a publication of their own."""
+
+    start_publication: StartPublication
+
+
+@dataclass(frozen=True)
+class PredictionsOutput:
+    """What each champion's publication staged."""
+
+    staged: tuple[Staged, ...]
+
+
+@dataclass(frozen=True)
+class ScoreInput:
+    """The published hours to predict for by model, each span in a publication of its own."""
+
+    todo: Mapping[str, Sequence[Span]]
+    start_publication: StartPublication
+
+
+@dataclass(frozen=True)
+class ScoreOutput:
+    """The releases, one per model and span."""
+
+    released: tuple[Release, ...]
+
+
+def stage(context: Context, inputs: PredictionsInput) -> PredictionsOutput:
+    """Stage predictions/<model> for the staged hours of `context`, for every model with a champion.
 
     Grain as in `run`; data_release is null, since the hours have no release yet. A champion that cannot predict holds no
     data back: an incident says why, and the hours are published without its predictions.
     """
-    desk = Desk(work.pipeline, work.environment, work.places, work.ledger)
+    desk = Desk(context.pipeline, context.environment, context.places, context.ledger)
     staged = []
-    for name, version in _champions(work).items():
+    for name, version in _champions(context).items():
         try:
-            champion = _usable(work, desk, name, version, staged=True)
+            champion = _usable(context, desk, name, version, staged=True)
             if champion is None:
                 continue
-            predicting = start_publication(work.call.with_step(SCORE), work.line)
-            table = predictions_table(name)
-            predicting.lake.stage(table, _predictions(work, champion, None), work.call.start, work.call.end)
+            predicting = inputs.start_publication(context.call.with_step(SCORE), context.line)
+            files = predicting.lake.stage(predictions_table(name), _predictions(context, champion, None))
+        except UndeclaredTableError:
+            raise  # a fault of the code, which must not be taken for one of the model
         except Exception as fault:  # a worker that died too: its model must not hold the hours back
-            desk.unscored(work.call, name, why_not_predicted(work.pipeline, work.call, name, version, fault))
+            desk.unscored(context.call, name, why_not_predicted(context.pipeline, context.call, name, version, fault))
             continue
-        files = predicting.lake.staged[table]
-        seal_predictions(work.ledger, work.call, files, made_by(name, version))
+        seal_predictions(context.ledger, context.call, files, made_by(name, version))
         staged.append(files)
-    return staged
+    return PredictionsOutput(tuple(staged))
 
 
 def why_not_predicted(pipeline: Pipeline, call: Invocation, name: str, version: str, fault: Exception) -> str:
@@ -74,41 +104,41 @@ def why_not_predicted(pipeline: Pipeline, call: Invocation, name: str, version: 
     return f"{made_by(name, version)} cannot predict: {text}\n  do: {replace(call, model=name).score()}"
 
 
-def run(work: Work, start_publication: StartPublication, todo: Mapping[str, Sequence[Span]]) -> list[Release]:
-    """Stage and release predictions/<model> for the published hours `todo` of each model, one release a span.
+def run(context: Context, inputs: ScoreInput) -> ScoreOutput:
+    """Stage and release predictions/<model> for published hours, one release per model and span.
 
     Grain: spine key and model version. `scored_late` says that the cells were known only after the prediction time. A
     champion whose inputs had another meaning when it was trained gets features of that meaning, computed from silver;
     where they cannot be computed any more it does not score, and an incident says so.
     """
-    desk = Desk(work.pipeline, work.environment, work.places, work.ledger)
+    desk = Desk(context.pipeline, context.environment, context.places, context.ledger)
     released = []
-    for name, version in _champions(work).items():
-        champion = _usable(work, desk, name, version) if todo.get(name) else None
+    for name, version in _champions(context).items():
+        champion = _usable(context, desk, name, version) if inputs.todo.get(name) else None
         if champion is None:
             continue
-        for start, end in todo[name]:
-            call = replace(work.call.with_step(SCORE), start=start, end=end)
-            released.append(_score(work, call, champion, start_publication))
-        close_when_predicted(desk, work.call, name, version)
-    return released
+        for start, end in inputs.todo[name]:
+            call = replace(context.call.with_step(SCORE), start=start, end=end)
+            released.append(_score(context, call, champion, inputs.start_publication))
+        close_when_predicted(desk, context.call, name, version)
+    return ScoreOutput(tuple(released))
 
 
-def _champions(work: Work) -> dict[str, str]:
-    return work.ledger.champions(work.pipeline.models.models if work.pipeline.models else {})
+def _champions(context: Context) -> dict[str, str]:
+    return context.ledger.champions(context.pipeline.models.models if context.pipeline.models else {})
 
 
-def _usable(work: Work, desk: Desk, name: str, version: str, *, staged: bool = False) -> Champion | None:
+def _usable(context: Context, desk: Desk, name: str, version: str, *, staged: bool = False) -> Champion | None:
     """The champion; None, with an incident, when its inputs had another meaning in training that cannot be computed now."""
-    model = tracking.load_model(tracking.Tracking.of(work.places), name, int(version))
-    differing = former_inputs(work.pipeline, work.ledger, work.call, model, staged=staged)
+    model = tracking.load_model(tracking.Tracking.of(context.places), name, int(version))
+    differing = former_inputs(context.pipeline, context.ledger, context.call, model, staged=staged)
     if not differing:
         return Champion(model, None)
     computed = former.pipeline_of_training(
-        work, name, version, {one.column for one in model.encoder.inputs}, staged=staged
+        context, name, version, {one.column for one in model.encoder.inputs}, staged=staged
     )
     if computed is None:
-        desk.unscored(work.call, name, _why_unscored(work, name, version, differing))
+        desk.unscored(context.call, name, _why_unscored(context, name, version, differing))
         return None
     return Champion(model, computed)
 
@@ -138,9 +168,9 @@ def former_inputs(
     return sorted({column for columns in differing for column in columns})
 
 
-def _why_unscored(work: Work, model: str, version: str, former: list[str]) -> str:
+def _why_unscored(context: Context, model: str, version: str, former: list[str]) -> str:
     shown = ", ".join(former[:SHOWN]) + (f" and {len(former) - SHOWN} more" if len(former) > SHOWN else "")
-    plan, env = f"tidegate plan {work.call.pipeline}", f"--env {work.call.env}"
+    plan, env = f"tidegate plan {context.call.pipeline}", f"--env {context.call.env}"
     return Lines.of(
         (
             f"model {model} version {version} does not score: it was trained on other definitions of {shown}, which cannot be"
@@ -151,27 +181,27 @@ def _why_unscored(work: Work, model: str, version: str, former: list[str]) -> st
     )
 
 
-def _score(work: Work, call: Invocation, champion: Champion, start_publication: StartPublication) -> Release:
-    scoring = start_publication(call, work.ledger.line())
-    base = scoring.line[-1].release
+def _score(context: Context, call: Invocation, champion: Champion, start_publication: StartPublication) -> Release:
+    scoring = start_publication(call, context.ledger.line())
     table = predictions_table(champion.model.model)
-    scoring.lake.stage(table, _predictions(scoring, champion, base), call.start, call.end)
+    staged = {table: scoring.lake.stage(table, _predictions(scoring, champion, scoring.base))}
     by = made_by(champion.model.model, str(champion.model.version))
-    publication = Publication(scoring.pub, SCORE, scoring.lake.covers, scoring.lake.staged, base, frozenset(), by)
-    release = lake_publish.publish(work.ledger, publication)
-    work.ledger.record(call, "published", scoring.pub, why=f"release {release.release}", rows=release.rows)
+    covers = {table: (call.start, call.end)}
+    publication = Publication(scoring.pub, SCORE, covers, staged, scoring.base, frozenset(), by)
+    release = lake_publish.publish(context.ledger, publication)
+    context.ledger.record(call, "published", scoring.pub, why=f"release {release.release}", rows=release.rows)
     return release
 
 
-def _predictions(work: Work, champion: Champion, data_release: int | None) -> DataFrame:
-    """A prediction for each spine row with as_of in (start, end] of the call of `work`."""
+def _predictions(context: Context, champion: Champion, data_release: int | None) -> DataFrame:
+    """A prediction for each spine row with as_of in (start, end] of the call of `context`."""
     if champion.computed:
-        rows = former.rows_to_score(work, champion.computed)
+        rows = former.rows_to_score(context, champion.computed)
     else:
-        first, last = work.call.start + HOUR, work.call.end
-        rows = spine.with_cells(work, spine.spine_rows(work, first, last), first, as_known=False)
+        first, last = context.call.start + HOUR, context.call.end
+        rows = spine.with_cells(context, spine.spine_rows(context, first, last), first, as_known=False)
     model = champion.model
-    key = work.pipeline.silver[work.pipeline.features.spine.table].key
+    key = context.pipeline.silver[context.pipeline.features.spine.table].key
     return score_frame(rows, model.encoder, model.booster).select(
         *key, F.lit(str(model.version)).alias("model_version"), F.lit("champion").alias("role"), "prediction_at",
         "as_of", "score", F.lit(data_release).cast("bigint").alias("data_release"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from functools import reduce
+from functools import partial
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -15,6 +15,7 @@ from spark_jobs.config.columns import silver_waves
 from spark_jobs.config.sources import SourceConf
 from spark_jobs.config.tables import SilverTable
 from spark_jobs.invocation import hours_between
+from spark_jobs.lake.staging import Staged
 from spark_jobs.quality import gate
 from spark_jobs.quality.accounts import ACCOUNT_COLUMNS, account_row, account_totals, rows_before
 from spark_jobs.quality.decide import (
@@ -29,56 +30,90 @@ from spark_jobs.quality.split import built_ins, examples
 from spark_jobs.quality.words import examples_text
 from spark_jobs.sources.drops import Drop, known_at
 from spark_jobs.spark_columns import spark_column
-from spark_jobs.steps.context import Work
+from spark_jobs.steps.context import Context
 from spark_jobs.storage import Row
 from spark_jobs.transforms.columns import typed
 from spark_jobs.verdict import Outcome, RuleResult, Verdict
 
 
 @dataclass(frozen=True)
-class _Made:
-    """What became of one table: its verdict, the rows held back, and an account an hour."""
+class SilverInput:
+    """The drops that bronze was staged of, by source and hour."""
 
-    verdict: Verdict
-    held: DataFrame
+    drops: Mapping[str, Mapping[datetime, Drop]]
+
+
+@dataclass(frozen=True)
+class SilverOutput:
+    """What was staged, how each table was judged, the rows held back, and where the rows of each table went."""
+
+    staged: Mapping[str, Staged]
+    verdicts: tuple[Verdict, ...]
+    held: tuple[DataFrame, ...]
+    accounts: Mapping[str, Mapping[str, int]]
+
+
+@dataclass(frozen=True)
+class _Table:
+    """What became of one table; `accounts`: one per hour."""
+
+    name: str
+    judgement: gate.Judgement
     accounts: list[Account]
 
 
-def run(work: Work) -> None:
-    """Stage silver/<table> for every table, each after those it looks up, and accounts: one row an hour and source."""
+def run(context: Context, inputs: SilverInput) -> SilverOutput:
+    """Stage silver/<table> for every table, each after those it looks up, and accounts: one row per hour and source."""
+    tables: list[_Table] = []
+    rows_of_hours = rows_before(context.pipeline, context.root, context.line, context.call.start, context.call.end)
+    seen = context  # with the tables of the waves before
+    for wave in silver_waves(context.pipeline.silver):
+        judge = partial(_table, seen, inputs.drops, rows_of_hours)
+        judged = seen.together(judge, wave)
+        for table in judged:
+            gate.record(context, table.judgement.verdict)
+        seen = seen.after({f"silver/{table.name}": table.judgement.staged for table in judged})
+        tables += judged
+    staged = {table.judgement.staged.table: table.judgement.staged for table in tables}
+    return SilverOutput(
+        {**staged, "accounts": _stage_accounts(context, inputs.drops, tables)},
+        tuple(table.judgement.verdict for table in tables),
+        tuple(table.judgement.held for table in tables),
+        {table.name: account_totals(table.accounts) for table in tables},
+    )
+
+
+def _stage_accounts(context: Context, drops: Mapping[str, Mapping[datetime, Drop]], tables: list[_Table]) -> Staged:
     booked: list[Row] = []
-    before = rows_before(work.pipeline, work.root, work.line, work.call.start, work.call.end)
-    for wave in silver_waves(work.pipeline.silver):
-        made = work.together(lambda name: _table(work, name, work.pipeline.silver[name], before[name]), wave)
-        for name, one in zip(wave, made, strict=True):
-            gate.record(work, one.verdict)
-            work.held.append(one.held)
-            work.accounts[name] = account_totals(one.accounts)
-            drops = work.drops[work.pipeline.silver[name].source]
-            booked.extend(account_row(name, drops[a.hour], a, work.known[a.hour]) for a in one.accounts)
-    frame = work.spark.createDataFrame([tuple(row.values()) for row in booked], ACCOUNT_COLUMNS)
-    work.lake.stage("accounts", frame, work.call.start, work.call.end)
+    for table in tables:
+        read = drops[context.pipeline.silver[table.name].source]
+        booked += [account_row(table.name, read[a.hour], a, context.known[a.hour]) for a in table.accounts]
+    frame = context.spark.createDataFrame([tuple(row.values()) for row in booked], ACCOUNT_COLUMNS)
+    return context.lake.stage("accounts", frame)
 
 
-def quarantine(work: Work) -> DataFrame:
-    """All rows that this publication holds back, of all tables."""
-    return reduce(DataFrame.unionByName, work.held)
-
-
-def _table(work: Work, name: str, table: SilverTable, before: dict[datetime, int]) -> _Made:
-    bronze = work.lake.staged_rows(f"bronze/{table.source}").drop("day", "pub")
-    judged = judged_rows(work, name, bronze)
+def _table(
+    context: Context,
+    read: Mapping[str, Mapping[datetime, Drop]],
+    rows_of_hours: Mapping[str, Mapping[datetime, int]],
+    name: str,
+) -> _Table:
+    table = context.pipeline.silver[name]
+    bronze = context.lake.staged_rows(f"bronze/{table.source}").drop("day", "pub")
+    judged = judged_rows(context, name, bronze)
     counted = {tally.hour: tally for tally in judged.tallies}
-    drops = work.drops[table.source]
-    hours = hours_between(work.call.start, work.call.end)
+    drops, source = read[table.source], context.pipeline.sources.sources[table.source]
+    hours = hours_between(context.call.start, context.call.end)
     accounts = [account(hour, drops[hour].rows, counted.get(hour)) for hour in hours]
-    drifted = type_drift(judged) if work.pipeline.sources.sources[table.source].drift == "refuse" else []
+    drifted = type_drift(judged) if source.drift == "refuse" else []
     rows_of = {one.hour: one.manifest for one in accounts}
-    volume = volume_result(table.volume, rows_of, {**before, **rows_of})
-    arrival = arrival_result(known_first(drops, work.pipeline.sources.sources[table.source]))
+    volume = volume_result(table.volume, rows_of, {**rows_of_hours[name], **rows_of})
+    arrival = arrival_result(known_first(drops, source))
     whole = [_drop_readable(bronze, len(accounts)), *account_results(accounts), volume, arrival]
-    verdict = gate.judge(work, replace(judged, delivered=delivered_columns(table)), "silver", [*whole, *drifted])
-    return _Made(verdict, gate.held_rows(judged.split, f"silver/{name}", table.version_key), accounts)
+    judged = replace(judged, delivered=delivered_columns(table))
+    verdict, staged = gate.judge(context, judged, "silver", [*whole, *drifted])
+    held = gate.held_rows(judged.split, f"silver/{name}", table.version_key)
+    return _Table(name, gate.Judgement(verdict, staged, held), accounts)
 
 
 def known_first(drops: Mapping[datetime, Drop], source: SourceConf) -> dict[datetime, datetime]:
@@ -86,34 +121,34 @@ def known_first(drops: Mapping[datetime, Drop], source: SourceConf) -> dict[date
     return {hour: known_at(drop, source) for hour, drop in drops.items() if drop.version == 1}
 
 
-def keys_of(work: Work, name: str, bronze: DataFrame) -> DataFrame:
+def keys_of(context: Context, name: str, bronze: DataFrame) -> DataFrame:
     """Lines of drops -> the keys of silver table `name` in them, each once."""
-    table = work.pipeline.silver[name]
-    rows, _ = _lines_typed(work, table, bronze)
+    table = context.pipeline.silver[name]
+    rows, _ = _lines_typed(context, table, bronze)
     return rows.select(*table.key).distinct()
 
 
-def judged_rows(work: Work, name: str, bronze: DataFrame, keys: DataFrame | None = None) -> gate.Judged:
+def judged_rows(context: Context, name: str, bronze: DataFrame, keys: DataFrame | None = None) -> gate.Judged:
     """Lines of drops -> rows of silver table `name`, typed, looked up and split by its rules; bronze columns still there.
 
     `keys`: rows of other keys are left out.
     """
-    table = work.pipeline.silver[name]
-    rows, faults = _lines_typed(work, table, bronze)
+    table = context.pipeline.silver[name]
+    rows, faults = _lines_typed(context, table, bronze)
     rows = rows if keys is None else rows.join(F.broadcast(keys), table.key, "left_semi")
-    rows = _with_event_at(_looked_up(work, rows, table), name, table)
+    rows = _with_event_at(_looked_up(context, rows, table), name, table)
     required = [column for column, settings in table.columns.items() if settings.required]
     built = built_ins(
         rows, key=table.version_key, required=required, event_at="event_at",
         lateness=table.event_within.lateness, ahead=table.event_within.ahead,
     )  # fmt: skip
-    return gate.split(work, f"silver/{name}", rows, table.version_key, faults, built)
+    return gate.split(context, f"silver/{name}", rows, table.version_key, faults, built)
 
 
-def instants(work: Work, name: str, bronze: DataFrame) -> DataFrame:
+def instants(context: Context, name: str, bronze: DataFrame) -> DataFrame:
     """Lines of drops with what the transforms of silver table `name` make of them: file, line and event_at."""
-    table = work.pipeline.silver[name]
-    rows, _ = _lines_typed(work, table, bronze)
+    table = context.pipeline.silver[name]
+    rows, _ = _lines_typed(context, table, bronze)
     return _with_event_at(rows, name, table).select("file", "line", "event_at")
 
 
@@ -122,8 +157,8 @@ def _with_event_at(rows: DataFrame, name: str, table: SilverTable) -> DataFrame:
     return rows.withColumn("event_at", transforms.apply(table.event_at, columns, f"tables.yaml: {name}.event_at"))
 
 
-def _lines_typed(work: Work, table: SilverTable, bronze: DataFrame) -> tuple[DataFrame, dict[str, Column]]:
-    return _typed(bronze.where(F.col("line") > 0), table, work.pipeline.sources.sources[table.source].nulls)
+def _lines_typed(context: Context, table: SilverTable, bronze: DataFrame) -> tuple[DataFrame, dict[str, Column]]:
+    return _typed(bronze.where(F.col("line") > 0), table, context.pipeline.sources.sources[table.source].nulls)
 
 
 def _typed(lines: DataFrame, table: SilverTable, nulls: list[str]) -> tuple[DataFrame, dict[str, Column]]:
@@ -151,7 +186,7 @@ def delivered_columns(table: SilverTable) -> tuple[str, ...]:
     return (*(f"_{name}" for name in table.columns), "drop_sha256", "arrived_at", "raw", "fault")
 
 
-def _looked_up(work: Work, rows: DataFrame, table: SilverTable) -> DataFrame:
+def _looked_up(context: Context, rows: DataFrame, table: SilverTable) -> DataFrame:
     """Rows with the columns that other silver tables knew by the same key when the row was known; null without. Rows stay.
 
     An hour's run is followed by those of later hours and of drops that come late, so "when the row was known" is known_at,
@@ -159,8 +194,8 @@ def _looked_up(work: Work, rows: DataFrame, table: SilverTable) -> DataFrame:
     """
     for name, look in table.lookups.items():
         version = F.struct("known_at", "hour", "known_until", look.column)
-        seen = work.lake.known_versions(
-            f"silver/{look.table}", hours=[(work.call.start - look.within, max(work.known.values()))]
+        seen = context.lake.known_versions(
+            f"silver/{look.table}", hours=[(context.call.start - look.within, max(context.known.values()))]
         )
         known = seen.groupBy(*table.key).agg(F.collect_list(version).alias("_versions"))
         best = F.array_max(F.filter("_versions", known_then(look.within)))

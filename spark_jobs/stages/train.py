@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from pyspark.sql import functions as F
 from spark_jobs.config.columns import input_columns
 from spark_jobs.config.definitions import define, input_hashes, model_digest
 from spark_jobs.config.model import Model
-from spark_jobs.errors import RefusedError, UsageError
+from spark_jobs.errors import RefusedError, TidegateError, UsageError
 from spark_jobs.lake.admission import require_verdicts, sealed_row
 from spark_jobs.lake.staging import staged_files
 from spark_jobs.learning import evaluate, tracking
@@ -29,29 +30,42 @@ from spark_jobs.learning.tracking import Proof, Tracking
 from spark_jobs.learning.train import Trained
 from spark_jobs.ledger.former import former_inputs
 from spark_jobs.runtime.places import code_version
-from spark_jobs.steps.context import Work
+from spark_jobs.steps.context import Context
 from spark_jobs.storage import Row
 from spark_jobs.storage.files import write_whole
 from spark_jobs.values import to_json
 
 
-def run(work: Work) -> dict[str, dict[str, float]]:
-    """Train every model on the set that this run staged; returns the challengers' figures by model.
+@dataclass(frozen=True)
+class TrainOutput:
+    """What is known of each model that was trained, and what ended the training before all were; see `Result.models`."""
+
+    models: Mapping[str, Any]
+    fault: TidegateError | None
+
+
+def run(work: Context) -> TrainOutput:
+    """Train every model on the set that this run staged, up to one that does not clear its thresholds.
+
+    Such a model is not registered, and the champion stays.
 
     Raises:
         RetryError: no training set of this run.
-        RefusedError: the gate refused the set, its files are not those that were judged, or a model does not clear its bars:
-            it is not registered and the champion stays.
+        RefusedError: the gate refused the set, or its files are not those that were judged.
     """
     row = sealed_row(work.ledger, work.call)
     _require_judged(work, row)
-    shown: dict[str, dict[str, float]] = {}
+    models: dict[str, Any] = {}
     for name, model in (work.pipeline.models.models if work.pipeline.models else {}).items():
-        shown[name] = _one(work, name, model, int(row["pub"]))
-    return shown
+        try:
+            for facts in _facts(work, name, model, int(row["pub"])):
+                models[name] = {**models.get(name, {}), **facts}
+        except TidegateError as fault:
+            return TrainOutput(models, fault)
+    return TrainOutput(models, None)
 
 
-def _require_judged(work: Work, row: Row) -> None:
+def _require_judged(work: Context, row: Row) -> None:
     """That the sets of all models of conf/ are the very files on which their gate gave a verdict that lets them through.
 
     Raises:
@@ -71,7 +85,12 @@ def _require_judged(work: Work, row: Row) -> None:
     require_verdicts(work.ledger, where, pub, tables, sealed, present)
 
 
-def _one(work: Work, name: str, model: Model, pub: int) -> dict[str, float]:
+def _facts(work: Context, name: str, model: Model, pub: int) -> Iterator[dict[str, Any]]:
+    """What is known of a model once it is judged, and once it is registered.
+
+    Raises:
+        RefusedError: it does not clear its thresholds; it is not registered.
+    """
     folder = set_folder(work.root, name, pub)
     manifest = json.loads((folder / "manifest.json").read_text())
     _require_same_settings(work, name, manifest)
@@ -90,17 +109,16 @@ def _one(work: Work, name: str, model: Model, pub: int) -> dict[str, float]:
         )
         decision = replace(decision, reasons=(*decision.reasons, told))
     _keep_report(work, name, pub, found, decision, manifest)
-    work.models[name] = evaluate.summary(found, decision, int(manifest["rows"]))
+    yield evaluate.summary(found, decision, int(manifest["rows"]))
     if not decision.register:
         raise RefusedError(
             f"model {name}", "; ".join(decision.blocked), "every bar of model.yaml under register",
             f"look at {work.root / 'models' / name}.json; the champion stays",
         )  # fmt: skip
-    work.models[name] |= _register(work, name, model, trained, found, decision, manifest)
-    return {figure: getattr(found[CHALLENGER], figure) for figure in ("auc", "log_loss")}
+    yield _register(work, name, model, trained, found, decision, manifest)
 
 
-def _require_same_settings(work: Work, name: str, manifest: dict[str, Any]) -> None:
+def _require_same_settings(work: Context, name: str, manifest: dict[str, Any]) -> None:
     """The set was built for this very model: another label or other rows would be another model under the same name.
 
     Raises:
@@ -119,7 +137,7 @@ def _require_same_settings(work: Work, name: str, manifest: dict[str, Any]) -> N
 
 
 def _figures(
-    work: Work, name: str, model: Model, trained: Trained, fits: Fits, judged: DataFrame
+    work: Context, name: str, model: Model, trained: Trained, fits: Fits, judged: DataFrame
 ) -> dict[str, Figures]:
     """Challenger, baselines and champion on the same judged rows."""
     models: dict[str, tuple[bytes, Encoder]] = {CHALLENGER: (trained.booster, trained.encoder)}
@@ -142,7 +160,7 @@ def _figures(
 
 
 def _register(
-    work: Work, name: str, model: Model, trained: Trained, found: dict[str, Figures], decision: Decision,
+    work: Context, name: str, model: Model, trained: Trained, found: dict[str, Figures], decision: Decision,
     manifest: dict[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
     """Register the model and, where it may, promote it: its version, the champion before it, and whether it was promoted."""
@@ -169,14 +187,14 @@ def _register(
     return done
 
 
-def _code_version(work: Work, pub: int) -> str:
+def _code_version(work: Context, pub: int) -> str:
     """The code that made the training set."""
     rows = [row for row in work.ledger.intervals() if row["pub"] == pub and row["code_version"]]
     return str(rows[0]["code_version"]) if rows else ""
 
 
 def _keep_report(
-    work: Work, name: str, pub: int, found: dict[str, Figures], decision: Decision, manifest: dict[str, Any]
+    work: Context, name: str, pub: int, found: dict[str, Figures], decision: Decision, manifest: dict[str, Any]
 ) -> None:
     """What the pages show of the newest training: figures, bars, the set that it rests on."""
     path: Path = work.root / "models" / f"{name}.json"

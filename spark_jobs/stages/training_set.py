@@ -6,9 +6,11 @@ The default, "as known", takes exactly what the hourly run could serve; a row wi
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import reduce
+from typing import Any
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -20,12 +22,13 @@ from spark_jobs.config.section import duration_text
 from spark_jobs.features import spine
 from spark_jobs.invocation import HOUR
 from spark_jobs.lake.digest import digest
+from spark_jobs.lake.staging import Staged
 from spark_jobs.learning import folds
 from spark_jobs.learning.set_folder import set_folder
 from spark_jobs.quality import gate
-from spark_jobs.steps.context import Work, hours
+from spark_jobs.steps.context import Context, hours
 from spark_jobs.storage.files import write_whole
-from spark_jobs.verdict import Outcome, RuleResult
+from spark_jobs.verdict import Outcome, RuleResult, Verdict
 
 _COVERED = "is covered"  # no column of a table has a blank in its name
 
@@ -50,28 +53,42 @@ class Counts:
         return self.labelled - self.without_cells - self.without_coverage
 
 
-def run(work: Work) -> None:
+@dataclass(frozen=True)
+class TrainingSetOutput:
+    """What was staged by table, how each set was judged, and by model what became of its rows; see `Result.models`."""
+
+    staged: Mapping[str, Staged]
+    verdicts: tuple[Verdict, ...]
+    models: Mapping[str, Any]
+
+
+def run(work: Context) -> TrainingSetOutput:
     """Stage training_sets/<model> for each model, judge it by its suite, record the verdict, write the set's manifest.
 
     Rows that break a rule of scope row are left out of the set, and counted.
     """
+    judgements: list[gate.Judgement] = []
+    models: dict[str, Any] = {}
     for name, model in (work.pipeline.models.models if work.pipeline.models else {}).items():
         table = f"training_sets/{name}"
         rows = _labelled(work, model).persist()
         counted = _counts(rows)
         kept = rows.where(F.col("label").isNotNull() & F.col("cells_known_at").isNotNull() & F.col(_COVERED))
         key = work.pipeline.silver[work.pipeline.features.spine.table].key
-        verdict, _ = gate.stage_judged(
+        judgement = gate.stage_judged(
             work, table, "training_set", kept.drop("_label", _COVERED), key=key, extra=_built_in(model, counted)
         )
-        gate.record(work, verdict)
-        facts = _facts(counted, work.lake.staged[table].rows)
-        _write_manifest(work, name, table, facts)
-        work.models[name] = {"rows": {"kept": facts.pop("rows")}, "positive_labels": counted.positives, **facts}
+        gate.record(work, judgement.verdict)
+        facts = _facts(counted, judgement.staged.rows)
+        _write_manifest(work, name, judgement.staged, facts)
+        models[name] = {"rows": {"kept": facts.pop("rows")}, "positive_labels": counted.positives, **facts}
+        judgements.append(judgement)
         rows.unpersist()
+    sets = {judgement.staged.table: judgement.staged for judgement in judgements}
+    return TrainingSetOutput(sets, tuple(judgement.verdict for judgement in judgements), models)
 
 
-def _labelled(work: Work, model: Model) -> DataFrame:
+def _labelled(work: Context, model: Model) -> DataFrame:
     """Spine rows with cells as known at as_of, label, label_known_at, fold, and whether enough of their past is covered.
 
     Rows without a label or cell stay, null.
@@ -101,7 +118,7 @@ def _binary(label: Column) -> Column:
     return F.when(number.isin(0.0, 1.0), number.cast("int"))
 
 
-def _is_covered(work: Work, model: Model) -> Column:
+def _is_covered(work: Context, model: Model) -> Column:
     """Whether every window group of the model has the coverage that `rows.min_coverage` asks of it; never null."""
     if model.rows.min_coverage is None:
         return F.lit(True)
@@ -170,11 +187,11 @@ def _facts(counted: Counts, rows: int) -> dict[str, int]:
     }  # fmt: skip
 
 
-def _write_manifest(work: Work, model: str, table: str, counted: dict[str, int]) -> None:
-    rows, total = digest(work.lake.staged_rows(table).drop("pub", "day"))
+def _write_manifest(work: Context, model: str, staged: Staged, counted: dict[str, int]) -> None:
+    rows, total = digest(work.lake.rows_of(staged).drop("pub", "day"))
     facts = {
-        "schema_version": 1, "model": model, "table": f"{table}/pub-{work.pub}", "pub": work.pub,
-        "release": work.line[-1].release if work.line else None, "config_hash": work.pipeline.config_hash,
+        "schema_version": 1, "model": model, "table": f"{staged.table}/pub-{work.pub}", "pub": work.pub,
+        "release": work.base, "config_hash": work.pipeline.config_hash,
         "digest": f"{rows}:{total}", "definitions": input_hashes(work.pipeline, define(work.pipeline)),
         "model_digest": model_digest(work.pipeline, model), **counted,
     }  # fmt: skip

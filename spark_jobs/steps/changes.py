@@ -62,7 +62,7 @@ def require_unmixed(pipeline: Pipeline, ledger: Ledger, call: Invocation) -> Non
 def mixed_hours(pipeline: Pipeline, published: Published, call: Invocation) -> dict[str, list[Span]]:
     """Published hours outside of those that `call` makes itself which it would read as if made under today's definitions."""
     stages = plan.stages_from(call.step)
-    own = (call.start, call.end) if "tiles" in stages else None
+    own = (call.start, call.end) if {"tiles", "rebuild"} & {*stages} else None
     reads = step_reads(pipeline, published.now, call)
     return _mixed(published, ((r, own if "silver" in stages or r.table.startswith("tiles/") else None) for r in reads))
 

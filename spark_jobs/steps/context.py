@@ -1,14 +1,13 @@
-"""What the stages of one step share: the call, the lake as they see it, and what they found so far."""
+"""What a stage knows of its publication: the call, its settings, the ledger, and the lake as the stage sees it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -19,19 +18,19 @@ from spark_jobs.config.environment import Environment, Places
 from spark_jobs.config.whole import Pipeline
 from spark_jobs.frames import local_frame
 from spark_jobs.invocation import HOUR, Invocation
-from spark_jobs.lake.tables import Lake
+from spark_jobs.lake.staging import Staged
+from spark_jobs.lake.tables import Lake, Logs
 from spark_jobs.ledger import Ledger, Release
 from spark_jobs.ledger.staleness import Published, within
-from spark_jobs.sources.drops import Drop
+from spark_jobs.steps.plan import tables_of
 from spark_jobs.storage import Answer, Item
-from spark_jobs.verdict import Verdict
 
 _AT_ONCE = 4  # jobs wait for one another, for Python and for the disk
 
 
-@dataclass
-class Work:
-    """One step call under way."""
+@dataclass(frozen=True)
+class Context:
+    """One publication under way, as one stage sees it; the next stage gets another one, see `after` and `for_stage`."""
 
     pipeline: Pipeline
     environment: Environment
@@ -39,28 +38,37 @@ class Work:
     ledger: Ledger
     call: Invocation
     pub: int
-    line: list[Release]
-    open_session: Callable[[], SparkSession]
-    drops: dict[str, dict[datetime, Drop]] = field(default_factory=dict)
-    known: dict[datetime, datetime] = field(default_factory=dict)  # hour -> when its drops were known, all sources
-    verdicts: list[Verdict] = field(default_factory=list)
-    held: list[DataFrame] = field(default_factory=list)  # quarantined rows of each table
-    accounts: dict[str, dict[str, int]] = field(default_factory=dict)  # source -> totals of the interval
-    models: dict[str, Any] = field(default_factory=dict)  # what became of each model: see `Result.models`
+    line: Sequence[Release]  # the base release and its ancestors; none before the first release
+    open_session: Callable[[], SparkSession]  # the same session at every call
     attempt: int | None = None  # where several applications make one publication: see lake/staging.py
+    staged: Mapping[str, Staged] = field(default_factory=dict)  # by table, by the stages before
+    known: Mapping[datetime, datetime] = field(
+        default_factory=dict
+    )  # staged hour -> when its drops were known, all sources
+    tables: frozenset[str] | None = None  # the only ones that may be read or staged; None: all
+    logs: Logs = field(default_factory=dict)  # a cache, shared so that all stages see the same version of a log
 
-    @cached_property
+    def after(self, staged: Mapping[str, Staged], known: Mapping[datetime, datetime] | None = None) -> Context:
+        """The context once these tables are staged too; `known`: of the hours staged, where that is not known before."""
+        return replace(self, staged={**self.staged, **staged}, known=self.known if known is None else known)
+
+    def for_stage(self, stage: str) -> Context:
+        """The context with the tables that plan.py declares for `stage`; reading or staging another one raises."""
+        return replace(self, tables=tables_of(self.pipeline, stage))
+
+    @property
     def spark(self) -> SparkSession:
-        """The session, started when first asked for."""
+        """The session, started when first read."""
         return self.open_session()
 
     @cached_property
     def lake(self) -> Lake:
-        """The lake as of the base release, with this publication's staged files."""
+        """The lake as of the base release, with what the stages before have staged."""
         # from two hours on, tiles have to be kept as known at each hour between: the path of one hour knows one time
-        bulk = self.call.hours > 1
+        bulk, interval = self.call.hours > 1, (self.call.start, self.call.end)
         return Lake(
-            self.spark, self.root, self.pipeline, self.line, self.pub, bulk=bulk, known=self.known, attempt=self.attempt
+            self.spark, self.root, self.pipeline, self.line, self.pub, bulk=bulk, known=self.known,
+            attempt=self.attempt, staged=self.staged, interval=interval, tables=self.tables, logs=self.logs,
         )  # fmt: skip
 
     @cached_property
@@ -73,6 +81,11 @@ class Work:
         if not self.line or not self.published.former:
             return False
         return any(within(self.published.stale(table), self.call.start, self.call.end) for table in tables)
+
+    @property
+    def base(self) -> int | None:
+        """Number of the release that this publication is made on; None before the first release."""
+        return self.line[-1].release if self.line else None
 
     @property
     def root(self) -> Path:

@@ -40,7 +40,7 @@ STEPS: Final[dict[str, Step]] = {
              "build_features"),
         Step("heal", "daily", ("heal",), (),
              "compute cells again that late or corrected rows made wrong; publish those that differ"),
-        Step("rebuild", "on demand", ("tiles", "features"), (),
+        Step("rebuild", "on demand", ("rebuild",), (),
              "compute tiles and features of published hours again whose definitions changed, from silver; publish them"),
         Step("training_set", "weekly", ("training_set",), ("training_set",),
              "one row a spine row with its features as known at prediction time and its label"),
@@ -94,7 +94,10 @@ def first_step(name: str) -> str:
 def tables_read(pipeline: Pipeline, stages: Iterable[str]) -> list[str]:
     """Lake tables whose released rows `stages` read."""
     tiles = [f"tiles/{group.table}" for group in pipeline.features.windows.values()]
-    silver = [f"silver/{name}" for name in pipeline.silver]
+    silver = [
+        *(f"silver/{name}" for name in pipeline.silver),
+        "accounts",
+    ]  # accounts say when rows of silver were known
     read = {
         "silver": silver,
         "tiles": [*silver, *tiles],
@@ -102,6 +105,7 @@ def tables_read(pipeline: Pipeline, stages: Iterable[str]) -> list[str]:
         "predictions": [*silver, *pipeline.feature_tables],
         "score": [*silver, *pipeline.feature_tables],
         "heal": [*silver, *tiles, *pipeline.feature_tables],
+        "rebuild": [*silver, *tiles, *pipeline.feature_tables, "quarantine"],
         "training_set": [*silver, *pipeline.feature_tables],
         "train": [f"training_sets/{name}" for name in _models(pipeline)],
     }
@@ -111,20 +115,28 @@ def tables_read(pipeline: Pipeline, stages: Iterable[str]) -> list[str]:
 def tables_written(pipeline: Pipeline, stages: Iterable[str]) -> list[str]:
     """Lake tables that `stages` stage or make readable."""
     held = ["quarantine"]
+    tiles = [f"tiles/{group.table}" for group in pipeline.features.windows.values()]
     written = {
         "bronze": [f"bronze/{name}" for name in pipeline.sources.sources],
         "silver": [*(f"silver/{name}" for name in pipeline.silver), *held, "accounts"],
-        "tiles": [f"tiles/{group.table}" for group in pipeline.features.windows.values()],
+        "tiles": tiles,
         "features": [*pipeline.feature_tables, "spine_accounts", *held],
         "predictions": [f"predictions/{name}" for name in _models(pipeline)],
     }
     written |= {
         "publish": [table for tables in written.values() for table in tables],
         "heal": pipeline.feature_tables,
+        "rebuild": [*tiles, *pipeline.feature_tables, *held],
         "score": [f"predictions/{name}" for name in _models(pipeline)],
         "training_set": [f"training_sets/{name}" for name in _models(pipeline)],
     }
     return list(dict.fromkeys(table for stage in stages for table in written.get(stage, [])))
+
+
+def tables_of(pipeline: Pipeline, stage: str) -> frozenset[str]:
+    """Lake tables that `stage` may touch: it reads released rows, or rows that a stage before it staged, or writes them."""
+    staged_before = tables_written(pipeline, ["bronze"]) if stage == "silver" else []
+    return frozenset([*staged_before, *tables_read(pipeline, [stage]), *tables_written(pipeline, [stage])])
 
 
 def _models(pipeline: Pipeline) -> list[str]:

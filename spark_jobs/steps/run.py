@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cache, reduce
+from typing import TypeVar
 
 import structlog
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from spark_jobs import transforms
 from spark_jobs.config.definitions import define
@@ -24,6 +27,7 @@ from spark_jobs.invocation import Invocation, format_hour
 from spark_jobs.lake.admission import seal
 from spark_jobs.lake.changes import require_publishable
 from spark_jobs.lake.staging import Staged
+from spark_jobs.lake.tables import UndeclaredTableError
 from spark_jobs.learning.drift import Drift, find_drift
 from spark_jobs.learning.tracking import Tracking
 from spark_jobs.ledger import Ledger, Release, folds
@@ -32,24 +36,27 @@ from spark_jobs.quality.message import messages
 from spark_jobs.result import Result
 from spark_jobs.runtime.places import code_version
 from spark_jobs.sources.drops import drops_digest
-from spark_jobs.stages import bronze, features, heal, publish, rebuild, score, silver, tiles, train, training_set
+from spark_jobs.stages import heal, publish, rebuild, score
 from spark_jobs.steps import handover, plan
 from spark_jobs.steps.changes import require_unmixed
-from spark_jobs.steps.context import Work
+from spark_jobs.steps.context import Context
+from spark_jobs.steps.dispatch import STAGES
 from spark_jobs.steps.failure import cause, is_caused_by_values, place
+from spark_jobs.steps.progress import Progress
 from spark_jobs.steps.request import Request
 from spark_jobs.steps.unscored_hours import to_score
 from spark_jobs.values import Lines
 from spark_jobs.verdict import hours_at_fault
 
 log = structlog.get_logger()
+Done = TypeVar("Done")
 
 
 class StepRun:
     """One run of one step: its settings, its ledger, its clock of stages."""
 
     def __init__(self, call: Invocation, open_session: Callable[[], SparkSession]) -> None:
-        self.call, self._open_session, self._began = call, open_session, time.monotonic()
+        self.call, self._open_session, self._began = call, cache(open_session), time.monotonic()
         self.environment: Environment
         self.places: Places
         self.environment, self.places = load_environment(call.env)
@@ -61,19 +68,20 @@ class StepRun:
         self.ledger = Ledger.open(self.places.lake / self.pipeline.name, by=call.dag_run)
         self.request = Request(call, self.pipeline, self.environment, self.places, self.ledger)
         self.desk = self.request.desk
-        self.work: Work | None = None  # of a step that reads drops, which an unforeseen error names
+        self.progress: Progress | None = None  # of a step that reads drops, which an unforeseen error names
         self.result = Result(
             call.pipeline, call.step, format_hour(call.start), format_hour(call.end), call.dag_run, "started"
         )
 
-    def open_work(self, call: Invocation, line: list[Release]) -> Work:
+    def start_publication(self, call: Invocation, line: Sequence[Release]) -> Context:
         """A publication of its own, with the number that the ledger gave it."""
         base = line[-1].release if line else None
         self.ledger.add_definitions(self.pipeline.config_hash, define(self.pipeline).to_json())
         pub = self.ledger.start(call, code_version(self.places.project), self.pipeline.config_hash, base)
-        return Work(
-            self.pipeline, self.environment, self.places, self.ledger, call, pub, line, self._open_session
-        )  # fmt: skip
+        return self._context(call, pub, line)
+
+    def _context(self, call: Invocation, pub: int, line: Sequence[Release]) -> Context:
+        return Context(self.pipeline, self.environment, self.places, self.ledger, call, pub, line, self._open_session)
 
     def run(self) -> Result:
         """Run the step; every fault that a person can act upon becomes a state, a reason and an exit code."""
@@ -113,7 +121,7 @@ class StepRun:
         A value that a transform, a measure or a label cannot be computed of is a fault of the data or of that function: no
         retry helps, and `--leave-out-refused` can skip the hour. A worker that died may be the machine's fault.
         """
-        read = self.work.drops if self.work else {}
+        read = self.progress.drops if self.progress else {}
         files = [drop.file for found in read.values() for drop in found.values()]
         more = f" and {len(files) - 5} more" if len(files) > 5 else ""
         drops = f"; drops: {', '.join(files[:5])}{more}" if files else ""
@@ -126,80 +134,102 @@ class StepRun:
         self.request.fail_unforeseen(self.result.pub, why)
         return False
 
-    def _stage(self, name: str, run: Callable[[], object]) -> None:
+    def _stage(self, name: str, run: Callable[[], Done]) -> Done:
         began = time.monotonic()
         failpoint(f"stage.{name}.before")
-        run()
+        done = run()
         failpoint(f"stage.{name}.after")
         self.result.seconds[name] = round(time.monotonic() - began, 2)
         log.info("stage ended", stage=name, seconds=self.result.seconds[name], **_names(self.call))
+        return done
+
+    def _run_stage(self, name: str, before: Progress) -> Progress:
+        """Run stage `name` on the tables that plan.py declares for it, and raise what its gates decide."""
+        context = before.context.for_stage(name)
+
+        def start(call: Invocation, line: Sequence[Release]) -> Context:
+            return self.start_publication(call, line).for_stage(name)
+
+        done = self._stage(name, lambda: STAGES[name](before, context, start))
+        self._refuse_if_blocked(done)
+        return done
+
+    def _run_stages(self, call: Invocation, progress: Progress) -> Progress:
+        """Run the stages of a step in order; each starts from what those before it returned.
+
+        Raises:
+            RefusedError: a gate refuses.
+        """
+        self.result.pub = progress.context.pub
+        for name in plan.step(call.step).stages:
+            if name == "predictions":
+                self.result.why = Lines.of(drift.text() for drift in self._registry_drifts())
+            progress = self._run_stage(name, progress)
+            self.progress = None if plan.step(call.step).continues else progress
+        return progress
+
+    def _new_publication(self) -> Progress:
+        return Progress(self.start_publication(self.call, self.ledger.line()))
 
     def _stage_hour(self, call: Invocation | None = None) -> None:
         """Stage, judge and seal: the whole publication, or the part of it that this step makes."""
         call = call or self.call
-        stages = plan.step(call.step).stages
-        work, drops = self._begin(call) if "bronze" in stages else self._go_on(call)
-        if "bronze" in stages:
-            self._stage("bronze", lambda: bronze.run(work))
-            self._stage("silver", lambda: silver.run(work))
-            self._refuse_if_blocked(work)
-        if "features" in stages:
-            self._stage("tiles", lambda: tiles.run(work))
-            self._stage("features", lambda: features.run(work))
-            self._refuse_if_blocked(work)
-        predictions: list[Staged] = []
-        if "predictions" in stages:
-            self.result.why = Lines.of(drift.text() for drift in self._registry_drifts())
-            self._stage("predictions", lambda: predictions.extend(score.stage(work, self.open_work)))
-        work.lake.stage("quarantine", silver.quarantine(work), call.start, call.end)
-        handover.require_newest(work)
+        before, drops = self._go_on(call) if plan.step(call.step).continues else self._begin(call)
+        progress = self._run_stages(call, before)
+        context = progress.context
+        staged = {**context.staged, "quarantine": self._stage_quarantine(progress)}
+        handover.require_newest(context)
         seal(
-            self.ledger, call, work.pub, [*work.lake.staged.values(), *predictions], drops=drops or drops_digest(work.drops),
-            rows=work.accounts, base=work.line[-1].release if work.line else None,
+            self.ledger, call, context.pub, [*staged.values(), *progress.predictions],
+            drops=drops or drops_digest(progress.drops), rows=progress.accounts, base=context.base,
             code_version=code_version(self.places.project), config_hash=self.pipeline.config_hash, seconds=self._elapsed(),
         )  # fmt: skip
         self.result.state = "staged"
-        self.result.rows = {table: staged.rows for table, staged in work.lake.staged.items()}
+        self.result.rows = _rows(staged)
 
-    def _begin(self, call: Invocation) -> tuple[Work, dict[str, str]]:
+    def _begin(self, call: Invocation) -> tuple[Progress, dict[str, str]]:
         """A publication whose drops are still to be read."""
-        work = self.work = self.open_work(call, self.ledger.line())
-        self.result.pub = work.pub
-        if call.step not in plan.SEALS:
-            work.attempt = work.pub
-        return work, {}
+        context = self.start_publication(call, self.ledger.line())
+        shared = call.step not in plan.SEALS  # by the steps that go on with it
+        return Progress(replace(context, attempt=context.pub) if shared else context), {}
 
-    def _go_on(self, call: Invocation) -> tuple[Work, dict[str, str]]:
+    def _go_on(self, call: Invocation) -> tuple[Progress, dict[str, str]]:
         """The publication that the step before sealed, with what it staged; and the digests of its drops."""
-        work = Work(
-            self.pipeline, self.environment, self.places, self.ledger, call, 0, [], self._open_session
-        )  # fmt: skip
-        row = handover.required_row(work)
-        self.result.pub = work.pub = int(row["pub"])
-        handover.take_up(work, row, code_version(self.places.project))
-        return work, json.loads(row["drops"])
+        context = self._context(call, 0, [])
+        row = handover.required_row(context)
+        self.result.pub = int(row["pub"])
+        return handover.take_up(context, row, code_version(self.places.project)), json.loads(row["drops"])
 
-    def _refuse_if_blocked(self, work: Work) -> None:
-        """Raise what the gate decided; the verdicts stand in the ledger already."""
-        blocking = [verdict for verdict in work.verdicts if verdict.outcome.blocks]
-        self.result.warn(work.verdicts)
-        if blocking:
-            if work.held:
-                self._keep_held(work)
-            release = str(work.line[-1].release) if work.line else "none"
-            at_fault = hours_at_fault(blocking) if self.call.step in plan.OF_HOURS else set()
-            self.result.refused = [(format_hour(a), format_hour(b)) for a, b in folds.spans(at_fault)]
-            others = work.call.hours - len(at_fault) if at_fault else 0
-            todo = f"to publish the other {others} hours: {work.call.backfill()} --leave-out-refused" if others else ""
-            tables = ", ".join(verdict.table for verdict in blocking)
-            raise RefusedError(f"gate of {tables}", messages(blocking, work.call, release), todo=todo)
+    def _refuse_if_blocked(self, progress: Progress) -> None:
+        """Raise what the gates decided; the verdicts are in the ledger already."""
+        self.result.models = dict(progress.models)
+        if progress.fault:
+            raise progress.fault
+        blocking = [verdict for verdict in progress.verdicts if verdict.outcome.blocks]
+        self.result.warn(progress.verdicts)
+        if not blocking:
+            return
+        if progress.held:
+            self._keep_held(progress)
+        call, base = progress.context.call, progress.context.base
+        at_fault = hours_at_fault(blocking) if self.call.step in plan.OF_HOURS else set()
+        self.result.refused = [(format_hour(a), format_hour(b)) for a, b in folds.spans(at_fault)]
+        others = call.hours - len(at_fault) if at_fault else 0
+        todo = f"to publish the other {others} hours: {call.backfill()} --leave-out-refused" if others else ""
+        tables = ", ".join(verdict.table for verdict in blocking)
+        release = "none" if base is None else str(base)
+        raise RefusedError(f"gate of {tables}", messages(blocking, call, release), todo=todo)
 
-    def _keep_held(self, work: Work) -> None:
+    def _stage_quarantine(self, progress: Progress) -> Staged:
+        """Stage all rows that this publication holds back, of all tables."""
+        return progress.context.lake.stage("quarantine", reduce(DataFrame.unionByName, progress.held))
+
+    def _keep_held(self, progress: Progress) -> None:
         """Stage the rows that a refused publication holds back, so that people can look at them; nobody publishes them."""
         try:
-            work.lake.stage("quarantine", silver.quarantine(work), work.call.start, work.call.end)
+            self._stage_quarantine(progress)
         except Exception as error:  # the verdicts are recorded: the hour is refused, with or without these rows
-            log.warning("held rows of a refused publication were not kept", why=cause(error), **_names(work.call))
+            log.warning("held rows of a refused publication were not kept", why=cause(error), **_names(self.call))
 
     def _publish_or_stage_again(self) -> None:
         """Publish; what cannot be released as it was staged is staged again here, since no scheduler goes back to a task.
@@ -231,6 +261,8 @@ class StepRun:
         for model, spans in todo.items():
             try:
                 self._run_score({model: spans})
+            except UndeclaredTableError:
+                raise  # a fault of the code, as in score.stage
             except Exception as fault:
                 version = self.ledger.champion(model) or "none"
                 why = score.why_not_predicted(self.pipeline, self.call, model, version, fault)
@@ -239,8 +271,7 @@ class StepRun:
     def _score(self) -> None:
         """Predict for the published hours of the call that lack a champion's predictions."""
         self.result.why = Lines.of(drift.text() for drift in self._registry_drifts())
-        released: list[Release] = []
-        self._stage("score", lambda: released.extend(self._run_score(to_score(self.request))))
+        released = self._stage("score", lambda: self._run_score(to_score(self.request)))
         self.result.state = "published" if released else "empty"
         if released:
             self.result.pub, self.result.release = released[-1].pub, released[-1].release
@@ -250,11 +281,12 @@ class StepRun:
         if line := self.ledger.line():
             self.desk.published(self.call, line[-1].release)
 
-    def _run_score(self, todo: dict[str, list[Span]]) -> list[Release]:
-        work = Work(
-            self.pipeline, self.environment, self.places, self.ledger, self.call, 0, self.ledger.line(), self._open_session
-        )  # fmt: skip
-        return score.run(work, self.open_work, todo)
+    def _run_score(self, todo: dict[str, list[Span]]) -> tuple[Release, ...]:
+        def start(call: Invocation, line: Sequence[Release]) -> Context:
+            return self.start_publication(call, line).for_stage("score")
+
+        context = self._context(self.call, 0, self.ledger.line())
+        return score.run(context.for_stage("score"), score.ScoreInput(todo, start)).released
 
     def _registry_drifts(self) -> list[Drift]:
         """Models on whose champion registry and ledger disagree; each has an incident, which closes when they agree.
@@ -299,52 +331,48 @@ class StepRun:
         self.desk.published(self.call, release.release)
 
     def _heal(self) -> None:
-        work = self.open_work(self.call, self.ledger.line())
-        self.result.pub = work.pub
-        self._stage("heal", lambda: heal.run(work))
-        self._refuse_if_blocked(work)
-        base = work.line[-1].release  # there is one: nothing to heal otherwise
-        self.result.rows = {table: staged.rows for table, staged in work.lake.staged.items()}
-        release = heal.publish(work)
+        healed = self._run_stages(self.call, self._new_publication())
+        context, staged = healed.context, healed.context.staged
+        self.result.rows = _rows(staged)
+        release = heal.publish(context, staged, healed.held)
+        base = context.line[-1].release  # there is one: nothing to heal otherwise
         self.result.state = "published" if release else "empty"
-        self.result.release, self.result.why = (release.release, release.why) if release else (None, heal.outcome(work))
+        self.result.release = release.release if release else None
+        self.result.why = release.why if release else heal.outcome(context.call, staged, healed.held)
         self.ledger.record(
-            self.call, self.result.state, work.pub, why=self.result.why, rows=self.result.rows, base=base,
+            self.call, self.result.state, context.pub, why=self.result.why, rows=self.result.rows, base=base,
             seconds=self._elapsed(),
         )  # fmt: skip
         self.desk.published(self.call, release.release if release else base)
 
     def _rebuild(self) -> None:
-        work = self.open_work(self.call, self.ledger.line())
-        self.result.pub = work.pub
-        self._stage("rebuild", lambda: rebuild.run(work))
-        self._refuse_if_blocked(work)
-        self._published(rebuild.publish(work))
+        progress = self._run_stages(self.call, self._new_publication())
+        self._published(rebuild.publish(progress.context, progress.context.staged))
 
     def _training_set(self) -> None:
-        work = self.open_work(self.call, self.ledger.line())
-        self.result.pub = work.pub
-        self.result.models = work.models  # filled by the stage, also where it ends with a refusal
-        self._stage("training_set", lambda: training_set.run(work))
-        self._refuse_if_blocked(work)
-        self.result.rows = {table: staged.rows for table, staged in work.lake.staged.items()}
+        progress = self._run_stages(self.call, self._new_publication())
+        context, staged = progress.context, progress.context.staged
+        self.result.rows = _rows(staged)
+        base = context.line[-1].release  # there is one: a set is made of what is released
         seal(
-            self.ledger, self.call, work.pub, work.lake.staged.values(), rows=self.result.rows,
-            base=work.line[-1].release, seconds=self._elapsed(),
+            self.ledger, self.call, context.pub, staged.values(), rows=self.result.rows, base=base,
+            seconds=self._elapsed(),
         )  # fmt: skip
         self.result.state = "staged"
-        self.desk.published(self.call, work.line[-1].release)
+        self.desk.published(self.call, base)
 
     def _train(self) -> None:
         self._require_promotable()
-        work = self.open_work(self.call, self.ledger.line())
-        self.result.pub = work.pub
-        self.result.models = work.models
-        self._stage("train", lambda: train.run(work))
-        self.result.rows = {f"{name}/{fold}": n for name, one in work.models.items() for fold, n in one["rows"].items()}
-        self.ledger.record(self.call, "published", work.pub, rows=self.result.rows, seconds=self._elapsed())
+        progress = self._run_stages(self.call, self._new_publication())
+        models = progress.models
+        self.result.rows = {f"{name}/{fold}": n for name, model in models.items() for fold, n in model["rows"].items()}
+        self.ledger.record(self.call, "published", progress.context.pub, rows=self.result.rows, seconds=self._elapsed())
         self.result.state = "published"
-        self.desk.published(self.call, work.line[-1].release)
+        self.desk.published(self.call, progress.context.line[-1].release)
+
+
+def _rows(staged: Mapping[str, Staged]) -> dict[str, int]:
+    return {table: files.rows for table, files in staged.items()}
 
 
 def _names(call: Invocation) -> dict[str, str]:

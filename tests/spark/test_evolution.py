@@ -30,7 +30,7 @@ from spark_jobs.lake.reading import connect, register_current
 from spark_jobs.lake.views import register_views, view_name
 from spark_jobs.ledger import Ledger
 from spark_jobs.sources.replay import replay
-from spark_jobs.steps.context import Work
+from spark_jobs.steps.context import Context
 from spark_jobs.storage.delta import DeltaStorage
 from spark_jobs.storage.evolution import CAST_TO, READ_AS, schema_of
 from spark_jobs.storage.parquet import staged_file
@@ -111,7 +111,7 @@ def _cells(lake: Harbour, hour: datetime) -> list[dict[str, Any]]:
         pipeline, (environment, places) = load_pipeline(NAME), load_environment("local")
         ledger = Ledger.open(lake.root)
         call = Invocation(NAME, "score", hour, hour + HOUR, "test")
-        work = Work(pipeline, environment, places, ledger, call, 0, ledger.line(), lambda: lake.spark)
+        work = Context(pipeline, environment, places, ledger, call, 0, ledger.line(), lambda: lake.spark)
         rows = spine.spine_rows(work, hour + HOUR, hour + HOUR)
         return [row.asDict() for row in spine.with_cells(work, rows, hour + HOUR, as_known=False).collect()]
 

@@ -12,7 +12,7 @@ from spark_jobs.config.suites import Rule, Suite
 from spark_jobs.invocation import HOUR, Invocation
 from spark_jobs.ledger import Ledger
 from spark_jobs.quality import gate
-from spark_jobs.steps.context import Work
+from spark_jobs.steps.context import Context
 
 NOON = datetime(2013, 11, 1, 12, tzinfo=UTC)
 ONCE = Rule(id="once", type="expect_column_values_to_be_unique", column="ride", scope="row", budget=1, why="test")
@@ -30,7 +30,7 @@ def _broken(
     suites = {**pipeline.suites, "weather": Suite(table="weather", rules=rules)}
     environment, places = load_environment("local")
     call = Invocation("nycflights13", "ingest", NOON, NOON + 2 * HOUR, "test")
-    work = Work(
+    work = Context(
         pipeline.model_copy(update={"suites": suites}), environment, places, Ledger.open(folder), call, 1, [], lambda: spark
     )  # fmt: skip
     both = [(hour, hour + HOUR, "f", *row) for hour in (NOON, NOON + HOUR) for row in rows]

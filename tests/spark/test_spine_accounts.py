@@ -20,7 +20,7 @@ from spark_jobs.ledger import Ledger
 from spark_jobs.report.facts import hour_facts
 from spark_jobs.sources.replay import deliver
 from spark_jobs.stages import training_set
-from spark_jobs.steps.context import Work
+from spark_jobs.steps.context import Context
 from spark_jobs.verdict import Outcome
 
 MINUTE = timedelta(minutes=1)
@@ -97,14 +97,14 @@ def test_status_of_an_hour_shows_its_spine_rows(
     assert "not_known" in capsys.readouterr().out
 
 
-def _work(spark: SparkSession, folder: Path) -> Work:
+def _work(spark: SparkSession, folder: Path) -> Context:
     """A publication of an hour of an empty lake."""
     lake = Harbour(folder, spark)
     with lake.here():
         environment, places = load_environment("local", PROJECT)
     call = Invocation(NAME, "ingest", FIRST, FIRST + HOUR, "run")
     pipeline = load_pipeline(NAME, PROJECT)
-    return Work(pipeline, environment, places, Ledger.open(lake.root), call, 1, [], lambda: spark)
+    return Context(pipeline, environment, places, Ledger.open(lake.root), call, 1, [], lambda: spark)
 
 
 def test_cells_record_how_many_hours_of_their_windows_were_published(lakes: tuple[Harbour, Harbour]) -> None:

@@ -10,7 +10,7 @@ from spark_jobs.errors import RefusedError
 from spark_jobs.invocation import Invocation
 from spark_jobs.lake.admission import require_verdicts
 from spark_jobs.ledger import Ledger
-from spark_jobs.steps.context import Work
+from spark_jobs.steps.context import Context
 from spark_jobs.verdict import Outcome, RuleResult, Verdict
 
 PIPELINE = "nycflights13"
@@ -24,7 +24,7 @@ def work(project):
     environment, places = load_environment("local", project)
     pipeline = load_pipeline(PIPELINE, project)
     ledger = Ledger.open(places.lake / PIPELINE)
-    return Work(pipeline, environment, places, ledger, CALL, 0, [], lambda: pytest.fail("no session is needed"))
+    return Context(pipeline, environment, places, ledger, CALL, 0, [], lambda: pytest.fail("no session is needed"))
 
 
 @pytest.fixture
