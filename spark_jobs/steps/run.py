@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, reduce
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import structlog
 from pyspark.sql import DataFrame, SparkSession
@@ -89,10 +89,7 @@ class StepRun:
         log.info("step started", step=step.name, stages=",".join(step.stages), **_names(self.call))
         try:
             require_unmixed(self.pipeline, self.ledger, self.call)
-            {"ingest": self._stage_hour, "build_features": self._stage_hour,
-             "publish": self._publish_or_stage_again, "score": self._score,
-             "heal": self._heal, "rebuild": self._rebuild,
-             "training_set": self._training_set, "train": self._train}[step.name]()  # fmt: skip
+            STEPS[step.name](self)
         except TidegateError as fault:
             self._fault(fault)
         except Exception as error:
@@ -171,9 +168,11 @@ class StepRun:
     def _new_publication(self) -> Progress:
         return Progress(self.start_publication(self.call, self.ledger.line()))
 
-    def _stage_hour(self, call: Invocation | None = None) -> None:
-        """Stage, judge and seal: the whole publication, or the part of it that this step makes."""
-        call = call or self.call
+    def stage_hour(self) -> None:
+        """Stage, judge and seal the part of a publication that this step makes."""
+        self._stage_hour(self.call)
+
+    def _stage_hour(self, call: Invocation) -> None:
         before, drops = self._go_on(call) if plan.step(call.step).continues else self._begin(call)
         progress = self._run_stages(call, before)
         context = progress.context
@@ -231,7 +230,7 @@ class StepRun:
         except Exception as error:  # the verdicts are recorded: the hour is refused, with or without these rows
             log.warning("held rows of a refused publication were not kept", why=cause(error), **_names(self.call))
 
-    def _publish_or_stage_again(self) -> None:
+    def publish_or_stage_again(self) -> None:
         """Publish; what cannot be released as it was staged is staged again here, since no scheduler goes back to a task.
 
         Its gates judge again: nothing is published without a verdict that lets it through.
@@ -268,7 +267,7 @@ class StepRun:
                 why = score.why_not_predicted(self.pipeline, self.call, model, version, fault)
                 self.desk.unscored(self.call, model, why)
 
-    def _score(self) -> None:
+    def score(self) -> None:
         """Predict for the published hours of the call that lack a champion's predictions."""
         self.result.why = Lines.of(drift.text() for drift in self._registry_drifts())
         released = self._stage("score", lambda: self._run_score(to_score(self.request)))
@@ -330,7 +329,8 @@ class StepRun:
         self.result.rows = release.rows
         self.desk.published(self.call, release.release)
 
-    def _heal(self) -> None:
+    def heal(self) -> None:
+        """Publish the cells that differ from what readers see."""
         healed = self._run_stages(self.call, self._new_publication())
         context, staged = healed.context, healed.context.staged
         self.result.rows = _rows(staged)
@@ -345,11 +345,13 @@ class StepRun:
         )  # fmt: skip
         self.desk.published(self.call, release.release if release else base)
 
-    def _rebuild(self) -> None:
+    def rebuild(self) -> None:
+        """Publish tiles and features that were computed again."""
         progress = self._run_stages(self.call, self._new_publication())
         self._published(rebuild.publish(progress.context, progress.context.staged))
 
-    def _training_set(self) -> None:
+    def training_set(self) -> None:
+        """Seal the sets of all models."""
         progress = self._run_stages(self.call, self._new_publication())
         context, staged = progress.context, progress.context.staged
         self.result.rows = _rows(staged)
@@ -361,7 +363,8 @@ class StepRun:
         self.result.state = "staged"
         self.desk.published(self.call, base)
 
-    def _train(self) -> None:
+    def train(self) -> None:
+        """Train, register and promote."""
         self._require_promotable()
         progress = self._run_stages(self.call, self._new_publication())
         models = progress.models
@@ -369,6 +372,19 @@ class StepRun:
         self.ledger.record(self.call, "published", progress.context.pub, rows=self.result.rows, seconds=self._elapsed())
         self.result.state = "published"
         self.desk.published(self.call, progress.context.line[-1].release)
+
+
+STEPS: Final[Mapping[str, Callable[[StepRun], None]]] = {
+    "ingest": StepRun.stage_hour,
+    "build_features": StepRun.stage_hour,
+    "publish": StepRun.publish_or_stage_again,
+    "score": StepRun.score,
+    "heal": StepRun.heal,
+    "rebuild": StepRun.rebuild,
+    "training_set": StepRun.training_set,
+    "train": StepRun.train,
+}
+"""How each step of plan.py is run and what is recorded when its stages are done."""
 
 
 def _rows(staged: Mapping[str, Staged]) -> dict[str, int]:

@@ -18,7 +18,7 @@ from spark_jobs.config.load import load_environment, load_pipeline
 from spark_jobs.invocation import HOUR, Invocation
 from spark_jobs.lake.tables import UndeclaredTableError
 from spark_jobs.ledger import Ledger
-from spark_jobs.steps import plan
+from spark_jobs.steps import plan, run
 from spark_jobs.steps.context import Context
 from spark_jobs.steps.dispatch import STAGES
 
@@ -47,17 +47,21 @@ def _is_frozen(kind: Any) -> bool:
     return is_dataclass(kind) and kind.__dataclass_params__.frozen
 
 
-@pytest.mark.parametrize(("name", "run"), _entry_points())
-def test_a_stage_takes_frozen_inputs_and_returns_frozen_outputs(name: str, run: Any) -> None:
+@pytest.mark.parametrize(("name", "function"), _entry_points())
+def test_a_stage_takes_frozen_inputs_and_returns_frozen_outputs(name: str, function: Any) -> None:
     """What a stage needs and what it made are in its signature; nothing is handed on by filling a shared object."""
-    types = get_type_hints(run)
-    assert set(types) == {*inspect.signature(run).parameters, "return"}
+    types = get_type_hints(function)
+    assert set(types) == {*inspect.signature(function).parameters, "return"}
     assert {kind for kind in types.values() if not _is_frozen(kind)} == set()
 
 
 def test_every_stage_of_the_plan_has_a_function_and_no_other_has() -> None:
     """`publish` and `score` release what is staged: steps/run.py calls them."""
     assert STAGES.keys() | {"publish", "score"} == {name for step in plan.STEPS.values() for name in step.stages}
+
+
+def test_every_step_of_the_plan_can_be_run() -> None:
+    assert run.STEPS.keys() == plan.STEPS.keys()
 
 
 def test_what_a_stage_knows_cannot_be_changed(context: Context) -> None:
