@@ -62,25 +62,25 @@ class TrainingSetOutput:
     models: Mapping[str, Any]
 
 
-def run(work: Context) -> TrainingSetOutput:
+def run(context: Context) -> TrainingSetOutput:
     """Stage training_sets/<model> for each model, judge it by its suite, record the verdict, write the set's manifest.
 
     Rows that break a rule of scope row are left out of the set, and counted.
     """
     judgements: list[gate.Judgement] = []
     models: dict[str, Any] = {}
-    for name, model in (work.pipeline.models.models if work.pipeline.models else {}).items():
+    for name, model in (context.pipeline.models.models if context.pipeline.models else {}).items():
         table = f"training_sets/{name}"
-        rows = _labelled(work, model).persist()
+        rows = _labelled(context, model).persist()
         counted = _counts(rows)
         kept = rows.where(F.col("label").isNotNull() & F.col("cells_known_at").isNotNull() & F.col(_COVERED))
-        key = work.pipeline.silver[work.pipeline.features.spine.table].key
+        key = context.pipeline.silver[context.pipeline.features.spine.table].key
         judgement = gate.stage_judged(
-            work, table, "training_set", kept.drop("_label", _COVERED), key=key, extra=_built_in(model, counted)
+            context, table, "training_set", kept.drop("_label", _COVERED), key=key, extra=_built_in(model, counted)
         )
-        gate.record(work, judgement.verdict)
+        gate.record(context, judgement.verdict)
         facts = _facts(counted, judgement.staged.rows)
-        _write_manifest(work, name, judgement.staged, facts)
+        _write_manifest(context, name, judgement.staged, facts)
         models[name] = {"rows": {"kept": facts.pop("rows")}, "positive_labels": counted.positives, **facts}
         judgements.append(judgement)
         rows.unpersist()
@@ -88,22 +88,22 @@ def run(work: Context) -> TrainingSetOutput:
     return TrainingSetOutput(sets, tuple(judgement.verdict for judgement in judgements), models)
 
 
-def _labelled(work: Context, model: Model) -> DataFrame:
+def _labelled(context: Context, model: Model) -> DataFrame:
     """Spine rows with cells as known at as_of, label, label_known_at, fold, and whether enough of their past is covered.
 
     Rows without a label or cell stay, null.
     """
-    first = (model.rows.start or work.pipeline.start) + HOUR
-    last = work.call.end - HOUR
-    rows = spine.with_cells(work, spine.spine_rows(work, first, last), first, as_known=True)
-    key = work.pipeline.silver[work.pipeline.features.spine.table].key
-    known = work.lake.current(f"silver/{model.label.table}")
+    first = (model.rows.start or context.pipeline.start) + HOUR
+    last = context.call.end - HOUR
+    rows = spine.with_cells(context, spine.spine_rows(context, first, last), first, as_known=True)
+    key = context.pipeline.silver[context.pipeline.features.spine.table].key
+    known = context.lake.current(f"silver/{model.label.table}")
     columns = {name: F.col(name) for name in known.columns}
     label = transforms.apply(model.label, columns, "model.yaml: label")
     labels = known.select(*key, label.alias("_label"), F.col("known_at").alias("label_known_at"))
-    joined = rows.withColumn(_COVERED, _is_covered(work, model)).join(labels, key, "left")
-    joined = joined.drop(*[spine.covered(group) for group in work.pipeline.features.windows])
-    fold = folds.fold(first, work.call.end, model.evaluate, model.label.maturity)
+    joined = rows.withColumn(_COVERED, _is_covered(context, model)).join(labels, key, "left")
+    joined = joined.drop(*[spine.covered(group) for group in context.pipeline.features.windows])
+    fold = folds.fold(first, context.call.end, model.evaluate, model.label.maturity)
     return (
         joined.withColumn("label", _binary(F.col("_label")))
         .withColumn("fold", fold)
@@ -118,11 +118,11 @@ def _binary(label: Column) -> Column:
     return F.when(number.isin(0.0, 1.0), number.cast("int"))
 
 
-def _is_covered(work: Context, model: Model) -> Column:
+def _is_covered(context: Context, model: Model) -> Column:
     """Whether every window group of the model has the coverage that `rows.min_coverage` asks of it; never null."""
     if model.rows.min_coverage is None:
         return F.lit(True)
-    windows = work.pipeline.features.windows
+    windows = context.pipeline.features.windows
     needed = {
         name: min(model.rows.min_coverage, max(windows[name].windows))
         for name in model.inputs.features if name in windows
@@ -187,12 +187,14 @@ def _facts(counted: Counts, rows: int) -> dict[str, int]:
     }  # fmt: skip
 
 
-def _write_manifest(work: Context, model: str, staged: Staged, counted: dict[str, int]) -> None:
-    rows, total = digest(work.lake.rows_of(staged).drop("pub", "day"))
+def _write_manifest(context: Context, model: str, staged: Staged, counted: dict[str, int]) -> None:
+    rows, total = digest(context.lake.rows_of(staged).drop("pub", "day"))
     facts = {
-        "schema_version": 1, "model": model, "table": f"{staged.table}/pub-{work.pub}", "pub": work.pub,
-        "release": work.base, "config_hash": work.pipeline.config_hash,
-        "digest": f"{rows}:{total}", "definitions": input_hashes(work.pipeline, define(work.pipeline)),
-        "model_digest": model_digest(work.pipeline, model), **counted,
+        "schema_version": 1, "model": model, "table": f"{staged.table}/pub-{context.pub}", "pub": context.pub,
+        "release": context.base, "config_hash": context.pipeline.config_hash,
+        "digest": f"{rows}:{total}", "definitions": input_hashes(context.pipeline, define(context.pipeline)),
+        "model_digest": model_digest(context.pipeline, model), **counted,
     }  # fmt: skip
-    write_whole(set_folder(work.root, model, work.pub) / "manifest.json", json.dumps(facts, indent=1, sort_keys=True))
+    write_whole(
+        set_folder(context.root, model, context.pub) / "manifest.json", json.dumps(facts, indent=1, sort_keys=True)
+    )

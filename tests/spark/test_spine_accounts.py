@@ -97,7 +97,7 @@ def test_status_of_an_hour_shows_its_spine_rows(
     assert "not_known" in capsys.readouterr().out
 
 
-def _work(spark: SparkSession, folder: Path) -> Context:
+def _context(spark: SparkSession, folder: Path) -> Context:
     """A publication of an hour of an empty lake."""
     lake = Harbour(folder, spark)
     with lake.here():
@@ -126,7 +126,7 @@ def test_a_training_set_drops_rows_without_the_coverage_that_its_model_requires(
     rows = spark.createDataFrame([(11,), (12,), (None,)], "covered int").withColumnRenamed(
         "covered", spine.covered("landings")
     )
-    found = rows.where(training_set._is_covered(_work(spark, tmp_path), model)).collect()
+    found = rows.where(training_set._is_covered(_context(spark, tmp_path), model)).collect()
     assert [row[0] for row in found] == kept
     counts = training_set.Counts(5000, 4000, 100, 300, 0, 2000, 0, 3000, 600)
     results = {rule.rule: rule for rule in training_set._built_in(model, counts)}
@@ -139,7 +139,7 @@ def test_rows_without_key_or_cells_are_missed_and_those_with_some_are_incomplete
     spark: SparkSession, tmp_path: Path
 ) -> None:
     """Row 1 has all cells, row 2 no boat, row 3 neither boat nor quay, row 4 lost its only cells to the gate."""
-    work = _work(spark, tmp_path)
+    context = _context(spark, tmp_path)
     rows = spark.createDataFrame(
         [("a", 1, 1), (None, 2, 2), (None, None, 3), (None, 9, 4)], "boat string, quay int, minute int"
     ).withColumns({"due_at": F.lit(FIRST) + F.make_dt_interval(mins=F.col("minute")), "as_of": F.lit(FIRST + HOUR)})
@@ -147,6 +147,6 @@ def test_rows_without_key_or_cells_are_missed_and_those_with_some_are_incomplete
         [("features/landings", {"entity": "quay", "key": "9"}, FIRST)],
         "table string, cols map<string, string>, hour timestamp",
     )
-    (account,) = spine_accounts._on_time(work, rows, [lost])
+    (account,) = spine_accounts._on_time(context, rows, [lost])
     assert (account.expected, account.predicted, account.incomplete) == (4, 2, 1)
     assert (account.entity_null, account.no_cells, account.missed) == (1, 1, 2)
