@@ -146,11 +146,12 @@ def stages(spark: SparkSession, rows: Rows, data: Path, start: datetime, end: da
     run = StepRun(call, lambda: spark)
     context = run.start_publication(call, [])
     with measured(rows, "ours: stage bronze, all sources, written") as count:
-        lines = bronze.run(context.for_stage("bronze"))
+        drops = bronze.required_drops(context)
+        lines = bronze.run(context.for_stage("bronze"), bronze.BronzeInput(drops))
         count.append(sum(staged.rows for staged in lines.staged.values()))
     context = context.after(lines.staged, lines.known)
     with measured(rows, "ours: stage silver: typed, judged, split, written") as count:
-        judged = silver.run(context.for_stage("silver"), silver.SilverInput(lines.drops))
+        judged = silver.run(context.for_stage("silver"), silver.SilverInput(drops))
         count.append(sum(staged.rows for name, staged in judged.staged.items() if name.startswith("silver/")))
 
 

@@ -53,11 +53,20 @@ class Judged:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What became of one table of features: its verdict, the files that were staged, and the rows to hold back."""
+    """What became of one table: its verdict, the files that were staged, and the rows to hold back."""
 
     verdict: Verdict
     staged: Staged
     held: DataFrame
+
+
+@dataclass(frozen=True)
+class JudgedTables:
+    """What a stage staged by table, how its tables were judged, and the rows held back of each of them."""
+
+    staged: Mapping[str, Staged]
+    verdicts: tuple[Verdict, ...]
+    held: tuple[DataFrame, ...]
 
 
 def split(
@@ -165,6 +174,17 @@ def record(context: Context, verdict: Verdict) -> None:
     failpoint(f"audit.{verdict.table}.recorded")
 
 
+def recorded(context: Context, judgements: Sequence[Judgement]) -> JudgedTables:
+    """`judgements` as the output of a stage, their verdicts recorded in this order."""
+    for judgement in judgements:
+        record(context, judgement.verdict)
+    return JudgedTables(
+        {judgement.staged.table: judgement.staged for judgement in judgements},
+        tuple(judgement.verdict for judgement in judgements),
+        tuple(judgement.held for judgement in judgements),
+    )
+
+
 def row_results(
     judged: Judged, tallies: Sequence[HourTally], seen: Mapping[str, Sequence[object]] | None = None
 ) -> list[RuleResult]:
@@ -258,7 +278,7 @@ def _hour_results(context: Context, judged: Judged, scope: str, good: DataFrame)
 
 
 def hour_tallies(good: DataFrame, rules: Sequence[Rule]) -> tuple[list[HourTally], list[Rule], list[RuleResult]]:
-    """What hour rules measure on good rows, a tally an hour that has some; the rules that context, an ERROR for each other."""
+    """What hour rules measure on good rows, a tally an hour that has some; the rules that work, an ERROR for each other."""
     tests, errors = suites.row_tests(good, [rule for rule in rules if CATALOGUE[rule.type].kind == "row"])
     unbroken = good.withColumn(BROKEN, F.array().cast("array<string>"))
     working = [rule for rule in rules if rule.id not in {error.rule for error in errors}]

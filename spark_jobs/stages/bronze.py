@@ -15,16 +15,22 @@ from spark_jobs.steps.context import Context
 
 
 @dataclass(frozen=True)
+class BronzeInput:
+    """The drops to read, by source and hour."""
+
+    drops: Mapping[str, Mapping[datetime, Drop]]
+
+
+@dataclass(frozen=True)
 class BronzeOutput:
-    """What was staged; the drops by source and hour; and since when each hour is known, which is when its last drop was."""
+    """What was staged; and since when each hour is known, which is when its last drop was."""
 
     staged: Mapping[str, Staged]
-    drops: Mapping[str, Mapping[datetime, Drop]]
     known: Mapping[datetime, datetime]
 
 
-def run(context: Context) -> BronzeOutput:
-    """Stage bronze/<source> for every source: grain one line of a drop; `fault` says what kept a line from being split.
+def required_drops(context: Context) -> dict[str, Mapping[datetime, Drop]]:
+    """The drops of all sources for the hours of the call, by source and hour.
 
     Raises:
         RetryError: an hour has no drop yet.
@@ -32,17 +38,23 @@ def run(context: Context) -> BronzeOutput:
     """
     wanted = list(hours_between(context.call.start, context.call.end))
     conf = context.pipeline.sources
-    read: dict[str, Mapping[datetime, Drop]] = {}
-    known: dict[datetime, datetime] = {}
+    found: dict[str, Mapping[datetime, Drop]] = {}
     for source, settings in conf.sources.items():
-        read[source] = drops.find_drops(conf, context.landing, source, wanted)
-        drops.require_drops(read[source], settings, source, wanted, now=max(wanted))
-        for hour, drop in read[source].items():
+        found[source] = drops.find_drops(conf, context.landing, source, wanted)
+        drops.require_drops(found[source], settings, source, wanted, now=max(wanted))
+    return found
+
+
+def run(context: Context, inputs: BronzeInput) -> BronzeOutput:
+    """Stage bronze/<source> for every source: grain one line of a drop; `fault` says what kept a line from being split."""
+    known: dict[datetime, datetime] = {}
+    for source, settings in context.pipeline.sources.sources.items():
+        for hour, drop in inputs.drops[source].items():
             known_at = drops.known_at(drop, settings)
             known[hour] = max(known_at, known.get(hour, known_at))
     dated = context.after({}, known)
-    staged = dated.together(lambda source: _stage(dated, source, read[source]), conf.sources, holding=False)
-    return BronzeOutput({one.table: one for one in staged}, read, known)
+    staged = dated.together(lambda source: _stage(dated, source, inputs.drops[source]), inputs.drops, holding=False)
+    return BronzeOutput({files.table: files for files in staged}, known)
 
 
 def _stage(context: Context, source: str, read: Mapping[datetime, Drop]) -> Staged:

@@ -8,7 +8,6 @@ so training and as-known readers see the first one.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -24,20 +23,11 @@ from spark_jobs.lake.publish import Publication
 from spark_jobs.lake.staging import Staged
 from spark_jobs.ledger import Release
 from spark_jobs.quality import gate
+from spark_jobs.quality.gate import JudgedTables
 from spark_jobs.steps.context import Context
-from spark_jobs.verdict import Verdict
 
 
-@dataclass(frozen=True)
-class HealOutput:
-    """What was staged by table, how each was judged, and the cells that were left as they are."""
-
-    staged: Mapping[str, Staged]
-    verdicts: tuple[Verdict, ...]
-    held: tuple[DataFrame, ...]
-
-
-def run(context: Context) -> HealOutput:
+def run(context: Context) -> JudgedTables:
     """Stage, for every feature group, the cells of hours [from, to) that differ, and judge all of them together.
 
     Grain entity, key, as_of. Only existing cells are recomputed: the cells that the spine, as known at as_of, demanded when
@@ -51,14 +41,7 @@ def run(context: Context) -> HealOutput:
     groups = {
         name: group for name, group in context.pipeline.features.groups.items() if _has_cells(context, name, group)
     }
-    judged = context.together(lambda name: _stage(context, name, groups[name]), groups)
-    for judgement in judged:
-        gate.record(context, judgement.verdict)
-    return HealOutput(
-        {judgement.staged.table: judgement.staged for judgement in judged},
-        tuple(judgement.verdict for judgement in judged),
-        tuple(judgement.held for judgement in judged),
-    )
+    return gate.recorded(context, context.together(lambda name: _stage(context, name, groups[name]), groups))
 
 
 def publish(context: Context, changed: Mapping[str, Staged], held: Sequence[DataFrame]) -> Release | None:

@@ -7,7 +7,7 @@ as_of stays known at as_of, now in the new meaning.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import reduce
 
 from pyspark.sql import DataFrame
@@ -25,21 +25,12 @@ from spark_jobs.lake.staging import Staged
 from spark_jobs.ledger import Release
 from spark_jobs.quality import gate
 from spark_jobs.quality.accounts import known_times
+from spark_jobs.quality.gate import JudgedTables
 from spark_jobs.steps.context import Context
 from spark_jobs.steps.plan import tables_read
-from spark_jobs.verdict import Verdict
 
 
-@dataclass(frozen=True)
-class RebuildOutput:
-    """What was staged by table, and how each table of features was judged."""
-
-    staged: Mapping[str, Staged]
-    verdicts: tuple[Verdict, ...]
-    held: tuple[DataFrame, ...]
-
-
-def run(context: Context) -> RebuildOutput:
+def run(context: Context) -> JudgedTables:
     """Stage every stale tiles/<table> and features/<group> of the hours [from, to), and judge the latter.
 
     Raises:
@@ -54,15 +45,16 @@ def run(context: Context) -> RebuildOutput:
             "hours that were made under former definitions", f"tidegate plan {call.pipeline} --env {call.env}",
         )  # fmt: skip
     hours = context.after({}, known_times(pipeline, context.root, context.line, call.start, call.end))
-    tiles = [hours.lake.stage(f"tiles/{group.table}", changed_tiles(hours, group)) for group in tiled]
-    tiled_hours = hours.after({one.table: one for one in tiles})
+    tiles = {
+        f"tiles/{group.table}": hours.lake.stage(f"tiles/{group.table}", changed_tiles(hours, group)) for group in tiled
+    }
+    tiled_hours = hours.after(tiles)
     rows = spine.spine_rows(tiled_hours, call.start + HOUR, call.end).persist()
-    judged = tiled_hours.together(lambda name: stage_group(tiled_hours, name, groups[name], rows), groups)
-    for judgement in judged:
-        gate.record(context, judgement.verdict)
-    held = tuple(judgement.held for judgement in judged)
-    staged = [*tiles, *(judgement.staged for judgement in judged), *_stage_quarantine(context, list(groups), held)]
-    return RebuildOutput({one.table: one for one in staged}, tuple(judgement.verdict for judgement in judged), held)
+    judged = gate.recorded(
+        context, tiled_hours.together(lambda name: stage_group(tiled_hours, name, groups[name], rows), groups)
+    )
+    held_back = _stage_quarantine(context, list(groups), judged.held)
+    return replace(judged, staged={**tiles, **judged.staged, **held_back})
 
 
 def publish(context: Context, staged: Mapping[str, Staged]) -> Release:
@@ -83,11 +75,11 @@ def publish(context: Context, staged: Mapping[str, Staged]) -> Release:
     )
 
 
-def _stage_quarantine(context: Context, groups: list[str], held: Sequence[DataFrame]) -> list[Staged]:
+def _stage_quarantine(context: Context, groups: list[str], held: Sequence[DataFrame]) -> dict[str, Staged]:
     """The rows that these hours hold back: those of the rebuilt features from now on, of all other tables as before."""
     parts = list(held)
     if context.lake.is_made("quarantine"):
         now = context.lake.current("quarantine", hours=[(context.call.start, context.call.end)], released=True)
         rebuilt = [f"features/{name}" for name in groups]
         parts.insert(0, now.where(~F.col("table").isin(rebuilt)).drop("day", "pub"))
-    return [context.lake.stage("quarantine", reduce(DataFrame.unionByName, parts))] if parts else []
+    return {"quarantine": context.lake.stage("quarantine", reduce(DataFrame.unionByName, parts))} if parts else {}

@@ -26,6 +26,7 @@ from spark_jobs.quality.decide import (
     readable_result,
     volume_result,
 )
+from spark_jobs.quality.gate import JudgedTables
 from spark_jobs.quality.split import built_ins, examples
 from spark_jobs.quality.words import examples_text
 from spark_jobs.sources.drops import Drop, known_at
@@ -33,7 +34,7 @@ from spark_jobs.spark_columns import spark_column
 from spark_jobs.steps.context import Context
 from spark_jobs.storage import Row
 from spark_jobs.transforms.columns import typed
-from spark_jobs.verdict import Outcome, RuleResult, Verdict
+from spark_jobs.verdict import Outcome, RuleResult
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,9 @@ class SilverInput:
 
 
 @dataclass(frozen=True)
-class SilverOutput:
-    """What was staged, how each table was judged, the rows held back, and where the rows of each table went."""
+class SilverOutput(JudgedTables):
+    """The tables of silver and `accounts`; `accounts`: where the rows of each table went, in total."""
 
-    staged: Mapping[str, Staged]
-    verdicts: tuple[Verdict, ...]
-    held: tuple[DataFrame, ...]
     accounts: Mapping[str, Mapping[str, int]]
 
 

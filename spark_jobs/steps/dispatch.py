@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
+from spark_jobs.quality.gate import JudgedTables
 from spark_jobs.stages import bronze, features, heal, rebuild, score, silver, tiles, train, training_set
 from spark_jobs.stages.score import StartPublication
 from spark_jobs.steps.context import Context
@@ -16,19 +17,13 @@ RunStage = Callable[[Progress, Context, StartPublication], Progress]
 
 
 def _bronze(before: Progress, context: Context, start: StartPublication) -> Progress:
-    done = bronze.run(context)
-    return replace(before, context=before.context.after(done.staged, done.known), drops=done.drops)
+    done = bronze.run(context, bronze.BronzeInput(before.drops))
+    return replace(before, context=before.context.after(done.staged, done.known))
 
 
 def _silver(before: Progress, context: Context, start: StartPublication) -> Progress:
     done = silver.run(context, silver.SilverInput(before.drops))
-    return replace(
-        before,
-        context=before.context.after(done.staged),
-        verdicts=(*before.verdicts, *done.verdicts),
-        held=(*before.held, *done.held),
-        accounts=done.accounts,
-    )
+    return replace(_judged(before, done), accounts=done.accounts)
 
 
 def _tiles(before: Progress, context: Context, start: StartPublication) -> Progress:
@@ -62,7 +57,7 @@ def _train(before: Progress, context: Context, start: StartPublication) -> Progr
     return replace(before, models=done.models, fault=done.fault)
 
 
-def _judged(before: Progress, done: features.FeaturesOutput | heal.HealOutput | rebuild.RebuildOutput) -> Progress:
+def _judged(before: Progress, done: JudgedTables) -> Progress:
     return replace(
         before,
         context=before.context.after(done.staged),

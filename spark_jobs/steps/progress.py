@@ -21,9 +21,7 @@ class Progress:
     """The context for the next stage, and what the outputs of the stages before have in common."""
 
     context: Context
-    drops: Mapping[str, Mapping[datetime, Drop]] = field(
-        default_factory=dict
-    )  # by source and hour, as bronze read them
+    drops: Mapping[str, Mapping[datetime, Drop]] = field(default_factory=dict)  # by source and hour, for bronze
     verdicts: tuple[Verdict, ...] = ()
     held: tuple[DataFrame, ...] = ()  # quarantined rows of each table
     accounts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # silver table -> totals of the interval

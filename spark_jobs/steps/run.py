@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from functools import cache, reduce
 from typing import Final, TypeVar
 
@@ -35,8 +36,8 @@ from spark_jobs.ledger.staleness import Span
 from spark_jobs.quality.message import messages
 from spark_jobs.result import Result
 from spark_jobs.runtime.places import code_version
-from spark_jobs.sources.drops import drops_digest
-from spark_jobs.stages import heal, publish, rebuild, score
+from spark_jobs.sources.drops import Drop, drops_digest
+from spark_jobs.stages import bronze, heal, publish, rebuild, score
 from spark_jobs.steps import handover, plan
 from spark_jobs.steps.changes import require_unmixed
 from spark_jobs.steps.context import Context
@@ -68,7 +69,7 @@ class StepRun:
         self.ledger = Ledger.open(self.places.lake / self.pipeline.name, by=call.dag_run)
         self.request = Request(call, self.pipeline, self.environment, self.places, self.ledger)
         self.desk = self.request.desk
-        self.progress: Progress | None = None  # of a step that reads drops, which an unforeseen error names
+        self.drops: Mapping[str, Mapping[datetime, Drop]] = {}  # that an unforeseen error names
         self.result = Result(
             call.pipeline, call.step, format_hour(call.start), format_hour(call.end), call.dag_run, "started"
         )
@@ -118,8 +119,7 @@ class StepRun:
         A value that a transform, a measure or a label cannot be computed of is a fault of the data or of that function: no
         retry helps, and `--leave-out-refused` can skip the hour. A worker that died may be the machine's fault.
         """
-        read = self.progress.drops if self.progress else {}
-        files = [drop.file for found in read.values() for drop in found.values()]
+        files = [drop.file for found in self.drops.values() for drop in found.values()]
         more = f" and {len(files) - 5} more" if len(files) > 5 else ""
         drops = f"; drops: {', '.join(files[:5])}{more}" if files else ""
         why = f"{cause(error, is_masked=self.pipeline.has_sensitive)}{place(error)}{drops}"
@@ -162,7 +162,6 @@ class StepRun:
             if name == "predictions":
                 self.result.why = Lines.of(drift.text() for drift in self._registry_drifts())
             progress = self._run_stage(name, progress)
-            self.progress = None if plan.step(call.step).continues else progress
         return progress
 
     def _new_publication(self) -> Progress:
@@ -189,8 +188,10 @@ class StepRun:
     def _begin(self, call: Invocation) -> tuple[Progress, dict[str, str]]:
         """A publication whose drops are still to be read."""
         context = self.start_publication(call, self.ledger.line())
+        self.result.pub = context.pub
+        self.drops = bronze.required_drops(context)
         shared = call.step not in plan.SEALS  # by the steps that go on with it
-        return Progress(replace(context, attempt=context.pub) if shared else context), {}
+        return Progress(replace(context, attempt=context.pub) if shared else context, self.drops), {}
 
     def _go_on(self, call: Invocation) -> tuple[Progress, dict[str, str]]:
         """The publication that the step before sealed, with what it staged; and the digests of its drops."""

@@ -278,3 +278,19 @@ def test_N13_a_row_that_kills_a_transform_or_its_worker_publishes_nothing_and_th
         assert (site.seen(), len(site.ledger.line())) == (before, releases)
     site.publish(hour + HOUR)
     assert len(site.ledger.line()) == releases + 1
+
+
+def test_an_error_while_bronze_is_written_names_the_drops(past: Any, new_project: Any, tmp_path: Path) -> None:
+    """A file lies where the files of a source are to be staged: the machine's fault, not that of a row."""
+    site = past.copy(tmp_path / "data", new_project(tmp_path / "project"))
+    hour = site.ledger.line()[-1].covers[0][2]
+    site.deliver(hour)
+    pub = max(row["seq"] for row in site.ledger.intervals()) + 1
+    obstacle = site.root / "bronze" / "planes" / f"pub-{pub}"
+    obstacle.write_text("")
+    with pytest.raises(Exception, match=f"pub-{pub}"):
+        site.stage(hour, dag_run="obstructed")
+    failed = site.ledger.intervals()[-1]
+    assert (failed["state"], failed["pub"]) == ("failed", pub)
+    assert "; while computing planes; drops: " in failed["why"]
+    assert str(site.file_of("planes", hour).relative_to(site.landing)) in failed["why"]
