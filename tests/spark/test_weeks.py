@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,12 @@ from spark_jobs import failpoints
 from spark_jobs.alerts.incidents import open_incidents
 from spark_jobs.features import spine
 from spark_jobs.invocation import HOUR, Invocation, format_hour, parse_hour
+from spark_jobs.lake.tables import UndeclaredTableError
 from spark_jobs.learning import tracking
 from spark_jobs.learning.tracking import Tracking
 from spark_jobs.result import Result
 from spark_jobs.stages import score
+from spark_jobs.steps import context, plan
 from spark_jobs.steps.without_spark import conclude_without_spark
 from spark_jobs.verdict import Outcome
 
@@ -448,6 +451,19 @@ def test_a_champion_whose_worker_dies_holds_no_hour_back(
     site.publish(END, dag_run="next")
     assert _kinds(site)[-1] == "hour"
     assert "cannot predict" in open_incidents(site.ledger.incidents())[f"{NAME}/champion/{MODEL}"]["body"]
+
+
+def test_an_undeclared_table_is_not_taken_for_a_champion_that_cannot_predict(
+    staged: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is a fault of the code: with an incident of the model alone, hours would lack predictions until someone looks."""
+    site = staged.copy(tmp_path / "data")
+    monkeypatch.setattr(context, "tables_of", lambda pipeline, stage: plan.tables_of(pipeline, "tiles"))
+    monkeypatch.setitem(plan.STEPS, "build_features", replace(plan.STEPS["build_features"], stages=("predictions",)))
+    with pytest.raises(UndeclaredTableError, match="features/"):
+        site.run("build_features", END, dag_run="next")
+    assert site.ledger.step_row("next", "build_features")["state"] == "failed"
+    assert f"{NAME}/champion/{MODEL}" not in open_incidents(site.ledger.incidents())
 
 
 def test_a_champion_promoted_before_publish_that_cannot_predict_fails_nothing(staged: Any, tmp_path: Path) -> None:
