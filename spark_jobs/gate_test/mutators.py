@@ -1,6 +1,6 @@
 """The fixed list of ways in which one hour's good drop can be bad, by number; each a function from a case to a drop.
 
-Source: faults.md, "The fixed list of mutators". They live in rows.py, values.py, codes.py, clocks.py and files.py.
+Source: docs/design/fault-matrix.md. They are in rows.py, values.py, codes.py, clocks.py and files.py.
 """
 
 from __future__ import annotations

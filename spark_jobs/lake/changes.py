@@ -97,7 +97,7 @@ def require_allowed(pipeline: Pipeline, changes: Changes) -> None:
         count = f"{len(changes.refusals)} change(s) contradict published rows"
         raise UsageError(
             f"conf/pipelines/{pipeline.name}", Lines.of([count, *map(str, changes.refusals)]),
-            todo="edit the lines named, then: tidegate validate; docs/changing-definitions.md explains every change",
+            todo="edit the lines named, then: tidegate validate; docs/how-to/change-definitions.md explains every change",
         )  # fmt: skip
 
 

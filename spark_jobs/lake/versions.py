@@ -1,4 +1,4 @@
-"""Which rows count: `live`, `current` and `as_known` of data-model.md, as one piece of SQL for Spark and for DuckDB.
+"""Which rows count: `live`, `current` and `as_known` of docs/design/data-model.md, as one piece of SQL for Spark and for DuckDB.
 
 Nobody filters by publication by hand; the two engines differ only in how a relation is handed over.
 """

@@ -72,7 +72,7 @@ def chain(releases: Iterable[Release], upto: int | None = None) -> list[Release]
 
 
 def live(line: Sequence[Release]) -> frozenset[int]:
-    """live(R) of data-model.md: pubs of R (last of `line`) and its ancestors, less those that R lists as dead."""
+    """live(R) of docs/design/data-model.md: pubs of R (last of `line`) and its ancestors, less those that R lists as dead."""
     return frozenset(r.pub for r in line) - line[-1].dead if line else frozenset()
 
 

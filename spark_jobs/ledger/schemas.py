@@ -1,4 +1,4 @@
-"""The ledger's tables, column by column (data-model.md, "Ledger"); every row also has seq, at, by, schema_version."""
+"""The ledger's tables, column by column; docs/reference/ledger.md is generated from them."""
 
 from __future__ import annotations
 

@@ -150,7 +150,7 @@ def known_at(drop: Drop, conf: SourceConf) -> datetime:
     """The hour boundary at which readers could first use the drop.
 
     The end of its hour when it arrived before that plus `grace`, or is the first version of an hour before `history_until`;
-    otherwise the end of the hour in which it arrived. Source: data-model.md, known_at.
+    otherwise the end of the hour in which it arrived. Source: docs/design/data-model.md.
     """
     end = drop.hour + HOUR
     is_history = conf.history_until is not None and drop.hour < conf.history_until and drop.version == 1

@@ -7,6 +7,6 @@ entire lake only: an older copy of one table would lack publications that the le
 
 from __future__ import annotations
 
-_LAKE = "the whole lake: `make restore FROM=<backup>` (docs/operations.md, Damaged files)"
+_LAKE = "the whole lake: `make restore FROM=<backup>` (docs/how-to/operate.md, Damaged files)"
 RESTORE_FILE = f"restore this file from a backup or from the storage's own versions; if none has it, {_LAKE}"
 RESTORE_LAKE = f"restore {_LAKE}"

@@ -58,7 +58,7 @@ def typed(text: Column, kind: str) -> Column:
     A timestamp is a day, alone (its midnight) or with a time, in UTC unless it says Z or an offset in numbers; it lies in the
     years 1 to 9999 (UTC) and has no fraction finer than a microsecond. A double is the nearest one to a fraction, but holds
     a whole number exactly or not at all. A number such as 1e400 becomes an infinity here and is caught by the gate's
-    finiteness rule (faults.md N9), one such as 1e-400 is not taken for 0.
+    finiteness rule (docs/design/fault-matrix.md, N9), one such as 1e-400 is not taken for 0.
     """
     if kind == "string":
         return text

@@ -2,7 +2,8 @@
 
 Ledger, publishing, migration, maintenance and readers are those of production, on a disk. Only the steps' work is replaced: rows are
 random and staged by pyarrow, with columns in any order, required or not, some dictionary-encoded, as engines write them. The
-oracle keeps every row in Python, by what a column is and not by what it is called, and chooses by the rules of data-model.md.
+oracle keeps every row in Python, by what a column is and not by what it is called, and chooses by the rules of
+docs/design/data-model.md.
 """
 
 from __future__ import annotations

@@ -533,7 +533,7 @@ def scores(site: Any, as_of: datetime) -> list[tuple[Any, ...]]:
 def test_a_changed_feature_is_rebuilt_trained_on_and_promoted(
     redefined: Any, trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By the commands of docs/changing-definitions.md; meanwhile the champion scores with features as it was trained on."""
+    """By the commands of docs/how-to/change-definitions.md; meanwhile the champion scores with features as it was trained on."""
     control = trained[0].copy(tmp_path / "control")
     control.deliver(END)
     control.publish(END)

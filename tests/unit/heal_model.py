@@ -1,6 +1,6 @@
 """A lake of cells small enough to run thousands of times: what readers see beside what they should see.
 
-Runs, backfills, rollbacks and heals follow the rules of data-model.md in plain Python; which hours a heal looks at is the
+Runs, backfills, rollbacks and heals follow the rules of docs/design/data-model.md in plain Python; which hours a heal looks at is the
 code under test. Times are minutes since BEGAN. A row is (key, entity, event, value); a key may move to another hour, event
 or entity with any delivery.
 """

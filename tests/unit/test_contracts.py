@@ -1,4 +1,4 @@
-"""What Airflow, ledger, command line and pages agree upon; a change here needs a written reason (data-model.md)."""
+"""What Airflow, ledger, command line and pages agree upon; a change here needs an ADR (docs/design/data-model.md)."""
 
 import json
 import os

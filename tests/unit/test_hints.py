@@ -93,7 +93,8 @@ def test_a_command_in_the_documentation_parses(path: Path) -> None:
     for line in path.read_text().splitlines():
         is_code ^= line.lstrip().startswith("```")
         found = re.match(r"^\s*(?:\$ |\.venv/bin/|docker-compose exec \S+ )*tidegate +([a-z].*)$", line)
-        if found and (is_code or not line.startswith("tidegate ")):
+        is_prose = not is_code and line.startswith("tidegate ")
+        if found and not is_prose and not found[1].startswith(_NO_COMMAND):
             words = shlex.split(found[1].replace("…", "H"), comments=True)
             try:
                 _parse(words, bare=False)

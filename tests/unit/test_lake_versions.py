@@ -172,7 +172,7 @@ def test_without_a_key_every_row_of_the_covering_publication_stays():
 
 @pytest.mark.parametrize("known_by", [3, 4])
 def test_N11_a_delivered_again_hour_still_shows_its_old_rows_as_known_before(known_by):
-    """data-model.md and P9: the rows of the replaced drop are gone from current, still there as known before."""
+    """docs/design/data-model.md, P9: the rows of the replaced drop are gone from current, still there as known before."""
     rows = things(("a", 1, 1, 2, 1), ("a", 9, 1, 5, 2))
     assert _current(SILVER, rows, _line((1, 1, 2), (2, 1, 2)), known_by=known_by) == [("a", 1)]
 

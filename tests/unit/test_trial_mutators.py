@@ -97,7 +97,7 @@ def test_roles_follow_types_and_the_key() -> None:
     assert ROLES.whole == {"pieces"}
 
 
-def test_the_list_is_the_44_of_faults_md() -> None:
+def test_the_list_has_the_44_faults_of_the_fault_matrix() -> None:
     assert sorted(LIST) == list(range(1, 45))
     assert {one.number for one in LIST.values() if one.loses} == {1, 2, 4, 37, 38, 39, 43}
     assert len({one.name for one in LIST.values()}) == 44
