@@ -64,7 +64,7 @@ def _plan(*words: str) -> Any:
 
 
 def test_plan_tells_hours_tables_schema_changes_and_checks_and_leaves_the_lake_as_it_was(lake: Path) -> None:
-    """ease.md lines 5 and 12: the number of checks, and what changed since the newest verdict."""
+    """The number of checks, and what changed since the newest verdict."""
     before = _listing(lake)
     facts = _plan()
     assert _listing(lake) == before

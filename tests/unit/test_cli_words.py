@@ -205,7 +205,7 @@ def test_a_gate_without_a_history_to_be_tried_on_is_refused_before_any_spark(gon
 
 
 def test_a_misspelt_key_exits_64_with_line_caret_and_the_key_that_was_meant(project: Path) -> None:
-    """ease.md line 4, as a person sees it; with --json the faults are data on stdout."""
+    """As a person sees it; with --json the faults are data on stdout."""
     path = project / "conf/pipelines/nycflights13/pipeline.yaml"
     path.write_text(path.read_text().replace("owner:", "onwer:"))
     done = _run("validate")

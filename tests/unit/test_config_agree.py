@@ -128,7 +128,7 @@ def test_a_rule_may_name_the_hour_of_a_silver_row_and_not_that_of_features(proje
 
 
 def test_a_published_table_without_a_suite_and_a_table_with_two_are_refused(project: Path) -> None:
-    """Lost checks are noticed (ease.md line 5), and so are checks that would silently replace each other."""
+    """Lost checks are noticed, and so are checks that would silently replace each other."""
     suite = project / RULES / "weather.yaml"
     (project / RULES / "again.yaml").write_text(suite.read_text())
     with pytest.raises(ConfigError, match="has a suite already"):

@@ -1,4 +1,4 @@
-"""ease.md line 4: every key of every shipped YAML, misspelt, is refused at its line with the key that was meant."""
+"""Every key of every shipped YAML, misspelt, is refused at its line with the key that was meant."""
 
 from __future__ import annotations
 

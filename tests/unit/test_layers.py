@@ -49,6 +49,6 @@ def test_the_example_has_no_word_in_the_code() -> None:
 
 
 def test_no_room_is_called_utils() -> None:
-    """style.md: a module is named for what it holds."""
+    """A module is named for what it holds."""
     banned = {"utils", "util", "common", "helpers", "helper", "manager", "base", "misc"}
     assert [path for path in SOURCES if path.stem in banned or banned & set(path.parts)] == []

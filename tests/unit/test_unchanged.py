@@ -270,7 +270,7 @@ def test_the_command_starts_no_process_and_ends_with_0(root: Path) -> None:
     words = ["backfill", NAME, "--from", format_hour(NOON), "--to", format_hour(NOON + HOUR), "--json"]
     done = subprocess.run([sys.executable, "-c", NO_PROCESS, *words], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr.count("nothing to do: release 2")) == (0, 3), done.stderr
-    assert done.stderr.count("; since the last run") == 1  # ease.md, line 5: before ingest
+    assert done.stderr.count("; since the last run") == 1  # before ingest
     assert [json.loads(line)["state"] for line in done.stdout.splitlines()] == ["published"] * 3
     land(root, "weather", NOON, b"corrected", version=2)
     again = subprocess.run([sys.executable, "-c", NO_PROCESS, *words], capture_output=True, text=True, check=False)
