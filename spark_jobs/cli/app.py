@@ -22,7 +22,7 @@ EXIT_CODES = """Exit codes:
 
 \b
   0   done
-  1   a bug: a traceback stands above
+  1   a bug: see the traceback above
   64  the command or conf/ is wrong; nothing was started, a retry does not help
   65  the data were refused by a gate; readers keep the former release, a retry does not help
   75  not there yet, or another writer was first; the same command may work later
@@ -35,20 +35,22 @@ app = typer.Typer(
     help="Hourly Spark feature pipelines whose data must pass a gate before anyone can read it.",
 )  # fmt: skip
 releases = typer.Typer(
-    no_args_is_help=True, help="What readers follow: list, show, compare and roll back releases.", rich_markup_mode=None
+    no_args_is_help=True,
+    help="List, show, compare and roll back releases, which readers follow.",
+    rich_markup_mode=None,
 )
 app.add_typer(releases, name="release")
 quarantine = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None,
-    help="Rows that rules hold back from readers: list and show them, discard them, or run their hours again.",
+    help="List and show quarantined rows, discard them, or run their hours again.",
 )  # fmt: skip
 app.add_typer(quarantine, name="quarantine")
-gates = typer.Typer(no_args_is_help=True, help="What decides whether data become readable.", rich_markup_mode=None)
+gates = typer.Typer(no_args_is_help=True, help="Measure what a gate catches.", rich_markup_mode=None)
 app.add_typer(gates, name="gate")
 
 models = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None,
-    help="Which version of a model scores, when the registry (MLflow) and the ledger disagree: tidegate status.",
+    help="Choose the version that scores when the registry (MLflow) and the ledger disagree.",
 )  # fmt: skip
 app.add_typer(models, name="model")
 
@@ -72,10 +74,10 @@ MaybeTo = Annotated[str | None, typer.Option("--to", help="Hour before which the
 RunId = Annotated[str, typer.Option("--dag-run", help="Run id; steps of one run find each other by it.")]
 AsKnown = Annotated[
     str | None,
-    typer.Option("--as-known", help="Only what was known at this hour, UTC; all that is known when left out."),
+    typer.Option("--as-known", help="Only what was known at this hour, UTC; everything that is known when left out."),
 ]
-_CORRECT_ROWS = "Deliver a share of rows again some hours later, a column 1 higher: source.column=0.1:5h."
-Table = Annotated[str, typer.Option("--table", help="Table whose rows are held, such as silver/orders.")]
+_CORRECT_ROWS = "Deliver a share of rows again some hours later, with 1 added to a column: source.column=0.1:5h."
+Table = Annotated[str, typer.Option("--table", help="Table whose rows are quarantined, such as silver/orders.")]
 Rule = Annotated[str | None, typer.Option("--rule", help="Only rows that broke this rule.")]
 Hour = Annotated[str | None, typer.Option("--hour", help="Only this hour, UTC, such as 2013-11-01T12:00:00.")]
 Refused = Annotated[
@@ -87,7 +89,7 @@ Number = Annotated[int | None, typer.Option("--release", help="Release to read; 
 
 @app.command()
 def validate(pipeline: AnyPipeline = None, env: Env = "local", json: Json = False) -> None:
-    """Check conf/ and expectations/: every fault at once, with file and line. Starts nothing."""
+    """Check conf/ and expectations/. Reports every fault at once, with file and line. Starts nothing."""
     from spark_jobs.cli.look import validate_all
 
     validate_all(pipeline, env, as_json=json)
@@ -98,11 +100,10 @@ def plan(
     pipeline: Pipeline, step: MaybeStep = None, from_hour: MaybeFrom = None, to_hour: MaybeTo = None, env: Env = "local",
     json: Json = False,
 ) -> None:  # fmt: skip
-    """Show what changes of definitions in conf/ mean for what is published, or what a STEP would do. Writes nothing.
+    """Show what changed definitions in conf/ mean for published hours, or what a STEP would do. Writes nothing.
 
     Without STEP: definitions added, changed and removed; stale hours by table; models that were trained on former definitions;
-    what has to be rebuilt, its cost by recorded seconds, and the commands. With STEP, --from and --to: hours, drops, tables,
-    checks, memory.
+    what to rebuild, its estimated cost, and the commands. With STEP, --from and --to: hours, drops, tables, checks, memory.
     """
     from spark_jobs.cli.planning import plan_of
 
@@ -114,7 +115,7 @@ def run(
     pipeline: Pipeline, step: StepName, from_hour: From, to_hour: To, dag_run: RunId = "", env: Env = "local",
     json: Json = False,
 ) -> None:  # fmt: skip
-    """Run one step by spark-submit, as Airflow does; the exit code is the step's."""
+    """Run one step by spark-submit, as Airflow does. The exit code is that of the step."""
     from spark_jobs.cli.act import run_step
 
     raise typer.Exit(run_step(pipeline, step, from_hour, to_hour, dag_run, env, as_json=json))
@@ -124,20 +125,20 @@ def run(
 def backfill(
     pipeline: Pipeline, from_hour: MaybeFrom = None, to_hour: MaybeTo = None,
     leave_out_refused: Annotated[
-        bool, typer.Option("--leave-out-refused", help="Publish what lies around hours that a gate refuses.")
+        bool, typer.Option("--leave-out-refused", help="Publish the hours around those that a gate refuses.")
     ] = False,
     changed: Annotated[
-        bool, typer.Option("--changed", help="Rebuild what changed definitions made stale, and nothing else; without --from and --to.")
+        bool, typer.Option("--changed", help="Rebuild only what changed definitions made stale; without --from and --to.")
     ] = False,
     dag_run: RunId = "", env: Env = "local", json: Json = False,
 ) -> None:  # fmt: skip
-    """Run the hourly steps over [from, to) as one publication: one Spark application a step.
+    """Run the hourly steps over [from, to) as one publication, with one Spark application per step.
 
-    One refused hour refuses it all, unless refused hours are left out: then each stretch between them is a publication, and
-    the exit code is 65.
+    One refused hour refuses the whole interval. With --leave-out-refused each stretch between refused hours is a publication,
+    and the exit code is 65.
 
     With --changed the hours are those that `tidegate plan PIPELINE` shows: hours with a stale silver table are run again; of
-    the others only stale tiles and features are rebuilt, from silver. A command that was interrupted goes on where it was.
+    the others only stale tiles and features are rebuilt, from silver. An interrupted command continues where it stopped.
     """
     from spark_jobs.cli.backfill import rebuild_changed, run_backfill
 
@@ -157,9 +158,9 @@ def heal(
     to_hour: Annotated[str | None, typer.Option("--to", help="Hour before which the interval ends, UTC.")] = None,
     dag_run: RunId = "", env: Env = "local", json: Json = False,
 ) -> None:  # fmt: skip
-    """Make cells of features anew that late or corrected rows made wrong, and publish those that differ.
+    """Recompute feature cells that late or corrected rows invalidate, and publish those that differ.
 
-    Without an interval: of the hours that can differ since the last heal; no Spark application where none can. Readers as
+    Without an interval: the hours that can differ since the last heal. Starts no Spark application where none can. Readers as
     of an earlier hour, and training, see what was known then.
     """
     from spark_jobs.cli.heal import heal_cells
@@ -179,8 +180,7 @@ def score(
 ) -> None:
     """Add the champion's predictions to the published hours of [from, to) that lack them.
 
-    Hours that have them already are left alone, and no Spark application starts when all have. Predictions of former
-    champions stay.
+    Hours that have them are skipped. Starts no Spark application when all have them. Predictions of former champions stay.
     """
     from spark_jobs.cli.score import score_hours
 
@@ -190,10 +190,10 @@ def score(
 @app.command()
 def status(
     pipeline: AnyPipeline = None,
-    hour: Annotated[str | None, typer.Option("--hour", help="One hour: its runs, verdicts and account of rows.")] = None,
+    hour: Annotated[str | None, typer.Option("--hour", help="One hour: its runs, verdicts and row accounts.")] = None,
     env: Env = "local", json: Json = False,
 ) -> None:  # fmt: skip
-    """Show hours by state, the account of rows, the latest release, the champion, open incidents."""
+    """Show hours by state, row accounts, the latest release, the champion and open incidents."""
     from spark_jobs.cli.look import show_status
 
     show_status(pipeline, hour, env, as_json=json)
@@ -225,11 +225,11 @@ def release_show(
 @releases.command("rollback")
 def release_rollback(
     pipeline: Pipeline,
-    release: Annotated[int, typer.Argument(help="Number of the release whose rows readers shall see again.")],
+    release: Annotated[int, typer.Argument(help="Number of the release to return to.")],
     why: Annotated[str, typer.Option("--why", help="The reason; the ledger keeps it.")],
     env: Env = "local", json: Json = False,
 ) -> None:  # fmt: skip
-    """Let readers see again what they saw at RELEASE; no table is touched. Undone by a rollback to the release before."""
+    """Let readers see the rows of RELEASE again. No table is touched; a rollback to the release before undoes it."""
     from spark_jobs.cli.releases import roll_back
 
     roll_back(pipeline, release, why, env, as_json=json)
@@ -239,10 +239,10 @@ def release_rollback(
 def release_diff(
     pipeline: Pipeline,
     first: Annotated[int, typer.Argument(help="Number of a release.", metavar="A")],
-    second: Annotated[int, typer.Argument(help="Number of the release to hold against it.", metavar="B")],
+    second: Annotated[int, typer.Argument(help="Number of the release to compare with it.", metavar="B")],
     env: Env = "local", json: Json = False,
 ) -> None:  # fmt: skip
-    """Show what readers of release B see that readers of A do not: publications, rows added, removed, changed, hours."""
+    """Compare release B with A: publications, hours, and rows added, removed and changed."""
     from spark_jobs.cli.releases import diff_releases
 
     diff_releases(pipeline, first, second, env, as_json=json)
@@ -253,11 +253,11 @@ def quarantine_list(
     pipeline: Pipeline, refused: Refused = False, hour: Hour = None, run: RefusedRun = None, env: Env = "local",
     json: Json = False,
 ) -> None:  # fmt: skip
-    """Count the rows that the newest release holds back, by table, rule and hour (by day when there are many).
+    """Count the quarantined rows of the newest release by table, rule and hour (by day when there are many).
 
-    A row that broke two rules counts under both. Discarded rows are left out. Age: hours back from the newest published
-    hour. With --refused: the rows of hours that a gate refused and that nobody published, with the rules that broke; they
-    are kept for two days.
+    A row that broke two rules counts under both. Discarded rows are left out. Age is counted back from the newest published
+    hour. With --refused: the rows of refused hours that were not published since, with the rules that broke. They are kept
+    for two days.
     """
     from spark_jobs.cli.quarantine_list import list_held
     from spark_jobs.cli.quarantine_refused import list_refused, refused_of
@@ -275,9 +275,9 @@ def quarantine_show(
     limit: Annotated[int, typer.Option("--limit", min=1, max=1_000_000_000, help="How many, the oldest hours first.")] = 20,
     env: Env = "local", json: Json = False,
 ) -> None:  # fmt: skip
-    """Show held rows one by one: rules, reason, key, file, line and columns as delivered; discarded ones say why.
+    """Show quarantined rows one by one: rules, reason, key, file, line and columns as delivered; why one was discarded.
 
-    With --refused: the rows of hours that a gate refused and that nobody published.
+    With --refused: the rows of refused hours that were not published since.
     """
     from spark_jobs.cli.quarantine_refused import refused_of, show_refused
     from spark_jobs.cli.quarantine_rows import chosen_of, show_held
@@ -294,14 +294,14 @@ def quarantine_discard(
     pipeline: Pipeline, table: Table,
     why: Annotated[str, typer.Option("--why", help="The reason; the ledger keeps it.")],
     rule: Rule = None, hour: Hour = None,
-    file: Annotated[str | None, typer.Option("--file", help="With --line: the one row that was there.")] = None,
+    file: Annotated[str | None, typer.Option("--file", help="With --line: one row.")] = None,
     line: Annotated[int | None, typer.Option("--line", min=1, help="Line in --file.")] = None,
     env: Env = "local", json: Json = False,
 ) -> None:  # fmt: skip
-    """Count held rows as discarded, not quarantined, for good: also when their hour is published anew from the same drop.
+    """Count quarantined rows as discarded, also when their hour is published again from the same drop.
 
-    Needs --rule, --hour, or --file with --line; several words name the rows that all of them name. Rows stay in the table
-    quarantine, and one that a later rule lets pass is published. Asked again, it changes nothing.
+    Needs --rule, --hour, or --file with --line; several options choose the rows that meet all of them. Rows stay in the table
+    quarantine, and one that a later rule lets pass is published. Repeating the command changes nothing.
     """
     from spark_jobs.cli.quarantine_rows import chosen_of, discard_held
 
@@ -311,16 +311,16 @@ def quarantine_discard(
 @quarantine.command("replay")
 def quarantine_replay(
     pipeline: Pipeline,
-    table: Annotated[str | None, typer.Option("--table", help="Only hours that hold rows of this table.")] = None,
+    table: Annotated[str | None, typer.Option("--table", help="Only hours with quarantined rows of this table.")] = None,
     hour: Hour = None,
     from_hour: Annotated[str | None, typer.Option("--from", help="First hour, UTC; with --to.")] = None,
     to_hour: Annotated[str | None, typer.Option("--to", help="Hour before which the interval ends, UTC.")] = None,
     env: Env = "local", json: Json = False,
 ) -> None:  # fmt: skip
-    """Run hours that hold rows again, the oldest first, because a rule, a cast or a mapping in conf/ changed.
+    """Run the hours of quarantined rows again, oldest first, after a rule, a type or a mapping in conf/ changed.
 
-    Each hour is a publication of its own, by the ordinary steps; its drops must still be landed. An hour that a
-    gate refuses stays as it was and is named; the others are run all the same, and the exit code is 65.
+    Each hour is a publication of its own, through the normal steps; its drops must still be landed. An hour that a gate
+    refuses stays as it was and is named; the others are run all the same, and the exit code is 65.
     """
     from spark_jobs.cli.quarantine_replay import replay_held, span_of
 
@@ -333,14 +333,14 @@ def gate_test(
     pipeline: Pipeline,
     table: Annotated[str, typer.Argument(help="A silver table of tables.yaml, such as orders.", metavar="TABLE")],
     seed: Annotated[int, typer.Option("--seed", help="Chooses hours, rows and values.")] = 1,
-    clean: Annotated[int, typer.Option("--clean", min=0, help="Clean hours, beside the clean versions of the bad ones.")] = 40,
+    clean: Annotated[int, typer.Option("--clean", min=0, help="Clean hours besides the clean versions of bad ones.")] = 40,
     env: Env = "local", json: Json = False,
 ) -> None:  # fmt: skip
-    """Make good hours bad on purpose, in 44 ways, and say which rule catches which; count false alarms on good hours.
+    """Corrupt good hours in 44 ways and report which rule catches each; count false alarms on clean hours.
 
-    Hours come from the history in replay.yaml, in the interval of its section trial; each is judged as an hourly run would
-    judge it, in a scratch folder. A fault is caught when its hour is blocked, every row that it changed is held, or readers
-    see the right rows all the same. The exit code does not say how many were.
+    Hours come from the history in replay.yaml, in the interval of its section trial. Each is judged as an hourly run would
+    judge it, in a scratch folder. A fault is caught when its hour is blocked, every row that it changed is quarantined, or
+    readers see the right rows all the same. The exit code does not depend on how many were caught.
     """
     from spark_jobs.cli.gate_test import try_gate
 
@@ -389,7 +389,7 @@ def read(
     env: Env = "local",
     json: Json = True,
 ) -> None:  # fmt: skip
-    """Print published rows as JSON: {"rows": […], "release": R}, "as_known" when asked for. Never an unpublished one; starts no JVM."""
+    """Print published rows as JSON: {"rows": […], "release": R}, with "as_known" if given. Starts no JVM."""
     from spark_jobs.cli.look import read_rows
 
     read_rows(pipeline, table, release, as_known, where, limit, env)
@@ -401,7 +401,7 @@ def views(
     to: Annotated[Path, typer.Option("--to", help="DuckDB file to write; one that this command wrote is replaced.")],
     release: Number = None, as_known: AsKnown = None, env: Env = "local", json: Json = False,
 ) -> None:  # fmt: skip
-    """Write a DuckDB file with a view a lake table: a snapshot of one release for notebooks. Copies no row, starts no JVM."""
+    """Write a DuckDB file with one view per lake table, of one release, for notebooks. Copies no rows, starts no JVM."""
     from spark_jobs.cli.look import write_view_file
 
     write_view_file(pipeline, release, as_known, to, env, as_json=json)
@@ -413,8 +413,8 @@ def fetch(
     source: Annotated[list[str] | None, typer.Option("--source", help="Only this source; may be repeated.")] = None,
     env: Env = "local", json: Json = False,
 ) -> None:  # fmt: skip
-    """Land the drops of [from, to): read APIs and databases, copy files from other file systems, take whole files without
-    a manifest. Starts no JVM.
+    """Land the drops of [from, to): read APIs and databases, copy files from other file systems, write manifests of complete
+    files that have none. Starts no JVM.
     """
     from spark_jobs.cli.fetch import fetch_drops
 
@@ -426,7 +426,7 @@ def replay(
     pipeline: Pipeline, from_hour: From, to_hour: To,
     source: Annotated[list[str] | None, typer.Option("--source", help="Only this source; may be repeated.")] = None,
     scale: Annotated[list[str] | None, typer.Option("--scale", help="Change a unit: source.column=factor.")] = None,
-    correction: Annotated[bool, typer.Option("--correction", help="Deliver a corrected drop beside the former one.")] = False,
+    correction: Annotated[bool, typer.Option("--correction", help="Deliver a corrected drop next to the former one.")] = False,
     late_rows: Annotated[str, typer.Option("--late-rows", help="Hold back a share of rows for some hours: 0.1:5h.")] = "",
     repeat_rows: Annotated[str, typer.Option("--repeat-rows", help="Put a share of rows into their drop twice: 0.02.")] = "0",
     correct_rows: Annotated[list[str] | None, typer.Option("--correct-rows", help=_CORRECT_ROWS)] = None,
@@ -435,10 +435,10 @@ def replay(
     cut: Annotated[list[str] | None, typer.Option("--cut", help="Cut the file to half of its manifest's bytes: source@hour.")] = None,
     flip: Annotated[list[str] | None, typer.Option("--flip", help="Change one byte of the file: source@hour.")] = None,
     redeliver: Annotated[list[str] | None, typer.Option("--redeliver", help="Deliver it twice, as two versions: source@hour.")] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Chooses the rows and bytes of these options, whatever the interval.")] = 1,
+    seed: Annotated[int, typer.Option("--seed", help="Chooses the rows and bytes of these options, independent of the interval.")] = 1,
     env: Env = "local", json: Json = False,
 ) -> None:  # fmt: skip
-    """Deliver the packaged history as hourly drops into the landing folder, as an upstream would; badly when asked to.
+    """Deliver the packaged history as hourly drops into the landing folder, as an upstream would, with faults on request.
 
     source@hour names one drop, such as orders@2013-11-01T12. Options that take a list may be repeated.
     """
@@ -453,10 +453,10 @@ def replay(
 @app.command()
 def serve(
     pipeline: Pipeline,
-    port: Annotated[int | None, typer.Option("--port", help="That of the sources' urls in sources.yaml when left out.")] = None,
-    host: Annotated[str, typer.Option("--host", help="Address to listen on; 0.0.0.0: for other machines, too.")] = "127.0.0.1",
+    port: Annotated[int | None, typer.Option("--port", help="Port; that of the urls in sources.yaml when left out.")] = None,
+    host: Annotated[str, typer.Option("--host", help="Address to listen on; 0.0.0.0 for other machines as well.")] = "127.0.0.1",
 ) -> None:  # fmt: skip
-    """Serve the packaged history over HTTP on this machine, as the upstreams of kind http would; until Ctrl-C."""
+    """Serve the packaged history over HTTP, as the upstreams of kind http would, until Ctrl-C."""
     from spark_jobs.cli.act import serve_history
 
     serve_history(pipeline, port, host)
@@ -464,7 +464,7 @@ def serve(
 
 @app.command()
 def maintain(pipeline: Pipeline, env: Env = "local", json: Json = False) -> None:
-    """Remove what pipeline.yaml keeps no longer and what no release needs; compact closed days. May run at any time."""
+    """Remove what pipeline.yaml no longer keeps and no release needs; compact closed days. May run at any time."""
     from spark_jobs.cli.act import maintain_pipeline
 
     maintain_pipeline(pipeline, env, as_json=json)
@@ -472,9 +472,9 @@ def maintain(pipeline: Pipeline, env: Env = "local", json: Json = False) -> None
 
 @app.command()
 def migrate(pipeline: Pipeline, env: Env = "local", json: Json = False) -> None:
-    """Rewrite published tables whose columns conf/ renamed, or gave a type that their files must be rewritten for.
+    """Rewrite published tables for columns that conf/ renamed or whose new type needs other files.
 
-    Rows, releases and what was known when stay as they are; readers go on meanwhile. Steps refuse to start until it ran.
+    Rows, releases and known times stay as they are, and readers continue meanwhile. Steps refuse to start until it ran.
     """
     from spark_jobs.cli.migrate import migrate_tables
 
@@ -483,10 +483,10 @@ def migrate(pipeline: Pipeline, env: Env = "local", json: Json = False) -> None:
 
 @app.command()
 def doctor(
-    quick: Annotated[bool, typer.Option("--quick", help="Start no process: under a second.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Start no process; takes under a second.")] = False,
     env: Env = "local", json: Json = False,
 ) -> None:  # fmt: skip
-    """Check this machine: Java, memory, disk, ports, versions, jars, writable folders; each fault with its fix."""
+    """Check this machine: Java, memory, disk, ports, versions, jars, writable folders. Prints a fix for each fault."""
     from spark_jobs.cli.look import run_doctor
 
     raise typer.Exit(run_doctor(quick, env, as_json=json))

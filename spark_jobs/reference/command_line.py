@@ -12,9 +12,8 @@ from spark_jobs.reference.markdown import head, table
 
 _INTRODUCTION = """
 `make setup` installs the command as `.venv/bin/tidegate`. Hours are UTC and written as `2013-11-01T12:00:00`; an interval
-is `[from, to)`. Every command prints text for people. With `--json` it prints JSON on stdout and nothing else there; messages
-and progress go to stderr. `tidegate COMMAND --help` prints the same text as this page.
-How commands end is on the page [Exit codes](exit-codes.md).
+is `[from, to)`. With `--json` a command prints JSON on stdout and nothing else there; messages and progress go to stderr.
+`tidegate COMMAND --help` prints the same text as this page. [Exit codes](exit-codes.md) says how commands end.
 """
 
 
