@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import typer.main
 
@@ -49,8 +50,6 @@ def test_every_column_of_the_ledger_has_a_meaning(monkeypatch: pytest.MonkeyPatc
     for name, schema in SCHEMAS.items():
         assert f"## {name}\n" in page
         assert all(f"| `{column}` |" in page for column in schema.names)
-    import pyarrow as pa
-
     monkeypatch.setitem(SCHEMAS, "releases", SCHEMAS["releases"].append(pa.field("mood", pa.string())))
     with pytest.raises(KeyError, match="mood"):
         ledger.page()
