@@ -57,9 +57,7 @@ def test_every_fault_that_a_test_injects_is_in_the_matrix() -> None:
 
 def test_nothing_refers_to_documents_outside_of_the_tree() -> None:
     """Reasons are given where they are needed, or in docs/design."""
-    outside = re.compile(
-        r"first plan|shared/design|(?<![/(])\b(?:data-model|faults|facts|language|ease|style)\.md"
-    )
+    outside = re.compile(r"first plan|shared/design|(?<![/(])\b(?:data-model|faults|facts|language|ease|style)\.md")
     own = Path(__file__)
     files = [*PAGES, *SOURCES, *(path for path in TESTS if path != own)]
     found = [
