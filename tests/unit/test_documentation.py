@@ -72,3 +72,11 @@ def test_nothing_refers_to_documents_outside_of_the_tree() -> None:
 def test_a_page_is_short_enough_to_be_read(name: str, limit: int) -> None:
     """Words as `wc -w` counts them."""
     assert len((CHECKOUT / name).read_text().split()) <= limit
+
+
+def test_every_entry_of_the_changelog_is_below_a_heading_of_its_kind() -> None:
+    """Git merges the file by `union`, which can put the lines of a branch anywhere."""
+    kind, kinds = "", {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+    for line in (CHECKOUT / "CHANGELOG.md").read_text().splitlines():
+        kind = line.removeprefix("### ") if line.startswith("#") else kind
+        assert not line.startswith("- ") or kind in kinds, line
