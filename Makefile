@@ -66,12 +66,13 @@ bench-cluster: setup ## a year's backfill on the running platform (make up), wit
 test-demo-kills: setup ## the demo killed once in each stage, started again, compared with the last make demo
 	@$(BIN)/python tests/faults/kill_demo.py
 
-lint: setup ## ruff, mypy strict, import contracts, documentation builds
+lint: setup ## ruff, mypy strict, import contracts, spelling, documentation builds
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy --strict spark_jobs
 	@MYPYPATH=dags $(BIN)/mypy --strict --explicit-package-bases dags/dag_builder dags/nycflights13.py
 	@$(BIN)/lint-imports
+	@$(BIN)/codespell
 	@$(MAKE) docs
 
 docs: setup ## the documentation as pages, in .cache/site/index.html
