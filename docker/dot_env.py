@@ -14,8 +14,13 @@ from pathlib import Path
 
 FILE = Path(__file__).resolve().parents[1] / ".env"
 FEWEST = 16  # characters of a secret
-PAGES = {"Airflow": ("AIRFLOW_PORT", 8080), "Spark": ("SPARK_PORT", 8081), "MLflow": ("MLFLOW_PORT", 5000),
-         "mail": ("MAIL_PORT", 1080), "webhooks": ("WEBHOOK_PORT", 8090)}  # fmt: skip
+PAGES = {
+    "Airflow": ("AIRFLOW_PORT", 8080),
+    "Spark": ("SPARK_PORT", 8081),
+    "MLflow": ("MLFLOW_PORT", 5000),
+    "mail": ("MAIL_PORT", 1080),
+    "webhooks": ("WEBHOOK_PORT", 8090),
+}
 SECRETS = {
     "POSTGRES_PASSWORD": lambda: secrets.token_urlsafe(24),
     "AIRFLOW_DB_PASSWORD": lambda: secrets.token_urlsafe(24),

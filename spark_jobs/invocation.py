@@ -137,7 +137,11 @@ class Invocation:
         if unknown or missing or len(words) != 2 * len(pairs):
             raise UsageError("run_step.py", f"unknown {unknown}, missing {missing}", " ".join(f"{f} …" for f in flags))
         return Invocation(
-            pairs["--pipeline"], pairs["--step"],
-            parse_hour(pairs["--from"], "--from"), parse_hour(pairs["--to"], "--to"),
-            pairs["--dag-run"], pairs["--env"], pairs.get("--model", ""),
-        )  # fmt: skip
+            pairs["--pipeline"],
+            pairs["--step"],
+            parse_hour(pairs["--from"], "--from"),
+            parse_hour(pairs["--to"], "--to"),
+            pairs["--dag-run"],
+            pairs["--env"],
+            pairs.get("--model", ""),
+        )

@@ -28,9 +28,12 @@ def facts() -> dict[str, Any]:
     except AirflowNotFoundException:
         connection = None
     return {
-        "version": __version__, "dags_folder": conf.get("core", "dags_folder"), "pools": pools, "dags": dags,
+        "version": __version__,
+        "dags_folder": conf.get("core", "dags_folder"),
+        "pools": pools,
+        "dags": dags,
         "connection": connection,
-    }  # fmt: skip
+    }
 
 
 def main() -> None:

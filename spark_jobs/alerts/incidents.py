@@ -129,9 +129,14 @@ class Desk:
 
     def _row(self, incident: str, event: str, channel: str, body: str) -> Row:
         return {
-            "incident": incident, "event": event, "channel": channel, "message_key": f"{incident}/{event}",
-            "severity": "critical", "owner": self.pipeline.owner, "body": body,
-        }  # fmt: skip
+            "incident": incident,
+            "event": event,
+            "channel": channel,
+            "message_key": f"{incident}/{event}",
+            "severity": "critical",
+            "owner": self.pipeline.owner,
+            "body": body,
+        }
 
 
 def incident_key(call: Invocation) -> str:

@@ -46,9 +46,12 @@ def on_one_line(text: str, limit: int = _MAX_SUBJECT) -> str:
 
 def _message(incident: str, event: str, owner: str, subject: str, lines: list[str]) -> Message:
     return {
-        "incident": incident, "event": event, "subject": on_one_line(subject), "owner": on_one_line(owner),
+        "incident": incident,
+        "event": event,
+        "subject": on_one_line(subject),
+        "owner": on_one_line(owner),
         "body": "\n".join(lines),
-    }  # fmt: skip
+    }
 
 
 def _commands(call: Invocation) -> list[str]:

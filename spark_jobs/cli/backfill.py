@@ -24,9 +24,15 @@ SHOWN = 10  # refused spans that the last lines name; all of them stand in the l
 
 
 def run_backfill(
-    pipeline: str, start: str | None, end: str | None, dag_run: str, env: str, *, as_json: bool,
+    pipeline: str,
+    start: str | None,
+    end: str | None,
+    dag_run: str,
+    env: str,
+    *,
+    as_json: bool,
     leave_out_refused: bool = False,
-) -> int:  # fmt: skip
+) -> int:
     """Run the steps of an hour over the interval, in order, stopping at the first that does not end with 0: its exit code.
 
     `leave_out_refused`: where gates refuse single hours, what lies before, between and after them is published all the

@@ -24,8 +24,16 @@ def migrate_tables(pipeline: str, env: str, *, as_json: bool) -> None:
     done = []
     for rewrite in changes.rewrites:
         files = rewrite_table(ledger, rewrite)
-        done.append({"table": rewrite.table, "files": files, "rows": rewrite.rows, "bytes": rewrite.bytes,
-                     "renamed": dict(rewrite.renames), "cast": dict(rewrite.casts)})  # fmt: skip
+        done.append(
+            {
+                "table": rewrite.table,
+                "files": files,
+                "rows": rewrite.rows,
+                "bytes": rewrite.bytes,
+                "renamed": dict(rewrite.renames),
+                "cast": dict(rewrite.casts),
+            }
+        )
         if not as_json:
             say(f"rewritten  {rewrite}")
     if as_json:

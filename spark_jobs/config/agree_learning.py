@@ -16,9 +16,15 @@ from spark_jobs.errors import nearest
 FILE = "model.yaml"
 # Source: xgboost.readthedocs.io, "XGBoost Parameters"; an option of the estimator -> least and greatest value
 _RANGES: dict[str, tuple[float, float]] = {
-    "rounds": (1, 100_000), "max_depth": (1, 64), "learning_rate": (1e-6, 1), "min_child_weight": (0, 1e9), "subsample": (1e-6, 1),
-    "colsample_bytree": (1e-6, 1), "reg_lambda": (0, 1e9), "max_bin": (2, 65_536),
-}  # fmt: skip
+    "rounds": (1, 100_000),
+    "max_depth": (1, 64),
+    "learning_rate": (1e-6, 1),
+    "min_child_weight": (0, 1e9),
+    "subsample": (1e-6, 1),
+    "colsample_bytree": (1e-6, 1),
+    "reg_lambda": (0, 1e9),
+    "max_bin": (2, 65_536),
+}
 NUMBERS = ("int", "bigint", "double")
 
 

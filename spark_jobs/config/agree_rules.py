@@ -48,10 +48,12 @@ def _kind_of_table(table: str, at: Where, rule: Rule, *, is_set: bool) -> Iterat
 def _rule(pipeline: Pipeline, table: str, at: Where, rule: Rule, types: dict[str, str]) -> Iterator[Clash]:
     group = table.removeprefix("features/")
     legal = (
-        [*silver_columns(pipeline, table), "hour"] if table in pipeline.silver
-        else list(types) if table in pipeline.training_sets
+        [*silver_columns(pipeline, table), "hour"]
+        if table in pipeline.silver
+        else list(types)
+        if table in pipeline.training_sets
         else ["entity", "key", "as_of", *feature_columns(pipeline, group), *coverage_columns(pipeline, group)]
-    )  # fmt: skip
+    )
     if rule.column:
         yield from unknown_name(table, (*at, "column"), rule.column, legal, "column")
     yield from unknown_names(table, (*at, "columns"), rule.columns, legal, "column")

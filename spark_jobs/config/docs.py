@@ -190,8 +190,9 @@ def _rule_types() -> Iterator[str]:
 
 def _functions() -> Iterator[str]:
     for title, file, decorator in (
-        ("Transforms", registered.TRANSFORMS, "transform"), ("Estimators", registered.ESTIMATORS, "estimator"),
-    ):  # fmt: skip
+        ("Transforms", registered.TRANSFORMS, "transform"),
+        ("Estimators", registered.ESTIMATORS, "estimator"),
+    ):
         yield f"## {title}\n\nWhat `use:` may name, from `{file.relative_to(load.ROOT)}`.\n"
         yield "| name | columns | options | gives |\n|---|---|---|---|"
         for name, one in registered.registered(file, decorator).items():

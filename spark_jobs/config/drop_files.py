@@ -70,10 +70,11 @@ class CompleteConf(Section):
         description="of marker: path of the marker, whose content is not read; example: orders/{day}/{hour}.done",
     )
     quiet: Duration | None = Field(
-        default=None, alias="for",
+        default=None,
+        alias="for",
         description="of stable: how long size and time of change must stay as they are, less than `grace`; unit: m, h or d;"
         " example: 10m",
-    )  # fmt: skip
+    )
 
     @model_validator(mode="after")
     def _fields_belong_to_their_way(self) -> CompleteConf:

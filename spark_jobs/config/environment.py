@@ -95,10 +95,11 @@ def _check_path(data: Path) -> None:
     if wrong:
         shown = " ".join(char if char.isprintable() else repr(char)[1:-1] for char in wrong)
         raise UsageError(
-            "data folder", f"the path {str(data)!r} holds {shown}",
+            "data folder",
+            f"the path {str(data)!r} holds {shown}",
             f"a path without {' '.join(sorted(_NOT_IN_PATHS))} and control characters",
             "name another folder with TIDEGATE_DATA, or `data` in conf/environments, or rename the folder",
-        )  # fmt: skip
+        )
 
 
 class Places(Section):

@@ -72,8 +72,10 @@ def section_faults(file: YamlFile, wrong_keys: list[KeyFault], error: Validation
         place, text = _value_fault(file, where, item)
         if text not in found.setdefault(place, []):
             found[place].append(text)
-    faults = [(file.place(place), fault_at(file, place, " or: ".join(texts), allowed.get(place, "")))
-              for place, texts in found.items()]  # fmt: skip
+    faults = [
+        (file.place(place), fault_at(file, place, " or: ".join(texts), allowed.get(place, "")))
+        for place, texts in found.items()
+    ]
     return [fault for _, fault in sorted(faults, key=lambda pair: pair[0])]
 
 

@@ -120,9 +120,11 @@ class HttpConf(Section):
         description="longest time of one hour's fetch, all pages and waiting included; unit: m, h or d; example: 5m",
     )
     max_bytes: int = Field(
-        default=64 << 20, ge=1, le=1 << 30,
+        default=64 << 20,
+        ge=1,
+        le=1 << 30,
         description="most that all pages of one hour may hold, unpacked; unit: bytes; example: 67108864",
-    )  # fmt: skip
+    )
 
     def address(self) -> str:
         """The url that holds in this environment, with its places for the hour.

@@ -57,8 +57,11 @@ def yaml_name(name: str, field: FieldInfo) -> str:
 
 def marks(model: type[BaseModel]) -> dict[str, Any]:
     """Keys of which the section takes one value only, which tells it from its neighbours: `kind: email`."""
-    choices = {yaml_name(name, field): get_args(field.annotation) for name, field in model.model_fields.items()
-               if get_origin(field.annotation) is Literal}  # fmt: skip
+    choices = {
+        yaml_name(name, field): get_args(field.annotation)
+        for name, field in model.model_fields.items()
+        if get_origin(field.annotation) is Literal
+    }
     return {key: legal[0] for key, legal in choices.items() if len(legal) == 1}
 
 

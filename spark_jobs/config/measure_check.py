@@ -20,9 +20,11 @@ def measure_clashes(pipeline: Pipeline) -> Iterator[Clash]:
             other = defined.setdefault((group.table, measure), name)
             if windows[other].measures[measure] != call:
                 yield Clash(
-                    _FILE, where, f"differs from measure '{measure}' of group '{other}', whose tiles it shares",
+                    _FILE,
+                    where,
+                    f"differs from measure '{measure}' of group '{other}', whose tiles it shares",
                     f"another name: both groups are over {group.table}",
-                )  # fmt: skip
+                )
         for index, aggregation in enumerate(group.aggregations):
             if aggregation.op == "count" and aggregation.type:
                 at = ("windows", name, "aggregations", index, "type")

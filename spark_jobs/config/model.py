@@ -38,10 +38,12 @@ class Rows(Section):
         " group with shorter windows: than its longest window; none: no row is dropped; example: 28d",
     )
     missed_at_most: float = Field(
-        default=0.2, ge=0, le=1,
+        default=0.2,
+        ge=0,
+        le=1,
         description="largest share (0 to 1) of the labelled rows that may lack features known at their prediction; more means"
         " that hours were not published, and refuses the training set (rule `cells_present`); example: 0.05",
-    )  # fmt: skip
+    )
 
 
 class Calendar(Section):

@@ -9,8 +9,15 @@ from __future__ import annotations
 import re
 
 _OF_JAVA = ("\\Q", "&&", "[[", "(?<", "\\p", "\\P", "\\N", "\\x{", "(?>", "^*", "^+", "$*", "$+")  # Python may misread
-_SURE = ("missing )", "unbalanced parenthesis", "unterminated character set", "bad escape (end of pattern)", "nothing to repeat",
-         "min repeat greater than max repeat", "bad character range")  # fmt: skip
+_SURE = (
+    "missing )",
+    "unbalanced parenthesis",
+    "unterminated character set",
+    "bad escape (end of pattern)",
+    "nothing to repeat",
+    "min repeat greater than max repeat",
+    "bad character range",
+)
 _ONLY_PYTHON = re.compile(r"\(\?P[<=>]|\(\?\(")
 
 

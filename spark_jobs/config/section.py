@@ -31,12 +31,15 @@ _CRON = re.compile(
     " ".join(
         _cron_field(one)
         for one in (
-            "[0-5]?[0-9]", "([01]?[0-9]|2[0-3])", "(0?[1-9]|[12][0-9]|3[01])",
-            "(0?[1-9]|1[0-2]|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)", "([0-7]|sun|mon|tue|wed|thu|fri|sat)",
+            "[0-5]?[0-9]",
+            "([01]?[0-9]|2[0-3])",
+            "(0?[1-9]|[12][0-9]|3[01])",
+            "(0?[1-9]|1[0-2]|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)",
+            "([0-7]|sun|mon|tue|wed|thu|fri|sat)",
         )
     ),
     re.IGNORECASE | re.ASCII,
-)  # fmt: skip
+)
 
 
 class Section(BaseModel):

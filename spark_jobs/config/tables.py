@@ -68,9 +68,10 @@ class Volume(Section):
     at_least: float = Field(default=0.5, ge=0, le=1, description="smallest legal share of the expected rows")
     at_most: float = Field(default=2.0, ge=1, description="largest legal multiple of the expected rows")
     min_rows: int = Field(
-        default=20, ge=1,
+        default=20,
+        ge=1,
         description="judged only where at least so many rows are expected; few vary too much; unit: rows",
-    )  # fmt: skip
+    )
     zone: Zone = Field(
         default="UTC",
         description="zone on whose wall clock the hours are the same, for rows that follow people's clocks; example:"

@@ -13,8 +13,11 @@ from typing import Any, Literal
 TypeClass = Literal["number", "text", "instant", "day", "truth", "other"]
 _CLASSES: dict[str, TypeClass] = {
     **dict.fromkeys(("tinyint", "smallint", "int", "bigint", "float", "double"), "number"),
-    "string": "text", "timestamp": "instant", "date": "day", "boolean": "truth",
-}  # fmt: skip
+    "string": "text",
+    "timestamp": "instant",
+    "date": "day",
+    "boolean": "truth",
+}
 EXPECTED: dict[TypeClass, str] = {
     "number": "a number such as 15 or 0.5",
     "text": 'text; write numbers and true or false in quotes, such as "15"',

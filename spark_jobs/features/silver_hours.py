@@ -15,9 +15,12 @@ def hours_of_tiles(context: Context, name: str) -> TileHours:
     """The hours that the call reads of silver/<name> to restate tiles, and the event hours of these tiles."""
     table = context.pipeline.silver[name]
     return tile_hours(
-        _rows(context, name), context.call.start, context.call.end, table.event_within,
+        _rows(context, name),
+        context.call.start,
+        context.call.end,
+        table.event_within,
         key_decides_event=key_decides_event(context, name),
-    )  # fmt: skip
+    )
 
 
 def hours_from(context: Context, name: str, start: datetime, end: datetime | None = None) -> Hours:

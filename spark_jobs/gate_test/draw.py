@@ -16,8 +16,12 @@ def hour_of_a_row(chance: random.Random, rows: Mapping[datetime, int], taken: Co
 
 
 def clean_hours(
-    chance: random.Random, hours: Collection[datetime], hard_days: Collection[date], count: int, taken: Collection[datetime]
-) -> list[datetime]:  # fmt: skip
+    chance: random.Random,
+    hours: Collection[datetime],
+    hard_days: Collection[date],
+    count: int,
+    taken: Collection[datetime],
+) -> list[datetime]:
     """`count` of `hours`, in order, outside of those `taken`: a quarter of the hard days where there are any, else of all.
 
     Fewer, where no more are left.

@@ -61,11 +61,14 @@ def hours_seen(
         keys = {tuple(row[columns.index(name)] for name in judged.key) for row in rows}
         account = silver.account(hour, delivered.drops[hour].rows, tally)
         results = [
-            *gate.row_results(judged, [tally] if tally else []), *shapes[hour],
+            *gate.row_results(judged, [tally] if tally else []),
+            *shapes[hour],
             decide.key_result(judged.key, len(rows) - len(keys), len(rows)),
-            decide.readable_result([(hour, *one) for one in broken[hour]], 1), *decide.account_results([account]),
-            decide.volume_result(settings.volume, {hour: account.manifest}, usual), *_drift(context, judged, hour),
-        ]  # fmt: skip
+            decide.readable_result([(hour, *one) for one in broken[hour]], 1),
+            *decide.account_results([account]),
+            decide.volume_result(settings.volume, {hour: account.manifest}, usual),
+            *_drift(context, judged, hour),
+        ]
         hidden = context.pipeline.sensitive(judged.table)
         verdict = decide.decide(judged.table, "silver", judged.suite, results, sensitive=hidden)
         counts = tally.broken if tally else {}

@@ -45,12 +45,17 @@ class Trial:
     def facts(self, table: SilverTable, suite: Suite) -> dict[str, Any]:
         """Everything that is printed, ready for JSON."""
         return {
-            "pipeline": self.pipeline, "table": self.table, "seed": self.seed,
-            "caught": sum(one.caught for one in self.judged), "total": len(self.judged),
-            "false_alarms": len(self.alarms), "clean_hours": len(self.clean),
+            "pipeline": self.pipeline,
+            "table": self.table,
+            "seed": self.seed,
+            "caught": sum(one.caught for one in self.judged),
+            "total": len(self.judged),
+            "false_alarms": len(self.alarms),
+            "clean_hours": len(self.clean),
             "clean_rows_held": sum(seen.held for seen in self.clean.values()),
             "mutants": [{**asdict(one), "hour": format_hour(one.hour)} for one in self.judged],
             "not_applicable": [{"number": one.number, "name": one.name} for one in self.not_applicable],
             "false_alarm_hours": [{"hour": format_hour(h), "rules": sorted(rules)} for h, rules in self.alarms.items()],
-            "idle_rules": self.idle_rules(), "unguarded_columns": self.unguarded_columns(table, suite),
-        }  # fmt: skip
+            "idle_rules": self.idle_rules(),
+            "unguarded_columns": self.unguarded_columns(table, suite),
+        }

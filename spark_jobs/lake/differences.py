@@ -152,10 +152,11 @@ def _with_key(
     other = [f"a.{quoted(name)} IS DISTINCT FROM b.{quoted(name)}" for name in values]
     both = "a.pub IS NOT NULL AND b.pub IS NOT NULL"
     counted = [
-        "count(*) FILTER (a.pub IS NULL)", "count(*) FILTER (b.pub IS NULL)",
+        "count(*) FILTER (a.pub IS NULL)",
+        "count(*) FILTER (b.pub IS NULL)",
         f"count(*) FILTER ({both} AND ({' OR '.join(other) or 'false'}))",
         *(f"count(*) FILTER ({both} AND {one})" for one in other),
-    ]  # fmt: skip
+    ]
     query = f"SELECT {', '.join(counted)} FROM seen_a a FULL JOIN seen_b b ON {_same(kind.key, 'a', 'b')}"
     [(added, removed, changed, *by_column)] = connection.execute(query).fetchall()
     named = {name: count for name, count in zip(values, by_column, strict=True) if count}

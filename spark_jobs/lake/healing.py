@@ -37,9 +37,13 @@ def plan_heal(pipeline: Pipeline, root: Path, ledger: Ledger) -> HealPlan:
     pubs = {release.pub for release in history(line)}
     tables = {f"silver/{group.table}" for group in pipeline.features.groups.values()}
     hours, asked = stale_hours(
-        line, _bases(ledger, pubs), _heals(ledger, line), _known(root, pubs), sorted(tables),
+        line,
+        _bases(ledger, pubs),
+        _heals(ledger, line),
+        _known(root, pubs),
+        sorted(tables),
         lambda table, wanted: _reaches(pipeline, root, table, pubs, wanted),
-    )  # fmt: skip
+    )
     first, end = covered[0][0], covered[-1][1]
     if not hours:
         return HealPlan(line[-1].release, None, ((first, end),) if asked else ())

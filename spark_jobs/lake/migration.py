@@ -69,6 +69,8 @@ def _rewritten(storage: Storage, rewrite: Rewrite, path: str, schema: str) -> St
         )
     except (pa.ArrowInvalid, ValueError) as error:
         raise UsageError(
-            f"{rewrite.table}/{path}", f"a value cannot be cast without loss: {error}"[:300], "values that the new type holds",
+            f"{rewrite.table}/{path}",
+            f"a value cannot be cast without loss: {error}"[:300],
+            "values that the new type holds",
             "restore the former type in tables.yaml, or use a new column name",
-        ) from error  # fmt: skip
+        ) from error

@@ -85,9 +85,13 @@ def seal_predictions(ledger: Ledger, call: Invocation, staged: Staged, by: str) 
     """Record what version `by` predicted for the hours of `call`, for `release_predictions`."""
     staging.save_manifest(ledger.storage, staged.pub, [staged])
     ledger.record(
-        call.with_step(SCORE), "staged", staged.pub, why=by, staged={staged.table: staged.digest},
+        call.with_step(SCORE),
+        "staged",
+        staged.pub,
+        why=by,
+        staged={staged.table: staged.digest},
         rows={staged.table: staged.rows},
-    )  # fmt: skip
+    )
     failpoint("predictions.sealed")
 
 

@@ -121,9 +121,13 @@ class HourCells:
 
 
 def stale_hours(
-    line: Sequence[Release], bases: Mapping[int, int | None], heals: Iterable[Heal],
-    known: Mapping[tuple[datetime, int], datetime], tables: Iterable[str], times_of: TimesOf,
-) -> tuple[list[datetime], bool]:  # fmt: skip
+    line: Sequence[Release],
+    bases: Mapping[int, int | None],
+    heals: Iterable[Heal],
+    known: Mapping[tuple[datetime, int], datetime],
+    tables: Iterable[str],
+    times_of: TimesOf,
+) -> tuple[list[datetime], bool]:
     """The stale hours, oldest first, and whether times of rows had to be read to find them.
 
     Args:

@@ -189,7 +189,7 @@ class Lake:
                 tile is separated from the others, whatever the hours whose runs restated it.
             known_by: only versions with known_at <= known_by (an instant as a Column, of the row itself if need be).
             released: leave out what this publication has staged.
-        """  # fmt: skip
+        """
         kind = self.kinds[table]
         rows = self._all(table, hours, released=released, event_from=event_from)
         columns, own = rows.columns, None if released else self._covers.get(table)

@@ -36,9 +36,16 @@ class Release:
     def of(row: Row) -> Release:
         """The release that a ledger row states."""
         return Release(
-            row["release"], row["pub"], row["parent"], row["kind"], _covers(row["covers"]), _dead(row["dead"]),
-            json.loads(row["rows"]), row["why"] or "", row["at"],
-        )  # fmt: skip
+            row["release"],
+            row["pub"],
+            row["parent"],
+            row["kind"],
+            _covers(row["covers"]),
+            _dead(row["dead"]),
+            json.loads(row["rows"]),
+            row["why"] or "",
+            row["at"],
+        )
 
 
 def _covers(text: str) -> tuple[tuple[str, datetime, datetime], ...]:

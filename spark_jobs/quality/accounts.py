@@ -31,8 +31,13 @@ _COUNTS = ("manifest", "silver", "quarantined", "duplicates", "discarded")  # ro
 
 def account_row(table: str, drop: Drop, account: Account, known_at: datetime) -> Row:
     """The account of one hour of silver table `table`, columns in the order of ACCOUNT_COLUMNS."""
-    origin = {"source": drop.source, "table": table, "drop_sha256": drop.sha256, "file": drop.file,
-              "arrived_at": drop.arrived_at}  # fmt: skip
+    origin = {
+        "source": drop.source,
+        "table": table,
+        "drop_sha256": drop.sha256,
+        "file": drop.file,
+        "arrived_at": drop.arrived_at,
+    }
     return {**origin, **account_totals([account]), "hour": account.hour, "known_at": known_at}
 
 

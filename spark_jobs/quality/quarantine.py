@@ -39,9 +39,13 @@ def hours_condition(start: datetime | None, end: datetime | None) -> str:
 
 
 def held_rows(
-    pipeline: Pipeline, root: Path, ledger: Ledger, line: Sequence[Release], start: datetime | None = None,
+    pipeline: Pipeline,
+    root: Path,
+    ledger: Ledger,
+    line: Sequence[Release],
+    start: datetime | None = None,
     end: datetime | None = None,
-) -> list[Row]:  # fmt: skip
+) -> list[Row]:
     """Rows of the hours [start, end) that the last release of `line` keeps from its readers, the oldest hours first.
 
     Grain: a row of a table. Columns are those of `quarantine`, hour as an instant, and drop_sha256 and `discarded`: why

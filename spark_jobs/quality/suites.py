@@ -312,8 +312,13 @@ def _run(
     import great_expectations as gx
 
     types = dict(frame.dtypes)
-    of_instants = [rule for rule in rules if compares_values(rule) and types[str(rule.column)] in ("timestamp", "date")
-                   and CATALOGUE[rule.type].kind == "batch"]  # fmt: skip
+    of_instants = [
+        rule
+        for rule in rules
+        if compares_values(rule)
+        and types[str(rule.column)] in ("timestamp", "date")
+        and CATALOGUE[rule.type].kind == "batch"
+    ]
     if of_instants and len(rules) > 1:
         parts = [[rule for rule in rules if rule not in of_instants], *([rule] for rule in of_instants)]
         return {name: found for part in parts for name, found in _run(frame, part, result_format).items()}

@@ -16,9 +16,13 @@ _LONGEST = 200  # characters of one cell
 def write_page(path: Path, facts: dict[str, Any]) -> Path:
     """Write the page of `facts` (see `report.story`) to `path`; the same facts give the same bytes."""
     engine = Environment(
-        loader=PackageLoader("spark_jobs.report", "."), autoescape=select_autoescape(["html"]), undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True, finalize=lambda value: printable(value) if type(value) is str else value,
-    )  # fmt: skip
+        loader=PackageLoader("spark_jobs.report", "."),
+        autoescape=select_autoescape(["html"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: printable(value) if type(value) is str else value,
+    )
     engine.filters["shown"] = _shown
     write_whole(path, engine.get_template("page.html").render(facts=facts))
     return path

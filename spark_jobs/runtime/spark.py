@@ -86,9 +86,11 @@ def _cluster_conf(cluster: ClusterSection, where: Places) -> dict[str, str]:
     """What differs when executors run elsewhere: they must find the driver, and both must prove who they are."""
     if not os.environ.get(AUTH_SECRET):
         raise UsageError(
-            f"environment, master {AUTH_SECRET}", "the variable is not set", "the secret that master and workers have",
+            f"environment, master {AUTH_SECRET}",
+            "the variable is not set",
+            "the secret that master and workers have",
             "run the command in a container of `make up`, or export it",
-        )  # fmt: skip
+        )
     conf = {
         "spark.driver.host": socket.gethostname(),
         "spark.driver.bindAddress": "0.0.0.0",

@@ -130,7 +130,7 @@ def _drop(root: Path, manifest_path: str, source: str, hour: datetime, version: 
     file = os.path.relpath(path, root)
     return Drop(
         source, hour, path, file, manifest_path, version, facts.rows, facts.bytes, facts.sha256, facts.arrived_at
-    )  # fmt: skip
+    )
 
 
 def must_lie_below(path: Path, root: Path) -> None:

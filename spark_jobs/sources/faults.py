@@ -100,8 +100,12 @@ class Faults:
         """
         for fault, source, hour in self._named():
             if hour and source in tables:
-                raise UsageError(f"--{fault}", f"{source} is a table of a database", "a source of kind files",
-                                 f"--late-rows, --repeat-rows and --correct-rows concern {source}, too")  # fmt: skip
+                raise UsageError(
+                    f"--{fault}",
+                    f"{source} is a table of a database",
+                    "a source of kind files",
+                    f"--late-rows, --repeat-rows and --correct-rows concern {source}, too",
+                )
 
     def spoilt(self, source: str, hour: datetime, data: bytes) -> bytes:
         """What lies on the disk of a file that should hold `data`."""

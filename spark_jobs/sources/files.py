@@ -55,9 +55,7 @@ def read_drops(spark: SparkSession, drops: Sequence[Drop], conf: SourceConf) -> 
 
 
 def _file_list(drops: Sequence[Drop], conf: SourceConf) -> pa.Table:
-    facts = [
-        (d.path, d.file, d.sha256, d.rows, d.bytes, d.arrived_at, known_at(d, conf), d.hour) for d in drops
-    ]  # fmt: skip
+    facts = [(d.path, d.file, d.sha256, d.rows, d.bytes, d.arrived_at, known_at(d, conf), d.hour) for d in drops]
     return pa.Table.from_arrays(
         [pa.array([fact[at] for fact in facts], field.type) for at, field in enumerate(_LIST)], schema=_LIST
     )

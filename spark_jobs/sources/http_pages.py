@@ -93,9 +93,7 @@ class DropText:
             rows = _value_at(text, pointer)
             if rows is None or text[rows] != "[":
                 raise PageError(f"no list at {pointer or 'the top'}")
-            self._lines += [
-                text[start:end].translate(_NO_BREAKS).encode() for _, start, end in _members(text, rows)
-            ]  # fmt: skip
+            self._lines += [text[start:end].translate(_NO_BREAKS).encode() for _, start, end in _members(text, rows)]
             return None if cursor is None else _cursor(text, cursor.field)
         except UnicodeDecodeError as error:
             raise PageError(f"bad UTF-8 at byte {error.start + 1}") from error

@@ -82,9 +82,12 @@ def _has_cells(context: Context, name: str, group: Group) -> bool:
 def _stage(context: Context, name: str, group: Group) -> gate.Judgement:
     """The group's cells, judged; the cells that differ but break a rule on rows are held back."""
     return gate.stage_judged(
-        context, f"features/{name}", "features", _recomputed(context, name, group),
+        context,
+        f"features/{name}",
+        "features",
+        _recomputed(context, name, group),
         kept=lambda good: good.where("_restated").drop("_restated"),
-    )  # fmt: skip
+    )
 
 
 def _recomputed(context: Context, name: str, group: Group) -> DataFrame:

@@ -41,9 +41,11 @@ def run(context: Context) -> JudgedTables:
     tiled = [group for group in tiled_groups(pipeline) if context.is_stale(f"tiles/{group.table}")]
     if not groups and not tiled:
         raise UsageError(
-            f"{call.pipeline}/rebuild", "no table of tiles or features of these hours is stale",
-            "hours that were made under former definitions", f"tidegate plan {call.pipeline} --env {call.env}",
-        )  # fmt: skip
+            f"{call.pipeline}/rebuild",
+            "no table of tiles or features of these hours is stale",
+            "hours that were made under former definitions",
+            f"tidegate plan {call.pipeline} --env {call.env}",
+        )
     hours = context.after({}, known_times(pipeline, context.root, context.line, call.start, call.end))
     tiles = {
         f"tiles/{group.table}": hours.lake.stage(f"tiles/{group.table}", changed_tiles(hours, group)) for group in tiled

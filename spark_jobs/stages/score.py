@@ -203,9 +203,14 @@ def _predictions(context: Context, champion: Champion, data_release: int | None)
     model = champion.model
     key = context.pipeline.silver[context.pipeline.features.spine.table].key
     return score_frame(rows, model.encoder, model.booster).select(
-        *key, F.lit(str(model.version)).alias("model_version"), F.lit("champion").alias("role"), "prediction_at",
-        "as_of", "score", F.lit(data_release).cast("bigint").alias("data_release"),
+        *key,
+        F.lit(str(model.version)).alias("model_version"),
+        F.lit("champion").alias("role"),
+        "prediction_at",
+        "as_of",
+        "score",
+        F.lit(data_release).cast("bigint").alias("data_release"),
         F.coalesce(F.col("cells_known_at") > F.col("prediction_at"), F.lit(False)).alias("scored_late"),
         (F.col("as_of") - F.lit(HOUR)).alias("hour"),
         F.greatest("as_of", F.coalesce("cells_known_at", "as_of")).alias("known_at"),
-    )  # fmt: skip
+    )

@@ -54,9 +54,11 @@ def require_unmixed(pipeline: Pipeline, ledger: Ledger, call: Invocation) -> Non
         if call.step == "training_set":
             hint += "; or train on later rows only: rows: {from: …} in model.yaml"
         raise UsageError(
-            f"{call.pipeline}/{call.step}", Lines.of(["it would mix values of two definitions", *_listed(lines)]),
-            "one definition in all hours that it reads", hint,
-        )  # fmt: skip
+            f"{call.pipeline}/{call.step}",
+            Lines.of(["it would mix values of two definitions", *_listed(lines)]),
+            "one definition in all hours that it reads",
+            hint,
+        )
 
 
 def mixed_hours(pipeline: Pipeline, published: Published, call: Invocation) -> dict[str, list[Span]]:

@@ -81,9 +81,17 @@ class Request:
         """The answer of a call that ended well."""
         call = self.call
         return Result(
-            call.pipeline, call.step, format_hour(call.start), format_hour(call.end), call.dag_run, state, pub, release,
-            rows, why=why,
-        )  # fmt: skip
+            call.pipeline,
+            call.step,
+            format_hour(call.start),
+            format_hour(call.end),
+            call.dag_run,
+            state,
+            pub,
+            release,
+            rows,
+            why=why,
+        )
 
     def fail(self, result: Result, fault: TidegateError) -> None:
         """Record what ended the call: in the ledger, in `result`, and as an incident where the data were refused."""

@@ -42,10 +42,11 @@ def check_contents(delta: DeltaTable, folder: Path) -> None:
     if faults:
         more = f" and {len(faults) - _MOST_SHOWN} more" if len(faults) > _MOST_SHOWN else ""
         raise UsageError(
-            f"{folder}/_delta_log", f"names that no publication writes: {'; '.join(faults[:_MOST_SHOWN])}{more}",
+            f"{folder}/_delta_log",
+            f"names that no publication writes: {'; '.join(faults[:_MOST_SHOWN])}{more}",
             "paths below the table's folder such as pub-7/day=2013-11-01/part-0.parquet, columns of letters, digits and _",
             f"find out who wrote to the lake's folder, then {RESTORE_LAKE}",
-        )  # fmt: skip
+        )
 
 
 def _foreign_paths(paths: Iterable[str], *, by_day: bool) -> Iterator[str]:

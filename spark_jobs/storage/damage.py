@@ -41,10 +41,11 @@ def open_log(folder: Path) -> DeltaTable | None:
     if needed.min_reader_version > _READER:
         named = ", ".join(needed.reader_features or []) or "none named"
         raise UsageError(
-            f"{folder}/_delta_log", f"a table that only readers of Delta's version {needed.min_reader_version} understand ({named})",
+            f"{folder}/_delta_log",
+            f"a table that only readers of Delta's version {needed.min_reader_version} understand ({named})",
             f"version {_READER}, as it was made: its files alone say which rows there are",
             f"revert the table properties that another tool set, or {RESTORE_LAKE}",
-        )  # fmt: skip
+        )
     check_contents(delta, folder)
     return delta
 

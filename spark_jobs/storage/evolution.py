@@ -96,8 +96,10 @@ def planned(logged: str, wanted: str) -> str:
         before = fields.setdefault(field["name"].lower(), field)
         kind = defined_type(before["type"], field["type"]) or before["type"]
         fields[field["name"].lower()] = {
-            **before, "type": kind, "metadata": {**field["metadata"], **before["metadata"]}
-        }  # fmt: skip
+            **before,
+            "type": kind,
+            "metadata": {**field["metadata"], **before["metadata"]},
+        }
     return schema_of(fields.values())
 
 

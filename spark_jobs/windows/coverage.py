@@ -22,7 +22,8 @@ def covered_hours(
     on_time = sorted(hour for hour, known_at in known.items() if known_at <= hour + HOUR)  # known by any as_of after it
     late = [(hour, known_at) for hour, known_at in known.items() if known_at > hour + HOUR]
     return {
-        as_of: bisect_left(on_time, as_of) - bisect_left(on_time, as_of - longest)
+        as_of: bisect_left(on_time, as_of)
+        - bisect_left(on_time, as_of - longest)
         + sum(as_of - longest <= hour < as_of and known_at <= as_of for hour, known_at in late)
         for as_of in as_ofs
-    }  # fmt: skip
+    }

@@ -76,8 +76,9 @@ def _with_losses(arrivals: DataFrame, values: Sequence[str]) -> DataFrame:
     )  # the time of its leaving too: a tile that all rows left has a version then
     spread = marked.withColumn("time", F.explode(F.when(F.col("losing"), here).otherwise(F.array("known_at"))))
     there = F.col("known_until").isNull() | (F.col("time") < F.col("known_until"))
-    counted = spread.select(*TILE, "losing", F.col("time").alias("known_at"),
-                            *[F.when(there, F.col(name)).alias(name) for name in values])  # fmt: skip
+    counted = spread.select(
+        *TILE, "losing", F.col("time").alias("known_at"), *[F.when(there, F.col(name)).alias(name) for name in values]
+    )
     return counted.groupBy(*TILE, "losing", "known_at").agg(*[_running(counted, name).alias(name) for name in values])
 
 

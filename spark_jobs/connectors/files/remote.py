@@ -138,9 +138,11 @@ class RemoteFiles:
 
     def _changed(self, file: RemoteFile, found: str) -> RetryError:
         return RetryError(
-            self._where, f"waiting: {file.url} changed while it was copied: {found}, {file.bytes} bytes were listed",
-            "a file that nobody writes to", "the same command copies it again",
-        )  # fmt: skip
+            self._where,
+            f"waiting: {file.url} changed while it was copied: {found}, {file.bytes} bytes were listed",
+            "a file that nobody writes to",
+            "the same command copies it again",
+        )
 
     def _file(self, entry: dict[str, Any]) -> RemoteFile:
         path = str(entry["name"]).rstrip("/")
