@@ -26,6 +26,19 @@ _SET_BY_CODE = re.compile(
     r"|sql\.warehouse\.dir|ui\.(?:enabled|showConsoleProgress))"
 )
 
+# Other settings of spark.sql may change rows: caseSensitive, mapKeyDedupPolicy, files.ignoreCorruptFiles, all of legacy.
+_SPEED_OF_SQL = (
+    *("adaptive", "autoBroadcastJoinThreshold", "broadcastTimeout", "cbo", "codegen", "execution.arrow.maxRecordsPerBatch"),
+    *("execution.sortBeforeRepartition", "files.maxPartitionBytes", "files.maxPartitionNum", "files.minPartitionNum"),
+    *("files.openCostInBytes", "inMemoryColumnarStorage", "join", "objectHashAggregate", "optimizer", "parquet.compression"),
+    *("sort", "statistics", "subquery"),
+)
+
+
+def _changes_rows(name: str) -> bool:
+    of_sql = name.removeprefix("spark.sql.")
+    return of_sql != name and not any(of_sql == one or of_sql.startswith(f"{one}.") for one in _SPEED_OF_SQL)
+
 
 def _setting(name: str) -> str:
     if not _SETTING.fullmatch(name):
@@ -35,6 +48,10 @@ def _setting(name: str) -> str:
     if _SET_BY_CODE.fullmatch(name):
         raise ValueError(
             f"'{name}' is set by tidegate; remove it (memory_mb, cores and jvm_options have keys of their own)"
+        )
+    if _changes_rows(name):
+        raise ValueError(
+            f"'{name}' may change what a step computes; of spark.sql a profile may set {', '.join(_SPEED_OF_SQL)}"
         )
     if names_secret(name):
         raise ValueError(f"'{name}' may hold a secret, and settings are visible in the list of processes; remove it")
@@ -60,7 +77,8 @@ class JvmProfile(Section):
     )
     conf: dict[Annotated[str, AfterValidator(_setting)], Scalar] = Field(
         default={},
-        description="other Spark settings by their full names, none: Spark's defaults; Spark ignores names that it does not know;"
+        description="other Spark settings by their full names, none: Spark's defaults; of `spark.sql` only those that make a step"
+        " faster or slower, not those that change rows; Spark ignores names that it does not know;"
         " example: {spark.sql.adaptive.enabled: false}",
     )
 

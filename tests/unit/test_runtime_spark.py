@@ -90,6 +90,10 @@ def test_no_profile_sets_what_the_code_sets(name, monkeypatch, tmp_path):
     [
         ({"conf": {"adaptive": False}}, "'adaptive' is not a Spark setting; write its full name"),
         ({"conf": {"spark.hadoop.fs.s3a.secret.key": "x"}}, "may hold a secret"),
+        ({"conf": {"spark.sql.caseSensitive": True}}, "'spark.sql.caseSensitive' may change what a step computes"),
+        ({"conf": {"spark.sql.legacy.timeParserPolicy": "LEGACY"}}, "may change what a step computes"),
+        ({"conf": {"spark.sql.files.ignoreCorruptFiles": True}}, "may change what a step computes"),
+        ({"conf": {"spark.sql.joined": True}}, "may change what a step computes"),
         ({"jvm_options": ["-Xmx4g"]}, "'-Xmx4g' is not an option -XX:"),
         ({"jvm_options": ["-XX:+UseG1GC -Duser.timezone=Asia/Tokyo"]}, "is not an option -XX:"),
         ({"jvm_options": ["-XX:AOTCache=other.aot"]}, "is not an option -XX: without AOT"),
@@ -106,10 +110,12 @@ def test_settings_of_a_profile_reach_spark_as_text():
         "spark.sql.adaptive.enabled": True,
         "spark.task.maxFailures": 8,
         "spark.sql.codegen.factoryMode": "FALLBACK",
+        "spark.sql.files.maxPartitionBytes": "64m",
+        "spark.sql.autoBroadcastJoinThreshold": -1,
     }
     profile = JvmProfile(memory_mb=1024, cores=2, shuffle_partitions=2, conf=conf, jvm_options=["-XX:+UseG1GC"])
     got = spark_conf(profile)
-    assert [got[name] for name in conf] == ["true", "8", "FALLBACK"]
+    assert [got[name] for name in conf] == ["true", "8", "FALLBACK", "64m", "-1"]
     assert got["spark.executor.extraJavaOptions"].startswith("-XX:+UseG1GC -Duser.timezone=UTC")
 
 
