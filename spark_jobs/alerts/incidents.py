@@ -86,7 +86,7 @@ class Desk:
 
         self.ledger.add_incident_after(signal)
         if event == ["opened"]:
-            self._tell(message.opened(incident, self.pipeline.owner, call, body))
+            self._tell(message.unscored(incident, self.pipeline.owner, call, model, body))
 
     def open_since(self, model: str) -> datetime | None:
         """When the open warning that the champion of `model` does not score was opened; None: there is none."""
@@ -99,7 +99,7 @@ class Desk:
         if incident in open_incidents(self.ledger.incidents()):
             body = f"model {model} version {version} scores: {format_hour(call.start)} to {format_hour(call.end)}"
             self._note(incident, "recovered", "", body)
-            self._tell(message.recovered(incident, self.pipeline.owner, call, body))
+            self._tell(message.predicts(incident, self.pipeline.owner, call, model, body))
 
     def _is_over(self, blocked: Invocation, call: Invocation) -> bool:
         if (blocked.start, blocked.end) == (call.start, call.end):

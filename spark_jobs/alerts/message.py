@@ -26,6 +26,19 @@ def recovered(incident: str, owner: str, call: Invocation, what: str) -> Message
     return _message(incident, "recovered", owner, f"[{call.pipeline}] recovered: {_hours(call)}", lines)
 
 
+def unscored(incident: str, owner: str, call: Invocation, model: str, what: str) -> Message:
+    """The warning that the champion of `model` does not predict; `what` says why, and the command that predicts later."""
+    published = "hours are published without its predictions until it predicts again, or another version is champion"
+    lines = [_cut(_plain(what), call), published, f"owner: {on_one_line(owner)}", _look(call)]
+    return _message(incident, "opened", owner, f"[{call.pipeline}] model {model} does not predict: {_hours(call)}", lines)
+
+
+def predicts(incident: str, owner: str, call: Invocation, model: str, what: str) -> Message:
+    """The message that the champion of `model` predicts again, and no published hour lacks its predictions."""
+    lines = [_plain(what), f"owner: {on_one_line(owner)}", _look(call)]
+    return _message(incident, "recovered", owner, f"[{call.pipeline}] recovered: model {model} predicts", lines)
+
+
 def of_registry(incident: str, owner: str, problem: str, env: str) -> Message:
     """The message of a model whose registry and ledger disagree; of one on which they agree again without a `problem`."""
     pipeline, _, model = incident.split("/")

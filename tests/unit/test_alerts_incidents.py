@@ -130,6 +130,20 @@ def test_an_interval_blocked_again_after_its_recovery_is_told_again(desk):
     assert [message["event"] for message in _messages(desk)] == ["opened", "recovered", "opened"]
 
 
+def test_an_alert_about_a_champion_names_the_model_and_blocks_no_hour(desk):
+    """Its hour is published: running the step again, as after a blocked hour, would end with 64."""
+    why = f"model late_departure version 3 cannot predict: a worker died\n  do: {PUBLISH.score()}"
+    desk.unscored(PUBLISH, "late_departure", why)
+    desk.scored(PUBLISH, "late_departure", "3")
+    opened, closed = _messages(desk)
+    assert opened["subject"] == f"[{PIPELINE}] model late_departure does not predict: 2013-11-01T06:00:00"
+    assert "hours are published without its predictions" in opened["body"]
+    assert f"tidegate score {PIPELINE} --from 2013-11-01T06:00:00" in opened["body"]
+    assert "blocked" not in str(opened)
+    assert "tidegate run" not in opened["body"]
+    assert closed["subject"] == f"[{PIPELINE}] recovered: model late_departure predicts"
+
+
 def test_A1_a_dead_channel_is_recorded_and_raises_nothing(desk):
     (desk.places.data / desk.environment.channels["data_team"].path).mkdir(parents=True)
     desk.blocked(PREPARE, "bad")
