@@ -30,7 +30,9 @@ def unscored(incident: str, owner: str, call: Invocation, model: str, what: str)
     """The warning that the champion of `model` does not predict; `what` says why, and the command that predicts later."""
     published = "hours are published without its predictions until it predicts again, or another version is champion"
     lines = [_cut(_plain(what), call), published, f"owner: {on_one_line(owner)}", _look(call)]
-    return _message(incident, "opened", owner, f"[{call.pipeline}] model {model} does not predict: {_hours(call)}", lines)
+    return _message(
+        incident, "opened", owner, f"[{call.pipeline}] model {model} does not predict: {_hours(call)}", lines
+    )
 
 
 def predicts(incident: str, owner: str, call: Invocation, model: str, what: str) -> Message:

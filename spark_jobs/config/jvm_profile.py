@@ -28,9 +28,23 @@ _SET_BY_CODE = re.compile(
 
 # Other settings of spark.sql may change rows: caseSensitive, mapKeyDedupPolicy, files.ignoreCorruptFiles, all of legacy.
 _SPEED_OF_SQL = (
-    *("adaptive", "autoBroadcastJoinThreshold", "broadcastTimeout", "cbo", "codegen", "execution.arrow.maxRecordsPerBatch"),
+    *(
+        "adaptive",
+        "autoBroadcastJoinThreshold",
+        "broadcastTimeout",
+        "cbo",
+        "codegen",
+        "execution.arrow.maxRecordsPerBatch",
+    ),
     *("execution.sortBeforeRepartition", "files.maxPartitionBytes", "files.maxPartitionNum", "files.minPartitionNum"),
-    *("files.openCostInBytes", "inMemoryColumnarStorage", "join", "objectHashAggregate", "optimizer", "parquet.compression"),
+    *(
+        "files.openCostInBytes",
+        "inMemoryColumnarStorage",
+        "join",
+        "objectHashAggregate",
+        "optimizer",
+        "parquet.compression",
+    ),
     *("sort", "statistics", "subquery"),
 )
 
