@@ -30,9 +30,13 @@ def try_gate(pipeline: str, table: str, seed: int, clean: int, env: str, *, as_j
     with tempfile.TemporaryDirectory(prefix="tidegate-gate-test-") as folder:
         words = [pipeline, table, str(seed), str(clean), env, folder]
         command = submit_script(  # a local master in any environment: no executor sees the scratch folder
-            TRIAL_SCRIPT, words, master=f"local[{profile.cores}]", memory_mb=profile.memory_mb, conf=conf,
+            TRIAL_SCRIPT,
+            words,
+            master=f"local[{profile.cores}]",
+            memory_mb=profile.memory_mb,
+            conf=conf,
             name=f"{pipeline} gate test {table}",
-        )  # fmt: skip
+        )
         code, last, facts = submitted(command, log)
     if code != EXIT_OK:
         explain(last, code, log, f"tidegate gate test {pipeline} {table} --seed {seed} --clean {clean} --env {env}")
@@ -56,9 +60,10 @@ def show_trial(facts: dict[str, Any]) -> None:
         say(f"false alarm        {hour['hour']}: {', '.join(hour['rules'])}")
     unfit = ", ".join(f"{one['number']} {one['name']}" for one in facts["not_applicable"])
     for title, names in (
-        ("caught nothing", ", ".join(facts["idle_rules"])), ("nobody guards", ", ".join(facts["unguarded_columns"])),
+        ("caught nothing", ", ".join(facts["idle_rules"])),
+        ("nobody guards", ", ".join(facts["unguarded_columns"])),
         ("not applicable", unfit),
-    ):  # fmt: skip
+    ):
         say(f"{title:<18} {names or 'none'}")
     say(
         f"{facts['pipeline']}/silver/{facts['table']}, seed {facts['seed']}: {facts['caught']} of {facts['total']} faults"

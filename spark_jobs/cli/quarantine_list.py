@@ -28,11 +28,14 @@ def list_held(pipeline: str, hour: datetime | None, env: str, *, as_json: bool) 
     newest = max(folds.covered_hours(line), default=None)
     states = folds.hour_states(ledger.intervals("step", "from_hour", "to_hour", "state"), line)
     facts: Row = {
-        "pipeline": pipeline, "release": line[-1].release if line else None,
-        "newest_hour": format_hour(newest) if newest else None, "rows": len(held), "discarded": len(rows) - len(held),
+        "pipeline": pipeline,
+        "release": line[-1].release if line else None,
+        "newest_hour": format_hour(newest) if newest else None,
+        "rows": len(held),
+        "discarded": len(rows) - len(held),
         "held": _groups(held, newest, whole.owner, "%Y-%m-%dT%H:%M:%S"),
         "refused_hours": sorted(format_hour(hour) for hour, state in states.items() if state == "refused"),
-    }  # fmt: skip
+    }
     if as_json:
         show_json(facts)
         return
@@ -47,10 +50,17 @@ def _groups(rows: list[Row], newest: datetime | None, owner: str, format_at: str
         for rule in row["rules"]:
             found[row["table"], rule, row["hour"].strftime(format_at)].append(row)
     return [
-        {"table": table, "rule": rule, "hour": at, "rows": len(of), "owner": owner, "example_key": of[0]["business_key"],
-         "age_hours": int((newest - min(row["hour"] for row in of)) / HOUR) if newest else 0}
+        {
+            "table": table,
+            "rule": rule,
+            "hour": at,
+            "rows": len(of),
+            "owner": owner,
+            "example_key": of[0]["business_key"],
+            "age_hours": int((newest - min(row["hour"] for row in of)) / HOUR) if newest else 0,
+        }
         for (table, rule, at), of in sorted(found.items())
-    ]  # fmt: skip
+    ]
 
 
 def _print_list(facts: Row, groups: list[Row], env: str) -> None:

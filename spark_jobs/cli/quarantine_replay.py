@@ -42,8 +42,13 @@ class HourDone:
 
     def facts(self) -> Row:
         """As JSON has it."""
-        return {"hour": format_hour(self.hour), "held_before": self.before, "held_now": self.now,
-                "release": self.release, "exit_code": self.exit_code}  # fmt: skip
+        return {
+            "hour": format_hour(self.hour),
+            "held_before": self.before,
+            "held_now": self.now,
+            "release": self.release,
+            "exit_code": self.exit_code,
+        }
 
 
 def replay_held(pipeline: str, table: str | None, span: Span, env: str, *, as_json: bool, run: Run = run_again) -> int:
@@ -134,9 +139,11 @@ def span_of(pipeline: str, hour: str | None, start: str | None, end: str | None)
     """
     if (start is None) != (end is None) or (hour and start):
         raise UsageError(
-            "quarantine replay", "no interval is named by these words", "--hour, or --from with --to, or none of them",
+            "quarantine replay",
+            "no interval is named by these words",
+            "--hour, or --from with --to, or none of them",
             "tidegate quarantine replay --help",
-        )  # fmt: skip
+        )
     if hour:
         at = parse_hour(hour, "--hour")
         return at, at + HOUR

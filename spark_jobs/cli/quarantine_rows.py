@@ -49,8 +49,12 @@ def check_table(whole: Pipeline, table: str | None) -> str | None:
     """
     legal = [*(f"silver/{name}" for name in whole.silver), *whole.feature_tables]
     if table is not None and table not in legal:
-        raise UsageError("--table", f"no rows of '{table}' are judged", nearest(table, legal),
-                         f"tidegate quarantine list {whole.name}")  # fmt: skip
+        raise UsageError(
+            "--table",
+            f"no rows of '{table}' are judged",
+            nearest(table, legal),
+            f"tidegate quarantine list {whole.name}",
+        )
     return table
 
 
@@ -115,8 +119,12 @@ def discard_held(pipeline: str, chosen: Chosen, why: str, env: str, *, as_json: 
     if not rows:
         raise UsageError("quarantine discard", "no held row is meant", _legal(whole, root, chosen), look)
     if any(row["file"] is None for row in rows):
-        raise UsageError("--table", f"rows of {chosen.table} come from no drop", "rows that an upstream delivered",
-                         f"fix the feature or the rule, then: tidegate quarantine replay {pipeline} --env {env}")  # fmt: skip
+        raise UsageError(
+            "--table",
+            f"rows of {chosen.table} come from no drop",
+            "rows that an upstream delivered",
+            f"fix the feature or the rule, then: tidegate quarantine replay {pipeline} --env {env}",
+        )
     fresh = [row for row in rows if row["discarded"] is None]
     add_actions(Ledger.open(root), fresh, DISCARDED, why)
     facts = {"pipeline": pipeline, "discarded": len(fresh), "already": len(rows) - len(fresh)}

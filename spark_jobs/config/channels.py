@@ -43,8 +43,11 @@ class EmailChannel(Section):
     kind: Literal["email"] = Field(description="how alerts leave; example: email")
     host: str = Field(pattern=r"^[A-Za-z0-9.:-]{1,253}$", description="the SMTP server; example: smtp.example.com")
     port: int = Field(
-        default=587, ge=1, le=65535, description="its port, often 587 for starttls, 465 for tls, 25 for none; example: 587"
-    )  # fmt: skip
+        default=587,
+        ge=1,
+        le=65535,
+        description="its port, often 587 for starttls, 465 for tls, 25 for none; example: 587",
+    )
     tls: Literal["none", "starttls", "tls"] = Field(
         default="starttls",
         description="starttls (asked for before anything is said), tls (from the first byte), or none; with either the"
@@ -91,8 +94,9 @@ class SlackChannel(Section):
         " 127.0.0.1, localhost or ::1; example: SLACK_WEBHOOK"
     )
     plain_http: bool = Field(
-        default=False, description="whether the url may be http on another host, inside of one's own network; example: false"
-    )  # fmt: skip
+        default=False,
+        description="whether the url may be http on another host, inside of one's own network; example: false",
+    )
     timeout_s: Seconds = Field(
         default=10, description="longest time of one message, all in all; unit: seconds; example: 10"
     )

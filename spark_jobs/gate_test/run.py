@@ -34,9 +34,14 @@ log = structlog.get_logger()
 
 
 def run(
-    open_session: Callable[[], SparkSession], pipeline: Pipeline, environment: Environment, folder: Path, table: str,
-    seed: int, count: int,
-) -> dict[str, Any]:  # fmt: skip
+    open_session: Callable[[], SparkSession],
+    pipeline: Pipeline,
+    environment: Environment,
+    folder: Path,
+    table: str,
+    seed: int,
+    count: int,
+) -> dict[str, Any]:
     """The facts of `Trial.facts` about silver table `table`: every mutator on an hour of its own, `count` clean hours more.
 
     `folder` is the trial's own, to be removed afterwards. Equal seeds give equal facts.
@@ -78,9 +83,13 @@ def _stage(name: str) -> Iterator[None]:
 
 
 def _scratch(
-    open_session: Callable[[], SparkSession], pipeline: Pipeline, environment: Environment, folder: Path, table: str,
+    open_session: Callable[[], SparkSession],
+    pipeline: Pipeline,
+    environment: Environment,
+    folder: Path,
+    table: str,
     drawn: Drawn,
-) -> Context:  # fmt: skip
+) -> Context:
     """A publication of all hours whose drops are read, in an empty lake in `folder`; no ledger is written."""
     hours = [hour for wanted in _needed(pipeline, table, [*drawn.bad, *drawn.clean]).values() for hour in wanted]
     places = Places(project=folder, data=folder, lake=folder / "lake", landing=folder, tracking_uri="")

@@ -65,9 +65,10 @@ def publish(ledger: Ledger, publication: Publication) -> Release:
         release = ledger.release(draft, publication.base, publication.read)
     except StaleBaseError as error:
         raise SupersededError(
-            f"pub {publication.pub}", f"release {error.releases} came first and touched what was read",
+            f"pub {publication.pub}",
+            f"release {error.releases} came first and touched what was read",
             todo="run the step again: it stages anew",
-        ) from error  # fmt: skip
+        ) from error
     failpoint("publish.after_release")
     staging.drop_manifest(storage, publication.pub)
     return release
@@ -117,7 +118,9 @@ def _read_back(storage: Storage, staged: Staged) -> None:
     found = _named(table.sizes(), staged.pub) if table else {}
     if found != expected:
         raise RetryError(
-            f"pub {staged.pub} {staged.table}", f"the log names {len(found)} file(s), {len(expected)} were staged",
-            "exactly the staged files", "run the step again: it stages under a new publication",
-        )  # fmt: skip
+            f"pub {staged.pub} {staged.table}",
+            f"the log names {len(found)} file(s), {len(expected)} were staged",
+            "exactly the staged files",
+            "run the step again: it stages under a new publication",
+        )
     failpoint(f"publish.read_back.{staged.table}")

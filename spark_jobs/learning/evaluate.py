@@ -92,9 +92,12 @@ def score_of_missing(training_rows: DataFrame, column: str) -> float:
 def figures(labels: metrics.Floats, scores: metrics.Floats) -> Figures:
     """Figures of `scores` against `labels`, both of shape (n,)."""
     return Figures(
-        len(labels), int(np.sum(labels == 1)), metrics.auc(labels, scores), metrics.log_loss(labels, scores),
+        len(labels),
+        int(np.sum(labels == 1)),
+        metrics.auc(labels, scores),
+        metrics.log_loss(labels, scores),
         tuple(metrics.calibration(labels, scores)),
-    )  # fmt: skip
+    )
 
 
 def decide(found: Mapping[str, Figures], register: RegisterBars, promote: PromoteBars) -> Decision:
@@ -136,9 +139,13 @@ def summary(found: Mapping[str, Figures], decision: Decision, rows: int) -> dict
     return {
         "rows": {"training": rows - judged, "judged": judged},
         "figures": {name: {"auc": one.auc, "log_loss": one.log_loss} for name, one in found.items()},
-        "bars": list(decision.reasons), "failed_bars": list(decision.blocked), "registered": decision.register,
-        "promoted": False, "version": None, "champion_before": None,
-    }  # fmt: skip
+        "bars": list(decision.reasons),
+        "failed_bars": list(decision.blocked),
+        "registered": decision.register,
+        "promoted": False,
+        "version": None,
+        "champion_before": None,
+    }
 
 
 def _floats(column: object) -> metrics.Floats:

@@ -71,9 +71,11 @@ def require_young(store: LedgerStore, pub: int, began: datetime | None) -> None:
     if began is not None and store.storage.now() - began > MAY_RELEASE_FOR:
         hours = int(MAY_RELEASE_FOR / timedelta(hours=1))
         raise RetryError(
-            f"publication {pub}", f"it was started more than {hours} hours ago", f"at most {hours} hours",
+            f"publication {pub}",
+            f"it was started more than {hours} hours ago",
+            f"at most {hours} hours",
             "run the step again: it stages under a new publication",
-        )  # fmt: skip
+        )
 
 
 def _next(releases: Sequence[Release], draft: Release) -> Release:
@@ -146,7 +148,12 @@ def release_row(release: Release) -> Row:
     """The ledger row that states `release`."""
     covers = [[t, format_hour(a), format_hour(b)] for t, a, b in release.covers]
     return {
-        "release": release.release, "pub": release.pub, "parent": release.parent, "kind": release.kind,
-        "covers": json.dumps(covers), "dead": json.dumps(sorted(release.dead)),
-        "rows": json.dumps(release.rows, sort_keys=True), "why": release.why,
-    }  # fmt: skip
+        "release": release.release,
+        "pub": release.pub,
+        "parent": release.parent,
+        "kind": release.kind,
+        "covers": json.dumps(covers),
+        "dead": json.dumps(sorted(release.dead)),
+        "rows": json.dumps(release.rows, sort_keys=True),
+        "why": release.why,
+    }

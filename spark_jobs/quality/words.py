@@ -23,13 +23,25 @@ def bounded(value: object, limit: int = MAX_TEXT) -> str:
 
 # What a rule on an hour or an interval measures, in words around the measured value.
 _MEASURED = {
-    "_row_count_": "{} rows", "_column_count_": "{} columns", "_unique_value_count_": "{} distinct values", "_mean_": "mean {}",
-    "_median_": "median {}", "_stdev_": "standard deviation {}", "_min_": "smallest value {}", "_max_": "largest value {}",
-    "_sum_to_be_between": "sum {}", "_proportion_of_non_null_": "share of values that are not null: {}",
-    "_proportion_of_unique_": "share of distinct values: {}", "_most_common_": "most common value {}", "_quantile_": "quantiles {}",
-    "_kl_divergence_": "divergence {}", "_of_type": "type {}", "_type_list": "type {}", "_type_to_be": "type {}",
+    "_row_count_": "{} rows",
+    "_column_count_": "{} columns",
+    "_unique_value_count_": "{} distinct values",
+    "_mean_": "mean {}",
+    "_median_": "median {}",
+    "_stdev_": "standard deviation {}",
+    "_min_": "smallest value {}",
+    "_max_": "largest value {}",
+    "_sum_to_be_between": "sum {}",
+    "_proportion_of_non_null_": "share of values that are not null: {}",
+    "_proportion_of_unique_": "share of distinct values: {}",
+    "_most_common_": "most common value {}",
+    "_quantile_": "quantiles {}",
+    "_kl_divergence_": "divergence {}",
+    "_of_type": "type {}",
+    "_type_list": "type {}",
+    "_type_to_be": "type {}",
     "unexpected_rows_expectation": "the query returns {} rows; no row is allowed",
-}  # fmt: skip
+}
 
 
 def measured_text(rule: Rule, value: str) -> str:

@@ -23,9 +23,14 @@ PATIENCE = Patience()
 
 
 def fetch_drop(
-    name: str, source: SourceConf, landing: Path, hour: datetime, arrived_at: datetime | None = None,
-    *, patience: Patience = PATIENCE,
-) -> FetchedDrop:  # fmt: skip
+    name: str,
+    source: SourceConf,
+    landing: Path,
+    hour: datetime,
+    arrived_at: datetime | None = None,
+    *,
+    patience: Patience = PATIENCE,
+) -> FetchedDrop:
     """Ask for the rows of `hour` and land them below `landing`, the pipeline's own landing folder.
 
     The same rows again change nothing; other rows become the hour's next version. `arrived_at` is when the rows had
@@ -111,9 +116,11 @@ def _following(conf: HttpConf, page: Page, url: httpx.URL, cursor: str | None) -
 
 def _first_url(where: str, template: str, hour: datetime) -> httpx.URL:
     places = {
-        "{from}": f"{hour.strftime(HOUR_FORMAT)}Z", "{to}": f"{(hour + HOUR).strftime(HOUR_FORMAT)}Z",
-        "{day}": f"{hour:%Y-%m-%d}", "{hour}": f"{hour:%H}",
-    }  # fmt: skip
+        "{from}": f"{hour.strftime(HOUR_FORMAT)}Z",
+        "{to}": f"{(hour + HOUR).strftime(HOUR_FORMAT)}Z",
+        "{day}": f"{hour:%Y-%m-%d}",
+        "{hour}": f"{hour:%H}",
+    }
     for place, text in places.items():
         template = template.replace(place, text)
     try:

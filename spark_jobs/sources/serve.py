@@ -39,9 +39,11 @@ class HistoryServer(ThreadingHTTPServer):
             super().__init__((host, port), _Answer)
         except OSError as error:
             raise UsageError(
-                f"port {port} of {host}", f"cannot be served on ({error.strerror})", "a free port of this machine",
+                f"port {port} of {host}",
+                f"cannot be served on ({error.strerror})",
+                "a free port of this machine",
                 "end what listens there, or change the port in http.url of sources.yaml",
-            ) from error  # fmt: skip
+            ) from error
 
 
 class _Answer(BaseHTTPRequestHandler):
@@ -97,7 +99,9 @@ def local_port(sources: Mapping[str, SourceConf]) -> int:
     ports = {part.port or 80 for part in parts if part.hostname in LOOPBACK}
     if len(ports) != 1:
         raise UsageError(
-            "sources.yaml", f"{len(ports)} ports of 127.0.0.1 in http.url", "one",
+            "sources.yaml",
+            f"{len(ports)} ports of 127.0.0.1 in http.url",
+            "one",
             "give all sources that are to be served urls of one port of 127.0.0.1",
-        )  # fmt: skip
+        )
     return ports.pop()

@@ -67,9 +67,19 @@ class Context:
         # from two hours on, tiles have to be kept as known at each hour between: the path of one hour knows one time
         bulk, interval = self.call.hours > 1, (self.call.start, self.call.end)
         return Lake(
-            self.spark, self.root, self.pipeline, self.line, self.pub, bulk=bulk, known=self.known,
-            attempt=self.attempt, staged=self.staged, interval=interval, tables=self.tables, logs=self.logs,
-        )  # fmt: skip
+            self.spark,
+            self.root,
+            self.pipeline,
+            self.line,
+            self.pub,
+            bulk=bulk,
+            known=self.known,
+            attempt=self.attempt,
+            staged=self.staged,
+            interval=interval,
+            tables=self.tables,
+            logs=self.logs,
+        )
 
     @cached_property
     def published(self) -> Published:

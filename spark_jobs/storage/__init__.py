@@ -36,9 +36,11 @@ class RowTable(Protocol):
         """Number of the newest commit that this view knows."""
 
     def rows(
-        self, columns: Sequence[str] | None = None, where: Mapping[str, Any] | None = None,
+        self,
+        columns: Sequence[str] | None = None,
+        where: Mapping[str, Any] | None = None,
         above: Mapping[str, int] | None = None,
-    ) -> list[Row]:  # fmt: skip
+    ) -> list[Row]:
         """The rows in order of `seq`: those equal to all of `where` and above all of `above`; only `columns`, where given."""
 
     def append(self, row: Row | None) -> bool:
@@ -86,9 +88,16 @@ class Storage(Protocol):
         """Write the rows of `paths`, all of one day, into the one new file `target`; names nothing in the log."""
 
     def rewrite_file(
-        self, table: str, path: str, target: str, schema: str, since: datetime, *,
-        renames: Mapping[str, str], fills: Mapping[str, Any],
-    ) -> StagedFile:  # fmt: skip
+        self,
+        table: str,
+        path: str,
+        target: str,
+        schema: str,
+        since: datetime,
+        *,
+        renames: Mapping[str, str],
+        fills: Mapping[str, Any],
+    ) -> StagedFile:
         """Write the rows of `path` into the new file `target`, cast to `schema`; names nothing in the log.
 
         Columns are renamed (old -> new), and those of `fills` have that value in every row. A target that was written

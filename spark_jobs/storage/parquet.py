@@ -26,9 +26,13 @@ def staged_file(folder: Path, path: Path) -> StagedFile:
     day = unquote(path.parent.name.removeprefix("day="))
     sha256 = sha256_of(path)
     return StagedFile(
-        path.relative_to(folder).as_posix(), path.stat().st_size, sha256, metadata.num_rows, day,
+        path.relative_to(folder).as_posix(),
+        path.stat().st_size,
+        sha256,
+        metadata.num_rows,
+        day,
         json.dumps(_stats(metadata)),
-    )  # fmt: skip
+    )
 
 
 def _stats(metadata: Any) -> dict[str, Any]:
@@ -102,10 +106,11 @@ def conformed(rows: pa.Table, schema: pa.Schema) -> pa.Table:
     """`rows` with exactly the columns of `schema`, matched by name (of any case) and cast without loss; null where absent."""
     own = {name.lower(): name for name in rows.column_names}
     columns = [
-        rows[own[field.name.lower()]].cast(field.type) if field.name.lower() in own
+        rows[own[field.name.lower()]].cast(field.type)
+        if field.name.lower() in own
         else pa.nulls(rows.num_rows, field.type)
         for field in schema
-    ]  # fmt: skip
+    ]
     return pa.Table.from_arrays(columns, schema=schema)
 
 

@@ -96,8 +96,9 @@ def test_files_of_another_file_system_are_waited_for_until_their_grace_is_over(g
         path = project / "conf/pipelines/nycflights13/sources.yaml"
         sources = yaml.safe_load(path.read_text())["sources"]
         sources["departures"] |= {
-            "remote": {"root": f"http://127.0.0.1:{server.server_address[1]}/"}, "grace": grace,
-        }  # fmt: skip
+            "remote": {"root": f"http://127.0.0.1:{server.server_address[1]}/"},
+            "grace": grace,
+        }
         path.write_text(yaml.safe_dump({"sources": sources}))
         task = FetchDrop(task_id="fetch_departures", pipeline="nycflights13", source="departures")
         if grace == "15m":

@@ -58,9 +58,16 @@ class RiverLake:
         return replace(self, data=data)
 
     def start(
-        self, start: datetime, steps: tuple[str, ...] = STEPS, *, dag_run: str = "", hours: int = 1, kill_at: str = "",
-        stop_at: str = "", note: bool = False,
-    ) -> Driver:  # fmt: skip
+        self,
+        start: datetime,
+        steps: tuple[str, ...] = STEPS,
+        *,
+        dag_run: str = "",
+        hours: int = 1,
+        kill_at: str = "",
+        stop_at: str = "",
+        note: bool = False,
+    ) -> Driver:
         """A driver of its own that runs `steps` of [start, start + hours), as Airflow's tasks would one after the other."""
         run = dag_run or f"run {start}"
         calls = tuple(Invocation(NAME, step, start, start + hours * HOUR, run, self.env) for step in steps)

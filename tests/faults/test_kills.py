@@ -176,9 +176,7 @@ def test_C6_a_kill_at_every_failpoint_of_the_source(
 
 
 def _passed(pattern: re.Pattern[str], oracle: Any) -> list[tuple[str, str]]:
-    return [
-        (step, name) for step in STEPS for name in dict.fromkeys(oracle.passed[step]) if pattern.fullmatch(name)
-    ]  # fmt: skip
+    return [(step, name) for step in STEPS for name in dict.fromkeys(oracle.passed[step]) if pattern.fullmatch(name)]
 
 
 def test_every_failpoint_that_an_hour_passes_is_killed_at(oracle: Any) -> None:

@@ -54,9 +54,12 @@ def release_before_audit(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(admission, "require_verdicts", lambda *words: None)
     record = admission.Ledger.record
     patch.setattr(
-        admission.Ledger, "add_verdict",
-        lambda ledger, call, pub, verdict: record(ledger, call, "staged", pub, staged={}) if verdict.outcome.blocks else 0,
-    )  # fmt: skip
+        admission.Ledger,
+        "add_verdict",
+        lambda ledger, call, pub, verdict: (
+            record(ledger, call, "staged", pub, staged={}) if verdict.outcome.blocks else 0
+        ),
+    )
     patch.setattr(Outcome, "blocks", property(lambda outcome: False))
 
 
@@ -185,9 +188,10 @@ def predictions_of_withdrawn_hours(patch: pytest.MonkeyPatch) -> None:
 def rollback_takes_scores_too(patch: pytest.MonkeyPatch) -> None:
     """What was served is forgotten together with the rows it was made from."""
     patch.setattr(
-        releasing, "dead_at",
+        releasing,
+        "dead_at",
         lambda line, to: line[[r.release for r in line].index(to)].dead | {r.pub for r in line if r.release > to},
-    )  # fmt: skip
+    )
 
 
 @_control

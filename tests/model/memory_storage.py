@@ -40,15 +40,18 @@ class MemoryRows:
         self.version = len(self._commits) - 1
 
     def rows(
-        self, columns: Sequence[str] | None = None, where: Mapping[str, Any] | None = None,
+        self,
+        columns: Sequence[str] | None = None,
+        where: Mapping[str, Any] | None = None,
         above: Mapping[str, int] | None = None,
-    ) -> list[Row]:  # fmt: skip
+    ) -> list[Row]:
         equal, more = (where or {}).items(), (above or {}).items()
         known = [row for row in self._commits[: self.version + 1] if row is not None]
         return [
-            row for row in known
+            row
+            for row in known
             if all(row.get(name) == value for name, value in equal) and all(row[name] > value for name, value in more)
-        ]  # fmt: skip
+        ]
 
     def append(self, row: Row | None) -> bool:
         self._storage.moment()

@@ -137,9 +137,13 @@ def write(storage: MemoryStorage, table: str, pub: int, rows: Rows) -> Staged:
 
 
 def build(
-    ledger: Ledger, storage: MemoryStorage, call: Invocation, drops: list[Drop], inputs: dict[int, Any],
+    ledger: Ledger,
+    storage: MemoryStorage,
+    call: Invocation,
+    drops: list[Drop],
+    inputs: dict[int, Any],
     hours_of: dict[int, int] | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """As `StepRun` does: start, stage, judge, predict, seal.
 
     `hours_of`: where the publication of the hours that were predicted is noted, by that of the predictions; none: no champion.

@@ -94,9 +94,16 @@ def mlflow(stack: Stack) -> Mlflow:
 
 @pytest.mark.parametrize(
     "source",
-    ["file:///etc", "/etc", "file:///tmp/accounts.ini", "http://evil.example/model", "mlflow-artifacts:/../etc",
-     "mlflow-artifacts:/a/%2e%2e/%2e%2e/etc", "models:/planted/../../etc"],
-)  # fmt: skip
+    [
+        "file:///etc",
+        "/etc",
+        "file:///tmp/accounts.ini",
+        "http://evil.example/model",
+        "mlflow-artifacts:/../etc",
+        "mlflow-artifacts:/a/%2e%2e/%2e%2e/etc",
+        "models:/planted/../../etc",
+    ],
+)
 def test_a_model_cannot_come_from_the_servers_own_disk_or_from_elsewhere(mlflow: Mlflow, source: str) -> None:
     name = f"planted {time.time_ns()}"
     mlflow.make("registered-models", {"name": name})

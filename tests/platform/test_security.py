@@ -53,9 +53,19 @@ def test_spark_takes_no_submission_over_rest_and_none_without_the_secret(stack: 
         "spark = SparkSession.builder.config('spark.authenticate.secret', secret).getOrCreate()\n"
         "print('sum', spark.range(9).count())\n"
     )
-    words = ["spark-submit", "--master", "spark://spark-master:7077", "--conf", "spark.cores.max=1",
-             "--conf", "spark.authenticate=true", "--conf", "spark.network.crypto.enabled=true",
-             "--conf", "spark.executor.memory=512m"]  # fmt: skip
+    words = [
+        "spark-submit",
+        "--master",
+        "spark://spark-master:7077",
+        "--conf",
+        "spark.cores.max=1",
+        "--conf",
+        "spark.authenticate=true",
+        "--conf",
+        "spark.network.crypto.enabled=true",
+        "--conf",
+        "spark.executor.memory=512m",
+    ]
     stack.run_in("spark-worker-1", "python", "-c", f"open('/tmp/job.py', 'w').write({job!r})")
     began = time.monotonic()
     code, told = stack.run_in("spark-worker-1", "timeout", "90", *words, "/tmp/job.py", check=False)

@@ -39,7 +39,7 @@ from tests.spark.visits import (
     run_at_once,
     run_hourly,
     write_history,
-)  # fmt: skip
+)
 
 DAY, TWO_DAYS, MONTH = (24, 3), (48, 6), (720, 6)  # hours, and of how many one has a bad drop
 SEED = 930565686  # every run compares this day; the long ones take the seed of their run

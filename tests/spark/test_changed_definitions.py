@@ -161,8 +161,9 @@ def test_rebuilt_tiles_and_features_are_those_of_a_lake_from_scratch(lakes: Lake
     assert _pieces(lake) == []
     release = Ledger.open(lake.root).line()[1]
     assert (release.kind, {table for table, *_ in release.covers}) == (
-        "rebuild", {"tiles/landings", "features/landings", "quarantine"}
-    )  # fmt: skip
+        "rebuild",
+        {"tiles/landings", "features/landings", "quarantine"},
+    )
 
 
 def test_no_step_mixes_tiles_of_two_definitions(lakes: Lakes) -> None:

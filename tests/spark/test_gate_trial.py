@@ -117,9 +117,13 @@ def test_control_an_absurd_rule_is_found_by_its_false_alarms(tried: Try) -> None
     """And it catches nothing: hours that it refuses are refused whether they are good or bad."""
     pipeline = load_pipeline(NAME)
     near = Rule(
-        id="near", type="expect_column_mean_to_be_between", column="distance_mi", args={"max_value": 100}, scope="hour",
+        id="near",
+        type="expect_column_mean_to_be_between",
+        column="distance_mi",
+        args={"max_value": 100},
+        scope="hour",
         why="nobody flies far",
-    )  # fmt: skip
+    )
     facts = tried("schedules", 1, 10, _with(pipeline, [near]))
     assert facts["false_alarms"] > facts["clean_hours"] / 2
     assert {rule for one in facts["false_alarm_hours"] for rule in one["rules"]} == {"near"}

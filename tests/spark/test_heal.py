@@ -202,9 +202,14 @@ def test_a_gate_that_blocks_leaves_every_cell_as_it_was(lake, made, tmp_path):
     suite = project / "expectations" / NAME / "features_landings.yaml"
     rules = yaml.safe_load(suite.read_text())
     rules["rules"].append(
-        {"id": "few", "type": "expect_table_row_count_to_be_between", "args": {"max_value": 1}, "scope": "hour",
-         "why": "no hour has so few cells"}
-    )  # fmt: skip
+        {
+            "id": "few",
+            "type": "expect_table_row_count_to_be_between",
+            "args": {"max_value": 1},
+            "scope": "hour",
+            "why": "no hour has so few cells",
+        }
+    )
     suite.write_text(yaml.safe_dump(rules))
     result = _heal(replace(lake, project=project))
     assert (result.exit_code, result.state) == (EXIT_REFUSED, "refused")

@@ -47,7 +47,7 @@ GROUPS = {
     "departures": (list(WANTED), WINDOWS),
     "weather": (list(WEATHER), AS_OF),
     "planes": (["built_year", "engines", "seats"], LOOK_UPS),
-}  # fmt: skip
+}
 Cell = tuple[str, str, datetime]
 
 

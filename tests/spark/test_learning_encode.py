@@ -34,8 +34,12 @@ def test_numbers_beyond_float32_keep_their_order_and_stay_finite(spark):
     )
     largest = 3.4028234663852886e38
     assert _coded(rows, fit_encoder(rows, Inputs(numeric=["total", "visits"]), {})) == [
-        [largest, 2.0**62], [-largest, None], [0.5, 7.0], [None, 0.0], [None, 1.0],
-    ]  # fmt: skip
+        [largest, 2.0**62],
+        [-largest, None],
+        [0.5, 7.0],
+        [None, 0.0],
+        [None, 1.0],
+    ]
 
 
 def test_minutes_beyond_int_leave_no_instant(spark):

@@ -17,10 +17,16 @@ from spark_jobs.sources.history import data_folder
 
 WINDOWS = {"3h": 3, "24h": 24, "7d": 168, "28d": 672}
 WEATHER = {
-    "temperature_f": "temp", "dew_point_f": "dewp", "humidity_pct": "humid", "wind_direction_deg": "wind_dir",
-    "wind_speed_mph": "wind_speed", "wind_gust_mph": "wind_gust", "precipitation_in": "precip",
-    "pressure_hpa": "pressure", "visibility_mi": "visib",
-}  # fmt: skip
+    "temperature_f": "temp",
+    "dew_point_f": "dewp",
+    "humidity_pct": "humid",
+    "wind_direction_deg": "wind_dir",
+    "wind_speed_mph": "wind_speed",
+    "wind_gust_mph": "wind_gust",
+    "precipitation_in": "precip",
+    "pressure_hpa": "pressure",
+    "visibility_mi": "visib",
+}
 
 
 @pytest.fixture(scope="module")

@@ -108,8 +108,10 @@ def test_hours_that_hold_rows_run_again_the_oldest_first_and_a_refused_one_does_
         (one["hour"], one["held_before"], one["held_now"], one["release"], one["exit_code"]) for one in told["hours"]
     ]
     assert shown == [
-        (format_hour(FREED), 1, 0, 3, 0), (format_hour(REFUSED), 1, 1, None, 65), (format_hour(MIXED), 1, 0, 4, 0),
-    ]  # fmt: skip
+        (format_hour(FREED), 1, 0, 3, 0),
+        (format_hour(REFUSED), 1, 1, None, 65),
+        (format_hour(MIXED), 1, 0, 4, 0),
+    ]
     assert told["left"] == []
 
 
@@ -144,7 +146,7 @@ def test_each_row_that_is_held_no_more_is_recorded_as_replayed(replayed: Any) ->
     assert [(a["pub"], a["table"], a["file"], a["line"], a["why"]) for a in actions] == [
         (held_by, WEATHER, _file(site, hour), 1, f"hour published anew as release {release}")
         for hour, release in ((FREED, 3), (MIXED, 4))
-    ]  # fmt: skip
+    ]
 
 
 def _file(site: Site, hour: Any) -> str:

@@ -93,8 +93,11 @@ def test_N1_gzip_cut_short_or_not_gzip_refuses_its_file_by_name(spark: SparkSess
     rows = read_drops(spark, drops, CONF).collect()
     found = by_hour(rows)
     assert {at: [(row[2], str(row[4]).split(" ")[0]) for row in found[at]] for at in range(4)} == {
-        0: [(0, "gzip:")], 1: [(0, "gzip:")], 2: [(0, "bytes:")], 3: [(0, "sha256:")]
-    }  # fmt: skip
+        0: [(0, "gzip:")],
+        1: [(0, "gzip:")],
+        2: [(0, "bytes:")],
+        3: [(0, "sha256:")],
+    }
     assert found[4] == CLEAN_ROWS
     assert {row.file for row in rows if row.line == 0} == {drop.file for drop in drops[:4]}
 
@@ -178,8 +181,11 @@ def test_N5_a_broken_json_line_keeps_its_text_and_the_others_are_read(spark: Spa
     drop = land(tmp_path, 0, b'{"id":1,"n":null}\n{"id":1\n[3]\n{"n":2.50,"id":"x"}\n', 4)
     rows = by_hour(read_drops(spark, [drop], conf).collect())[0]
     assert [row[:4] for row in rows] == [
-        ("1", None, 1, None), (None, None, 2, '{"id":1'), (None, None, 3, "[3]"), ("x", "2.50", 4, None)
-    ]  # fmt: skip
+        ("1", None, 1, None),
+        (None, None, 2, '{"id":1'),
+        (None, None, 3, "[3]"),
+        ("x", "2.50", 4, None),
+    ]
     assert rows[2][4] == "json: not an object"
 
 

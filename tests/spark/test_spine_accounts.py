@@ -91,8 +91,9 @@ def test_status_of_an_hour_shows_its_spine_rows(
     pipeline, hour = load_pipeline(NAME, PROJECT), FIRST + HOUR
     facts = hour_facts(lakes[0].root, pipeline, hour, *_accounts(lakes[0].root, pipeline, hour))
     assert [(row["as_of"][:13], row["expected"], row["not_known"]) for row in facts["spine"]] == [
-        ("2024-05-01T21", 2, 2), ("2024-05-01T22", 2, 0),
-    ]  # fmt: skip
+        ("2024-05-01T21", 2, 2),
+        ("2024-05-01T22", 2, 0),
+    ]
     _print_hour(facts, "local")
     assert "not_known" in capsys.readouterr().out
 

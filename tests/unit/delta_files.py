@@ -19,9 +19,11 @@ from spark_jobs.ledger import Release
 
 ACCOUNTS, LINES = "accounts", "bronze/things"
 KINDS = {
-    LINES: TableKind((), True), SILVER: TableKind(("thing",), True), ACCOUNTS: TableKind((), True),
+    LINES: TableKind((), True),
+    SILVER: TableKind(("thing",), True),
+    ACCOUNTS: TableKind((), True),
     TILES: TableKind(("thing",), False),
-}  # fmt: skip
+}
 Rows = list[dict[str, Any]]
 
 

@@ -77,10 +77,15 @@ class Upstream:
         mark = f"{hour:%H}" + ("" if version == 1 else f".{version}")
         self.put(f"{source}/{hour:%Y-%m-%d}/{mark}.csv", data, at)
         manifest = {
-            "schema_version": 1, "source": source, "hour": f"{hour:%Y-%m-%dT%H:%M:%S}", "file": f"{mark}.csv",
-            "rows": rows, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest(),
+            "schema_version": 1,
+            "source": source,
+            "hour": f"{hour:%Y-%m-%dT%H:%M:%S}",
+            "file": f"{mark}.csv",
+            "rows": rows,
+            "bytes": len(data),
+            "sha256": hashlib.sha256(data).hexdigest(),
             "arrived_at": f"{at:%Y-%m-%dT%H:%M:%SZ}",
-        }  # fmt: skip
+        }
         return self.put(
             f"{source}/{hour:%Y-%m-%d}/{mark}.manifest.json", json.dumps(manifest | (facts or {})).encode(), at
         )

@@ -32,8 +32,16 @@ def land(root: Path, source: str, hour: datetime, data: bytes, version: int = 1)
     folder.mkdir(parents=True, exist_ok=True)
     stem, sha256 = f"{hour:%H}" + (f".{version}" if version > 1 else ""), hashlib.sha256(data).hexdigest()
     (folder / f"{stem}.csv").write_bytes(data)
-    facts = Manifest(schema_version=1, source=source, hour=hour, file=f"{stem}.csv", rows=1, bytes=len(data),
-                     sha256=sha256, arrived_at=hour + HOUR + timedelta(minutes=version))  # fmt: skip
+    facts = Manifest(
+        schema_version=1,
+        source=source,
+        hour=hour,
+        file=f"{stem}.csv",
+        rows=1,
+        bytes=len(data),
+        sha256=sha256,
+        arrived_at=hour + HOUR + timedelta(minutes=version),
+    )
     (folder / f"{stem}.manifest.json").write_text(facts.text())
     return sha256
 

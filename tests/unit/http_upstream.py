@@ -95,9 +95,15 @@ class Server:
 def source_at(upstream: Server, http: dict[str, Any] | None = None, **changes: Any) -> SourceConf:
     section = {"url": f"{upstream.home}/orders?from={{from}}&to={{to}}", **(http or {})}
     return SourceConf.model_validate(
-        {"kind": "http", "manifests": "orders/{day}/{hour}.manifest.json", "format": "jsonl",
-         "columns": ["id", "amount"], "http": section} | changes
-    )  # fmt: skip
+        {
+            "kind": "http",
+            "manifests": "orders/{day}/{hour}.manifest.json",
+            "format": "jsonl",
+            "columns": ["id", "amount"],
+            "http": section,
+        }
+        | changes
+    )
 
 
 class Waits(list[float]):

@@ -28,8 +28,12 @@ def call(tmp_path: Path) -> object:
     def run(script: str, folder: str) -> tuple[int, str, list[str]]:
         done = subprocess.run(
             ["bash", f"docker/{script}.sh", folder, "docker", "compose"],
-            cwd=project, env={"PATH": f"{tool.parent}:/usr/bin:/bin"}, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+            cwd=project,
+            env={"PATH": f"{tool.parent}:/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         calls = Path(f"{tool}.calls")
         return done.returncode, done.stderr, calls.read_text().splitlines() if calls.exists() else []
 

@@ -46,15 +46,21 @@ FAR = "9999-12-31T23:00:00"
 @pytest.mark.parametrize(
     "words",
     [
-        ["status", NAME, "--hour", FAR], ["status", NAME, "--hour", "0001-01-01"],
-        ["quarantine", "list", NAME, "--hour", FAR], ["quarantine", "list", NAME, "--refused", "--hour", "2199-12-31T23:00:00"],
-        ["quarantine", "show", NAME, "--table", "silver/weather", "--hour", FAR], ["release", "show", NAME, "99"],
-        ["quarantine", "list", NAME, "--run", "x"], ["release", "rollback", NAME, "99", "--why", "x"],
+        ["status", NAME, "--hour", FAR],
+        ["status", NAME, "--hour", "0001-01-01"],
+        ["quarantine", "list", NAME, "--hour", FAR],
+        ["quarantine", "list", NAME, "--refused", "--hour", "2199-12-31T23:00:00"],
+        ["quarantine", "show", NAME, "--table", "silver/weather", "--hour", FAR],
+        ["release", "show", NAME, "99"],
+        ["quarantine", "list", NAME, "--run", "x"],
+        ["release", "rollback", NAME, "99", "--why", "x"],
         ["plan", NAME, "ingest", "--from", "1900-01-01", "--to", "2199-12-31"],
-        ["read", NAME, "silver/weather", "--as-known", FAR], ["status", "nothing"], ["quarantine", "list", "nothing", "--refused"],
+        ["read", NAME, "silver/weather", "--as-known", FAR],
+        ["status", "nothing"],
+        ["quarantine", "list", "nothing", "--refused"],
     ],
     ids=" ".join,
-)  # fmt: skip
+)
 def test_what_cannot_be_is_refused_before_anything_is_read(words: list[str], root: Path) -> None:
     assert _run(*words) == 64
 
@@ -62,13 +68,18 @@ def test_what_cannot_be_is_refused_before_anything_is_read(words: list[str], roo
 @pytest.mark.parametrize(
     "words",
     [
-        ["status"], ["status", NAME], ["status", NAME, "--hour", "2199-12-31T23:00:00"], ["quarantine", "list", NAME, "--refused"],
-        ["quarantine", "list", NAME], ["release", "list", NAME], ["release", "show", NAME, "1"],
+        ["status"],
+        ["status", NAME],
+        ["status", NAME, "--hour", "2199-12-31T23:00:00"],
+        ["quarantine", "list", NAME, "--refused"],
+        ["quarantine", "list", NAME],
+        ["release", "list", NAME],
+        ["release", "show", NAME, "1"],
         ["quarantine", "show", NAME, "--table", "silver/weather", "--rule", "nonsense"],
         ["read", NAME, "accounts", "--limit", "1000000000"],
     ],
     ids=" ".join,
-)  # fmt: skip
+)
 def test_every_command_answers_in_json_and_text(words: list[str], root: Path, capsys: Any) -> None:
     assert _run(*words) == 0
     assert capsys.readouterr().out.strip() or "nonsense" in words

@@ -41,9 +41,11 @@ def test_a_training_shows_rows_figures_bars_decision_and_version(capsys):
         "  late: trained on 800 rows, judged on 200 later rows; registered as version 3 and promoted"
     )
     assert [line.split() for line in lines[2:6]] == [
-        ["on", "the", "judged", "rows", "auc", "log", "loss"], ["challenger", "0.7500", "0.4500"],
-        ["champion", "0.7000", "0.4500"], ["alone", "0.6000"],
-    ]  # fmt: skip
+        ["on", "the", "judged", "rows", "auc", "log", "loss"],
+        ["challenger", "0.7500", "0.4500"],
+        ["champion", "0.7000", "0.4500"],
+        ["alone", "0.6000"],
+    ]
     assert "  passed: auc 0.7500, above 0.6000 of baseline alone" in lines
     assert not [line for line in lines if "not passed" in line]
 
@@ -64,8 +66,13 @@ def test_a_training_that_is_not_promoted_names_the_champion(capsys):
 
 
 def test_a_training_set_shows_what_was_left_out(capsys):
-    facts = {"rows": {"kept": 7}, "spine_rows": 10, "positive_labels": 3, "dropped_without_label": 2,
-             "dropped_without_cells": 1}  # fmt: skip
+    facts = {
+        "rows": {"kept": 7},
+        "spine_rows": 10,
+        "positive_labels": 3,
+        "dropped_without_label": 2,
+        "dropped_without_cells": 1,
+    }
     [_, line] = _printed(capsys, models={"late": facts})
     assert line == (
         "  late: 7 rows of 10 spine rows, 3 labels are 1; left out: 2 without a label, 1 without on-time features"

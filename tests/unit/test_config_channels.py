@@ -112,7 +112,13 @@ def test_keys_of_another_kind_are_unknown_to_the_kind_that_is_written(project: P
 @pytest.mark.parametrize(
     ("kind", "old", "new", "key", "said"),
     [
-        ("email", "kind: email", "kind: emial", "kind", "no kind 'emial'; did you mean 'email'? legal: email, file, slack"),
+        (
+            "email",
+            "kind: email",
+            "kind: emial",
+            "kind",
+            "no kind 'emial'; did you mean 'email'? legal: email, file, slack",
+        ),
         ("email", "    kind: email\n", "", "ops", "key 'kind' is missing"),
         ("slack", "kind: slack", "kind: [slack]", "kind", "no kind"),
         ("file", "    path: alerts/ops.jsonl\n", "", "ops", "key 'path' is missing"),
@@ -130,7 +136,7 @@ def test_keys_of_another_kind_are_unknown_to_the_kind_that_is_written(project: P
         ("slack", "OPS_WEBHOOK", HOOK, "url_env", "is not the name of a variable"),
         ("slack", "plain_http: false", "plain_http: perhaps", "plain_http", "valid boolean"),
     ],
-)  # fmt: skip
+)
 def test_a_fault_of_a_channel_is_told_once_at_its_line(
     kind: str, old: str, new: str, key: str, said: str, project: Path
 ) -> None:
@@ -161,8 +167,11 @@ def test_variables_that_are_not_set_are_told_all_at_once_and_before_any_spark_st
     pipeline.write_text(pipeline.read_text().replace("[data_team, ops]", "[chat, ops, chatt]"))
     found = {fault.path: fault.found for fault in faults_of(project)}
     assert set(found) == {
-        "alerts[2]", "channels.ops.user_env", "channels.ops.password_env", "channels.chat.url_env",
-    }  # fmt: skip
+        "alerts[2]",
+        "channels.ops.user_env",
+        "channels.ops.password_env",
+        "channels.chat.url_env",
+    }
     assert found["channels.ops.password_env"] == "OPS_PASSWORD is not set"
     assert found["channels.chat.url_env"] == "HOOK_URL is not set"
     hours = ["--from", "2013-11-01T12:00:00", "--to", "2013-11-01T13:00:00"]

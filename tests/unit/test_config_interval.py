@@ -16,9 +16,14 @@ P = "nycflights13"
 OUTSIDE = [
     ("2012-12-30T23:00:00", "2012-12-31T00:00:00", "before the pipeline's start", "choose hours of the pipeline"),
     ("2012-12-30", "2013-01-01", "before the pipeline's start", "--from 2012-12-31T00:00:00 --to 2013-01-01T00:00:00"),
-    ("2013-12-31", "2014-01-01T01:00:00", "after the pipeline's end", "--from 2013-12-31T00:00:00 --to 2014-01-01T00:00:00"),
+    (
+        "2013-12-31",
+        "2014-01-01T01:00:00",
+        "after the pipeline's end",
+        "--from 2013-12-31T00:00:00 --to 2014-01-01T00:00:00",
+    ),
     ("2014-01-01", "2014-01-02", "after the pipeline's end", "choose hours of the pipeline"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("low", "high", "said", "hint"), OUTSIDE)

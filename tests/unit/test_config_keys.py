@@ -20,8 +20,10 @@ from spark_jobs.steps.plan import STEPS
 CHECKOUT = Path(__file__).resolve().parents[2]
 PIPELINE = "nycflights13"
 FILES = sorted(
-    path.relative_to(CHECKOUT).as_posix() for room in ("conf", "expectations") for path in (CHECKOUT / room).rglob("*.yaml")
-)  # fmt: skip
+    path.relative_to(CHECKOUT).as_posix()
+    for room in ("conf", "expectations")
+    for path in (CHECKOUT / room).rglob("*.yaml")
+)
 # Names that users choose and that nothing else mentions: a change of them is a change of meaning, not a slip.
 FREE = {
     ("models", "late_departure"),
@@ -281,15 +283,21 @@ def test_a_source_of_each_kind_is_taken(section: str, project: Path) -> None:
     [
         (section, key)
         for section, keys in (
-            (HTTP, "http url url_env plain_hosts pages cursor field parameter rows token_env arrived timeout max_bytes"),
-            (DATABASE, "database url url_env plain_hosts table changed_at arrived partition column lower upper count user_env"
-             " password_env fetch_rows timeout_s max_rows"),
+            (
+                HTTP,
+                "http url url_env plain_hosts pages cursor field parameter rows token_env arrived timeout max_bytes",
+            ),
+            (
+                DATABASE,
+                "database url url_env plain_hosts table changed_at arrived partition column lower upper count user_env"
+                " password_env fetch_rows timeout_s max_rows",
+            ),
             (REMOTE, "remote root root_env plain_hosts host_keys options options_env timeout_s"),
         )
         for key in keys.split()
     ],
     ids=lambda value: value if len(value) < 20 else "",
-)  # fmt: skip
+)
 def test_a_misspelt_key_of_a_kind_is_refused_with_the_key_that_was_meant(section: str, key: str, project: Path) -> None:
     """No shipped file has all of them, so they are tried here."""
     for slip in _slips(key):

@@ -109,7 +109,7 @@ RELEVANT = {
     "entity": ("features.yaml", lambda data: data["spine"]["entities"].update(carrier=["carrier", "flight"])),
     "spine": ("features.yaml", lambda data: data["spine"].update(predict_before="3h")),
     "staleness": ("features.yaml", lambda data: data["as_of"]["weather"].update(staleness="7h")),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("edit", IRRELEVANT.values(), ids=IRRELEVANT)
@@ -165,8 +165,12 @@ def test_definitions_read_back_as_they_were_written() -> None:
     assert (read, read.features) == (definitions, definitions.features)
     assert Definitions.from_json(definitions.to_json()).digest == definitions.digest
     assert {table_of(name).partition("/")[0] for name in definitions.by_id} == {
-        "bronze", "silver", "tiles", "features", "entities"
-    }  # fmt: skip
+        "bronze",
+        "silver",
+        "tiles",
+        "features",
+        "entities",
+    }
 
 
 def test_a_threshold_changes_its_measure_and_the_features_made_of_it(project: Path) -> None:

@@ -17,9 +17,14 @@ from spark_jobs.cli.app import app
 CHECKOUT = Path(__file__).resolve().parents[2]
 ROOT = typer.main.get_command(app)
 SAMPLES = {  # what an f-string fills in, where it is not one word
-    "_options()": "--from H --to H --env E", "{which}": "--hour H", "{span}": "--from H --to H",
-    "{words}": "WORDS", "{hours}": "--from H --to H", "' '.join(words)": "status", "' '.join(command)": "status",
-}  # fmt: skip
+    "_options()": "--from H --to H --env E",
+    "{which}": "--hour H",
+    "{span}": "--from H --to H",
+    "{words}": "WORDS",
+    "{hours}": "--from H --to H",
+    "' '.join(words)": "status",
+    "' '.join(command)": "status",
+}
 _COMMAND = re.compile(r"(?<![\w/.-])tidegate +([a-z][^\n;`…()|]*)")
 _NO_COMMAND = ("that ", "takes ", "is ", "needs ", "demo:", "warm-up", "of ", "wrote", "views wrote", "left ")
 GENERATED = CHECKOUT / "docs/reference/cli.md"  # from the app itself, with placeholders for its options

@@ -16,8 +16,12 @@ from spark_jobs.identifiers import in_template, quoted, quoted_list, text_litera
 from spark_jobs.lake.versions import TableKind, current_sql, shown_sql
 
 AT = datetime(2013, 11, 1, tzinfo=UTC)
-RESERVED = [word for (word,) in duckdb.connect().execute(
-    "SELECT DISTINCT keyword_name FROM duckdb_keywords() WHERE keyword_category <> 'unreserved' ORDER BY 1").fetchall()]  # fmt: skip
+RESERVED = [
+    word
+    for (word,) in duckdb.connect()
+    .execute("SELECT DISTINCT keyword_name FROM duckdb_keywords() WHERE keyword_category <> 'unreserved' ORDER BY 1")
+    .fetchall()
+]
 ODD = ["Trip Distance", "naïve", "価格", "a.b", 'say "so"', "it's", "back`tick", "{rows}", "per%cent", "semi;colon"]
 
 
@@ -32,9 +36,16 @@ def test_a_quote_inside_a_name_is_doubled_for_each_engine():
 @pytest.mark.parametrize("name", [*RESERVED, *ODD, "version", "known_by", "known_until"])
 def test_the_rows_that_count_are_chosen_by_a_key_of_any_name(name):
     """The newest of two versions, ordered by a column with the same kind of name."""
-    rows = pa.table({
-        name: ["k", "k"], f"{name} held": [AT, AT], "hour": [AT, AT], "known_at": [AT, AT], "pub": [1, 2], "amount": [1, 2],
-    })  # fmt: skip
+    rows = pa.table(
+        {
+            name: ["k", "k"],
+            f"{name} held": [AT, AT],
+            "hour": [AT, AT],
+            "known_at": [AT, AT],
+            "pub": [1, 2],
+            "amount": [1, 2],
+        }
+    )
     chosen = pa.table({"pub": [1, 2]})
     kind = TableKind((name, f"{name} held"), covered=False, valid_from=f"{name} held")
     text = shown_sql(kind, current_sql(kind, rows.column_names).format(rows="rows", chosen="chosen"))

@@ -35,9 +35,11 @@ def _between(root: Path, a: int, b: int, line: list[Release] = LINE) -> dict[str
 def test_a_new_hour_adds_its_rows(root):
     hours = (CoverChange(at(2), at(3), None, 2),)
     assert _between(root, 1, 2) == {
-        LINES: TableDifference(LINES, 1, 0, None, {}, hours), SILVER: TableDifference(SILVER, 1, 0, 0, {}, hours),
-        ACCOUNTS: TableDifference(ACCOUNTS, 1, 0, None, {}, hours), TILES: TableDifference(TILES, 1, 0, 0),
-    }  # fmt: skip
+        LINES: TableDifference(LINES, 1, 0, None, {}, hours),
+        SILVER: TableDifference(SILVER, 1, 0, 0, {}, hours),
+        ACCOUNTS: TableDifference(ACCOUNTS, 1, 0, None, {}, hours),
+        TILES: TableDifference(TILES, 1, 0, 0),
+    }
 
 
 def test_a_correction_changes_and_removes_and_says_in_which_columns(root):
@@ -99,9 +101,11 @@ def test_hours_with_the_same_two_publications_are_one_range():
     before = [Segment(at(1), at(3), 1), Segment(at(3), at(6), 2)]
     after = [Segment(at(2), at(4), 3), Segment(at(4), at(6), 2), Segment(at(8), at(9), 4)]
     assert cover_changes(before, after) == [
-        CoverChange(at(1), at(2), 1, None), CoverChange(at(2), at(3), 1, 3), CoverChange(at(3), at(4), 2, 3),
+        CoverChange(at(1), at(2), 1, None),
+        CoverChange(at(2), at(3), 1, 3),
+        CoverChange(at(3), at(4), 2, 3),
         CoverChange(at(8), at(9), None, 4),
-    ]  # fmt: skip
+    ]
     gap = [Segment(at(1), at(2), 1), Segment(at(3), at(4), 1)]
     assert cover_changes(gap, []) == [CoverChange(at(1), at(2), 1, None), CoverChange(at(3), at(4), 1, None)]
     split = [Segment(at(1), at(2), 1), Segment(at(2), at(3), 1)]

@@ -86,9 +86,16 @@ def _account(hour: int, known_at: int, pub: int) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("path", "held"),
-    [("pub-2/day=2013-11-01/part-0.parquet", True), ("pub-21/day=2013-11-01/part-0.parquet", False),
-     ("pub-1/x", False), ("compacted-1/day=2013-11-01/x.parquet", True), ("part-0.parquet", True), ("pub-x/y", True), ("7/y", True)],
-)  # fmt: skip
+    [
+        ("pub-2/day=2013-11-01/part-0.parquet", True),
+        ("pub-21/day=2013-11-01/part-0.parquet", False),
+        ("pub-1/x", False),
+        ("compacted-1/day=2013-11-01/x.parquet", True),
+        ("part-0.parquet", True),
+        ("pub-x/y", True),
+        ("7/y", True),
+    ],
+)
 def test_a_file_can_hold_a_row_unless_it_is_of_another_publication(path, held):
     assert may_hold(path, {2}) is held
 

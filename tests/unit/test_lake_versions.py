@@ -18,10 +18,19 @@ Rows = list[dict[str, Any]]
 def _line(*releases: tuple[int, int, int] | tuple[int, int, int, set[int]]) -> list[Release]:
     """Releases written as (pub, from, to) or (pub, from, to, dead); all cover both tables."""
     return [
-        Release(n, r[0], n - 1 or None, "hour", tuple((t, at(r[1]), at(r[2])) for t in KINDS),
-                frozenset(r[3] if len(r) == 4 else ()), {}, "", datetime(2026, 1, 1, tzinfo=UTC))
+        Release(
+            n,
+            r[0],
+            n - 1 or None,
+            "hour",
+            tuple((t, at(r[1]), at(r[2])) for t in KINDS),
+            frozenset(r[3] if len(r) == 4 else ()),
+            {},
+            "",
+            datetime(2026, 1, 1, tzinfo=UTC),
+        )
         for n, r in enumerate(releases, start=1)
-    ]  # fmt: skip
+    ]
 
 
 def _chosen(table: str, line: list[Release]) -> pa.Table:
@@ -43,9 +52,12 @@ def _current(
         if kind.covered and known_by < 99:
             accounts = [  # one row an hour and live publication, known when its rows were
                 {"hour": hour, "pub": r.pub, "known_at": _known_at(rows, r.pub, hour)}
-                for r in line if r.pub in folds.live(line)
-                for t, low, high in r.covers if t == table for hour in hours_between(low, high)
-            ]  # fmt: skip
+                for r in line
+                if r.pub in folds.live(line)
+                for t, low, high in r.covers
+                if t == table
+                for hour in hours_between(low, high)
+            ]
             connection.register("the_accounts", pa.Table.from_pylist(accounts))
             connection.execute(f"CREATE VIEW the_chosen AS {known_cover_sql().format(accounts='the_accounts')}")
         else:

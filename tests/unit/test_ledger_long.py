@@ -42,9 +42,13 @@ def _spent(words: list[str], data: Path) -> float:
     """CPU seconds of a Python process, its start and imports included, as those who wait for it pay them."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     ended = subprocess.run(
-        [sys.executable, *words], cwd=CHECKOUT, check=False, capture_output=True, text=True,
+        [sys.executable, *words],
+        cwd=CHECKOUT,
+        check=False,
+        capture_output=True,
+        text=True,
         env={**os.environ, "TIDEGATE_DATA": str(data), "PYTHONPATH": os.pathsep.join([str(CHECKOUT), str(HERE)])},
-    )  # fmt: skip
+    )
     assert ended.returncode == 0, ended.stderr
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

@@ -25,11 +25,16 @@ from spark_jobs.ledger import Ledger, folds
 TABLE, KEY = "silver/things", ("thing", "from")  # a reserved word among the key columns
 COLUMNS = {"thing": pa.string(), "from": pa.int32(), "hour": AT, "event_at": AT, "known_at": AT, "pub": pa.int64()}
 SCHEMA = json.dumps(
-    {"type": "struct", "fields": [
-        {"name": name, "type": kind, "nullable": True, "metadata": {}}
-        for name, kind in zip([*COLUMNS, "day"], ["string", "integer", *["timestamp"] * 3, "long", "date"], strict=True)
-    ]}
-)  # fmt: skip
+    {
+        "type": "struct",
+        "fields": [
+            {"name": name, "type": kind, "nullable": True, "metadata": {}}
+            for name, kind in zip(
+                [*COLUMNS, "day"], ["string", "integer", *["timestamp"] * 3, "long", "date"], strict=True
+            )
+        ],
+    }
+)
 WITHIN = EventWithin(lateness=2 * HOUR, ahead=HOUR)
 Row = tuple[str, int, int]  # thing, hour, hour of event_at
 Lake = Callable[..., KeyedRows]
@@ -108,9 +113,12 @@ def test_an_event_beyond_those_of_the_interval_is_far_though_its_drop_hour_is_ne
 def test_versions_of_other_keys_in_the_hours_read_are_read_too(lake: Lake) -> None:
     """`b` is near the interval, `c` near the tile that `a` leaves; only their drop hours are added, no tile."""
     rows = lake(
-        [("a", 10, 9), ("c", 11, 11), ("d", 60, 60)], [("b", 30, 30)], [("c", 50, 50)], [("b", 99, 99)],
+        [("a", 10, 9), ("c", 11, 11), ("d", 60, 60)],
+        [("b", 30, 30)],
+        [("c", 50, 50)],
+        [("b", 99, 99)],
         staged=[("a", 100, 100)],
-    )  # fmt: skip
+    )
     assert hours_read(rows, 100, 101) == TileHours(
         spans((9, 10), (98, 102)), spans((7, 13), (30, 31), (50, 51), (96, 105))
     )

@@ -58,8 +58,11 @@ def test_rows_of_refused_hours_are_counted_by_rule_and_hour(root, capsys):
     assert (facts["run"], facts["rows"], facts["hours"]) == (RUN, 3, [format_hour(at(h)) for h in (3, 4, 5)])
     assert len(facts["broken"]) == 12
     assert [(g["rule"], g["hour"][11:13], g["rows"]) for g in facts["held"]] == [
-        ("gust", "03", 1), ("gust", "04", 1), ("speed", "03", 1), ("speed", "04", 1),
-    ]  # fmt: skip
+        ("gust", "03", 1),
+        ("gust", "04", 1),
+        ("speed", "03", 1),
+        ("speed", "04", 1),
+    ]
     list_refused(NAME, Refused(at(4)), "local", as_json=False)
     text = capsys.readouterr().out
     assert "2013-11-01T04:00:00: publication" in text

@@ -69,9 +69,15 @@ class Place:
         version, digest = self.register(run, rounds)
         registry.promote(self.tracking, MODEL, version, int(before) if before else None)
         self.ledger.add_promotion(
-            {"model": MODEL, "alias": CHAMPION, "from_version": before, "to_version": str(version), "why": "",
-             "proof_digest": digest}
-        )  # fmt: skip
+            {
+                "model": MODEL,
+                "alias": CHAMPION,
+                "from_version": before,
+                "to_version": str(version),
+                "why": "",
+                "proof_digest": digest,
+            }
+        )
         return version
 
     def drift(self) -> Drift | None:

@@ -48,9 +48,15 @@ def upstream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Upstre
 
 def source(root: str, by: str = "manifest", **section: Any) -> SourceConf:
     return SourceConf.model_validate(
-        {"kind": "files", "manifests": "orders/{day}/{hour}.manifest.json", "format": "csv", "columns": ["id", "n"],
-         "complete": WAYS[by], "remote": {"root": root, "options_env": OPTIONS} | section}
-    )  # fmt: skip
+        {
+            "kind": "files",
+            "manifests": "orders/{day}/{hour}.manifest.json",
+            "format": "csv",
+            "columns": ["id", "n"],
+            "complete": WAYS[by],
+            "remote": {"root": root, "options_env": OPTIONS} | section,
+        }
+    )
 
 
 @pytest.fixture
@@ -329,14 +335,19 @@ def test_an_address_may_come_from_a_variable(
     [
         ("ftp://127.0.0.1:9/orders", {}, RetryError, "Connection refused"),
         ("sftp://127.0.0.1:9/orders", {}, RetryError, "Unable to connect to port 9"),
-        ("s3://bucket/orders", {"options": {"endpoint_url": "http://127.0.0.1:9", "anon": True}}, RetryError, "127.0.0.1:9"),
+        (
+            "s3://bucket/orders",
+            {"options": {"endpoint_url": "http://127.0.0.1:9", "anon": True}},
+            RetryError,
+            "127.0.0.1:9",
+        ),
         ("sftp://host.invalid/orders", {}, RetryError, "host.invalid"),
         ("webhdfs://127.0.0.1:9/orders", {}, RetryError, "refused"),
         ("nofs://somewhere/orders", {}, UsageError, "Protocol not known: nofs"),
         ("gs://bucket/orders", {}, UsageError, "install gcsfs"),
         ("ftp://127.0.0.1:9/orders", {"options": {"nosuch": 1, "timeout": "x"}}, UsageError, "cannot be read"),
     ],
-)  # fmt: skip
+)
 def test_an_unreachable_server_is_tried_later_and_a_wrong_section_is_not(
     root: str, section: dict[str, Any], fault: type[TidegateError], said: str, landing: Path
 ) -> None:

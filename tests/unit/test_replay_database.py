@@ -41,8 +41,18 @@ def test_all_rows_of_a_source_without_an_hour_are_there_from_the_first_hour(tmp_
     assert _deliver(tmp_path, 3) == 1
     rows = _rows(tmp_path)
     assert len(rows) == 3322
-    assert rows[0] == ("N10156", 2004, "Fixed wing multi engine", "EMBRAER", "EMB-145XR", 2, 55, None, "Turbo-fan",
-                       "2012-12-31T00:00:00Z")  # fmt: skip
+    assert rows[0] == (
+        "N10156",
+        2004,
+        "Fixed wing multi engine",
+        "EMBRAER",
+        "EMB-145XR",
+        2,
+        55,
+        None,
+        "Turbo-fan",
+        "2012-12-31T00:00:00Z",
+    )
     assert not (tmp_path / "landing").exists()
     names = [row[1] for row in _rows(tmp_path, "PRAGMA table_info(planes)")]
     assert names == list(SOURCES["planes"].columns)

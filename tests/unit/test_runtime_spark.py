@@ -228,9 +228,13 @@ def test_no_cluster_is_asked_without_its_secret(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(
     ("master", "cluster", "said"),
-    [("spark://host:7077", None, "needs the section cluster"), ("local[2]", CLUSTER, "leave the section cluster out"),
-     ("yarn", None, "master"), ("spark://host", CLUSTER, "master")],
-)  # fmt: skip
+    [
+        ("spark://host:7077", None, "needs the section cluster"),
+        ("local[2]", CLUSTER, "leave the section cluster out"),
+        ("yarn", None, "master"),
+        ("spark://host", CLUSTER, "master"),
+    ],
+)
 def test_executors_are_said_for_a_cluster_and_for_nothing_else(master, cluster, said):
     with pytest.raises(ValueError, match=said):
         _environment(master, cluster)

@@ -69,10 +69,13 @@ DELIVERIES: dict[str, tuple[str, bytes]] = {
     "jsonl that is cut": ("jsonl", f'{{"id": 1, "email": "{CANARY}\n'.encode()),
     "jsonl with a nested value": ("jsonl", json.dumps({"id": 1, "email": {CANARY: 1}, "amount": 2}).encode() + b"\n"),
     "parquet with a value as a name": ("parquet", _parquet(pa.table({CANARY: ["x"], "id": ["1"], "amount": ["2"]}))),
-    "parquet of a nested type": ("parquet", _parquet(pa.table({"id": ["1"], "email": [{CANARY: "x"}], "amount": ["2"]}))),
+    "parquet of a nested type": (
+        "parquet",
+        _parquet(pa.table({"id": ["1"], "email": [{CANARY: "x"}], "amount": ["2"]})),
+    ),
     "parquet of bad text": ("parquet", _parquet(pa.table({"id": ["1"], "email": [f"{CANARY}\0"], "amount": ["2"]}))),
     "parquet that is cut": ("parquet", b"PAR1" + CANARY.encode() * 20 + b"PAR1"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
@@ -127,9 +130,14 @@ def test_a_database_source_shows_no_value_either(tmp_path, query):
         connection.execute("INSERT INTO people VALUES (1, ?)", [CANARY])
     database = {"url": "sqlite:///{data}/shop.db", "query": query, "changed_at": "email"}
     source = SourceConf.model_validate(
-        {"kind": "database", "format": "jsonl", "columns": ["id", "email"], "database": database,
-         "manifests": "x/{day}/{hour}.manifest.json"}
-    )  # fmt: skip
+        {
+            "kind": "database",
+            "format": "jsonl",
+            "columns": ["id", "email"],
+            "database": database,
+            "manifests": "x/{day}/{hour}.manifest.json",
+        }
+    )
     source.hide_names()
     start = datetime(2013, 11, 1, 12, tzinfo=UTC)
     landing, end = tmp_path / "landing", start + timedelta(hours=1)

@@ -76,9 +76,13 @@ def test_long_intervals_come_in_pages(pipeline, server, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("path", "status"),
-    [("/planes?from=2013-11-01&to=2013-11-02", 404), ("/weather", 400), ("/weather?from=soon&to=2013-11-01", 400),
-     ("/weather?from=2013-11-01&to=2013-11-02&cursor=x", 400)],
-)  # fmt: skip
+    [
+        ("/planes?from=2013-11-01&to=2013-11-02", 404),
+        ("/weather", 400),
+        ("/weather?from=soon&to=2013-11-01", 400),
+        ("/weather?from=2013-11-01&to=2013-11-02&cursor=x", 400),
+    ],
+)
 def test_a_wrong_question_gets_a_status_and_the_server_goes_on(server, path: str, status: int) -> None:
     url = f"http://127.0.0.1:{server.server_port}"
     with pytest.raises(urllib.error.HTTPError) as refused:

@@ -138,8 +138,10 @@ def test_json_values_become_text_as_they_were_written() -> None:
     """No digit is lost, null and a text that means null are one, the order of keys does not matter."""
     text = b'{"id":10.357019999999999,"n":null}\n{"n":true,"id":"NA"}\n{"id":1e400,"n":NaN}\n'
     assert parsed(text, 3, JSONL) == [
-        good(1, "10.357019999999999", None), good(2, None, "true"), good(3, "1e400", "NaN")
-    ]  # fmt: skip
+        good(1, "10.357019999999999", None),
+        good(2, None, "true"),
+        good(3, "1e400", "NaN"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -169,9 +171,11 @@ def test_N7_a_new_or_missing_key_of_json_is_the_fault_of_its_line_and_the_other_
     """Each line has its own keys, in any order: the same three outcomes as a header's, one line at a time."""
     rows = parsed(b'{"n":2,"id":1}\n{"id":1}\n{"id":1,"n":2,"m":3}\n{"id":1,"m":2}\n', 4, JSONL)
     assert [(row["id"], row["fault"]) for row in rows] == [
-        ("1", None), (None, "keys: missing column n"), (None, "keys: new column m"),
+        ("1", None),
+        (None, "keys: missing column n"),
+        (None, "keys: new column m"),
         (None, "keys: missing column n; new column m"),
-    ]  # fmt: skip
+    ]
 
 
 texts = st.lists(st.sampled_from([b"a", b"1", b",", b"\n", b'"', b"\r", b" ", b"\x00", b"\xff", b"NA", b"\xc3\xa9"]))

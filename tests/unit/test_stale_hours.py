@@ -122,9 +122,14 @@ def _restated_cells_known_before_what_they_replace(patch: Patch) -> None:
 
 
 CONTROLS: list[Callable[[Patch], None]] = [
-    _former_code, _known_times_ignored, _keys_not_followed, _heals_cover_everything, _empty_heals_survive_rollbacks,
-    _runs_hide_heals, _restated_cells_known_before_what_they_replace,
-]  # fmt: skip
+    _former_code,
+    _known_times_ignored,
+    _keys_not_followed,
+    _heals_cover_everything,
+    _empty_heals_survive_rollbacks,
+    _runs_hide_heals,
+    _restated_cells_known_before_what_they_replace,
+]
 
 
 @pytest.mark.parametrize("control", CONTROLS)

@@ -48,8 +48,11 @@ def _asked(script: str, folder: Path, seconds: float) -> list[str]:
     environ = {name: value for name, value in os.environ.items() if not any(word in name for word in SETTINGS)}
     done = subprocess.run(
         [sys.executable, "-c", WATCH + script + TOLD, str(folder), str(seconds)],
-        env=environ, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return list(json.loads(done.stdout.strip().splitlines()[-1]))
 

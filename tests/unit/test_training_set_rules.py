@@ -12,9 +12,16 @@ from spark_jobs.stages.training_set import Counts, _built_in, _facts
 from spark_jobs.verdict import Outcome
 
 GOOD = Counts(
-    rows=1000, labelled=900, without_cells=180, without_coverage=0, leaks=0, positives=200, not_binary=0,
-    to_train=600, to_judge=120,
-)  # fmt: skip
+    rows=1000,
+    labelled=900,
+    without_cells=180,
+    without_coverage=0,
+    leaks=0,
+    positives=200,
+    not_binary=0,
+    to_train=600,
+    to_judge=120,
+)
 
 
 def model(**rows: object) -> Model:

@@ -106,9 +106,16 @@ def _edit(file: str, old: str, new: str) -> Callable[[Path], None]:
         _earlier_hour_again,
         lambda root: Ledger.open(root).rollback(NAME, 1, "a test"),
     ],
-    ids=["other bytes", "no drop", "a broken manifest", "another configuration", "another rule", "an earlier hour since",
-         "a rollback since"],
-)  # fmt: skip
+    ids=[
+        "other bytes",
+        "no drop",
+        "a broken manifest",
+        "another configuration",
+        "another rule",
+        "an earlier hour since",
+        "a rollback since",
+    ],
+)
 def test_whatever_a_run_could_see_is_something_to_do(root: Path, change: Callable[[Path], object]) -> None:
     assert conclude_without_spark(replace(INGEST, dag_run="before")) is not None
     change(root)

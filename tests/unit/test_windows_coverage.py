@@ -26,7 +26,5 @@ def test_coverage_grows_from_the_first_hour_to_the_longest_window() -> None:
 @given(st.dictionaries(st.integers(0, 30), st.integers(1, 20)), st.integers(1, 12))
 def test_gaps_and_hours_that_were_not_known_yet_are_uncovered(waits: dict[int, int], longest: int) -> None:
     known = {at(hour): at(hour + wait) for hour, wait in waits.items()}
-    expected = {
-        at(t): sum(h in waits and h + waits[h] <= t for h in range(t - longest, t)) for t in range(50)
-    }  # fmt: skip
+    expected = {at(t): sum(h in waits and h + waits[h] <= t for h in range(t - longest, t)) for t in range(50)}
     assert covered_hours(known, [at(t) for t in range(50)], longest * HOUR) == expected
