@@ -96,11 +96,11 @@ def _tiles_of_one_hour(context: Context, group: WindowGroup, read: TileHours) ->
 def _bulk_tiles(context: Context, group: WindowGroup, read: TileHours) -> DataFrame:
     """Every version that hourly runs would have made: one for each time at which rows of a tile became known."""
     new, entities, measures = _versions(context, group, read), _entities(context, group), list(group.measures)
-    tiles = tile_versions(new, entities, measures)
-    if context.line:  # rows were released before: only what differs is restated
-        touched, replaced = _differing_tiles(context, group, read, new), _replaced(context, group, read)
-        tiles = healed_tiles(new, touched, entities, measures, context.call.start + HOUR, replaced)
-    return _dated(context, tiles)
+    if not context.line:
+        return _dated(context, tile_versions(new, entities, measures))
+    # rows were released before: only what differs is restated
+    touched, replaced = _differing_tiles(context, group, read, new), _replaced(context, group, read)
+    return _dated(context, healed_tiles(new, touched, entities, measures, context.call.start + HOUR, replaced))
 
 
 def _differing_tiles(context: Context, group: WindowGroup, read: TileHours, new: DataFrame) -> DataFrame:
