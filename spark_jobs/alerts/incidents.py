@@ -99,7 +99,7 @@ class Desk:
         if incident in open_incidents(self.ledger.incidents()):
             body = f"model {model} version {version} scores: {format_hour(call.start)} to {format_hour(call.end)}"
             self._note(incident, "recovered", "", body)
-            self._tell(message.predicts(incident, self.pipeline.owner, call, model, body))
+            self._tell(message.recovered(incident, self.pipeline.owner, call, body, f"model {model} predicts"))
 
     def _is_over(self, blocked: Invocation, call: Invocation) -> bool:
         if (blocked.start, blocked.end) == (call.start, call.end):

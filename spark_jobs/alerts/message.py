@@ -20,10 +20,10 @@ def opened(incident: str, owner: str, call: Invocation, what: str) -> Message:
     return _message(incident, "opened", owner, f"[{call.pipeline}] blocked: {_hours(call)}", lines)
 
 
-def recovered(incident: str, owner: str, call: Invocation, what: str) -> Message:
-    """The message of an interval that was published after all."""
+def recovered(incident: str, owner: str, call: Invocation, what: str, subject: str = "") -> Message:
+    """The message that an incident is over; without a `subject`: an interval was published after all."""
     lines = [_plain(what), f"owner: {on_one_line(owner)}", _look(call)]
-    return _message(incident, "recovered", owner, f"[{call.pipeline}] recovered: {_hours(call)}", lines)
+    return _message(incident, "recovered", owner, f"[{call.pipeline}] recovered: {subject or _hours(call)}", lines)
 
 
 def unscored(incident: str, owner: str, call: Invocation, model: str, what: str) -> Message:
@@ -33,12 +33,6 @@ def unscored(incident: str, owner: str, call: Invocation, model: str, what: str)
     return _message(
         incident, "opened", owner, f"[{call.pipeline}] model {model} does not predict: {_hours(call)}", lines
     )
-
-
-def predicts(incident: str, owner: str, call: Invocation, model: str, what: str) -> Message:
-    """The message that the champion of `model` predicts again, and no published hour lacks its predictions."""
-    lines = [_plain(what), f"owner: {on_one_line(owner)}", _look(call)]
-    return _message(incident, "recovered", owner, f"[{call.pipeline}] recovered: model {model} predicts", lines)
 
 
 def of_registry(incident: str, owner: str, problem: str, env: str) -> Message:
