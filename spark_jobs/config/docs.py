@@ -25,6 +25,7 @@ from spark_jobs.config.keys import is_model, marks, yaml_name
 from spark_jobs.config.section import _name, duration_text
 from spark_jobs.config.suites import Suite
 from spark_jobs.config.yaml_file import read_yaml
+from spark_jobs.generated_pages import print_or_write, row
 
 README = load.ROOT / "conf/README.md"
 WRITE = "python -m spark_jobs.config.docs --write"
@@ -113,14 +114,7 @@ def _row(key: str, field: FieldInfo, values: list[Any]) -> str:
     example = said[1] if said else shown if len(shown) <= 80 else ""
     meaning = text[: said.start()] if said else text
     cells = [f"`{key}`", _type(field.annotation, field.metadata), _default(field), meaning]
-    return (
-        "| "
-        + " | ".join(
-            cell.replace("|", "\\|").replace(" <", " \\<").replace("/<", "/\\<")
-            for cell in [*cells, f"`{example}`" if example else ""]
-        )
-        + " |"
-    )
+    return row([*cells, f"`{example}`" if example else ""])
 
 
 def _shown(value: Any) -> str:
@@ -202,16 +196,13 @@ def _functions() -> Iterator[str]:
         yield ""
 
 
+def _write() -> None:
+    Path(README).write_text(page(), encoding="utf-8")
+
+
 def main(words: list[str]) -> int:
     """Print the page, or with --write renew the file."""
-    if words == ["--write"]:
-        Path(README).write_text(page(), encoding="utf-8")
-    elif words:
-        print(f"usage: {WRITE}", file=sys.stderr)
-        return 64
-    else:
-        print(page(), end="")
-    return 0
+    return print_or_write(words, WRITE, page, _write)
 
 
 if __name__ == "__main__":

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import sys
 
+from spark_jobs.generated_pages import print_or_write
 from spark_jobs.reference.pages import WRITE, pages, write
 
 
 def main(arguments: list[str]) -> int:
     """Exit code 0, or 64 for other arguments than `--write`."""
-    if arguments == ["--write"]:
-        write()
-    elif arguments:
-        print(f"usage: {WRITE}", file=sys.stderr)
-        return 64
-    else:
-        print("\n".join(pages().values()), end="")
-    return 0
+    return print_or_write(arguments, WRITE, lambda: "\n".join(pages().values()), write)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ from typing import Any
 import typer.main
 
 from spark_jobs.cli.app import app
-from spark_jobs.reference.markdown import head, table
+from spark_jobs.generated_pages import table
+from spark_jobs.reference.heading import head
 
 _INTRODUCTION = """
 `make setup` installs the command as `.venv/bin/tidegate`. Hours are UTC and written as `2013-11-01T12:00:00`; an interval

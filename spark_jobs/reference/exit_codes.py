@@ -6,14 +6,15 @@ import inspect
 
 from spark_jobs import errors
 from spark_jobs.errors import EXIT_BUG, EXIT_OK, EXIT_REFUSED, EXIT_RETRY, EXIT_USAGE, TidegateError
-from spark_jobs.reference.markdown import head, table
+from spark_jobs.generated_pages import table
+from spark_jobs.reference.heading import head
 
 _INTRODUCTION = """
 The exit code alone decides whether Airflow tries a task again. Commands, steps and tasks share one list of codes.
 """
 _MEANINGS = {
     EXIT_OK: ("Done, or nothing to do.", "–"),
-    EXIT_BUG: ("A bug, or an error that nobody foresaw. A traceback is in the log.", "once"),
+    EXIT_BUG: ("A bug or an unforeseen error. A traceback is in the log.", "once"),
     EXIT_USAGE: ("The command, `conf/` or the environment is wrong. Nothing was started.", "no"),
     EXIT_REFUSED: ("The data were judged and refused. Readers keep the former release.", "no"),
     EXIT_RETRY: (

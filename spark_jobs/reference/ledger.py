@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from spark_jobs.generated_pages import table
 from spark_jobs.ledger.schemas import KINDS, SCHEMAS, STATES
-from spark_jobs.reference.markdown import head, table
+from spark_jobs.reference.heading import head
 
 _INTRODUCTION = """
 The ledger is a set of small Delta tables in `<lake>/<pipeline>/ledger/`. It is read and written without Spark. Rows state

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from spark_jobs.config.load import ROOT
 from spark_jobs.reference import command_line, exit_codes, ledger, tables
-from spark_jobs.reference.markdown import WRITE
+from spark_jobs.reference.heading import WRITE
 from spark_jobs.storage.files import write_whole
 
 __all__ = ["FOLDER", "WRITE", "pages", "write"]

@@ -12,7 +12,8 @@ from spark_jobs.config.columns import input_columns, judged_types
 from spark_jobs.config.load import ROOT, list_pipelines, load_pipeline
 from spark_jobs.config.schemas import TYPES, silver_types, table_types
 from spark_jobs.config.whole import Pipeline
-from spark_jobs.reference.markdown import head, table
+from spark_jobs.generated_pages import table
+from spark_jobs.reference.heading import head
 from spark_jobs.reference.table_kinds import CELL, EVERY_TABLE, KINDS
 
 _INTRODUCTION = """

@@ -9,9 +9,10 @@ import pytest
 import typer.main
 
 from spark_jobs.cli.app import app
+from spark_jobs.generated_pages import table
 from spark_jobs.ledger.schemas import SCHEMAS
 from spark_jobs.reference import __main__ as program
-from spark_jobs.reference import command_line, ledger, markdown, tables
+from spark_jobs.reference import command_line, ledger, tables
 from spark_jobs.reference.pages import WRITE, pages
 
 PAGES = pages()
@@ -72,7 +73,7 @@ def test_columns_that_conf_defines_are_not_in_the_page_of_tables() -> None:
 
 def test_cells_escape_what_ends_a_cell_or_begins_a_tag() -> None:
     """Markdown would cut the row at the bar and hide the tag."""
-    assert markdown.table(["a"], [["x|y <z>"]]).splitlines()[-1] == "| x\\|y \\<z> |"
+    assert table(["a"], [["x|y <z>"]]).splitlines()[-1] == "| x\\|y \\<z> |"
 
 
 def test_a_wrong_argument_writes_nothing_and_exits_64() -> None:
