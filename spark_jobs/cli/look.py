@@ -110,7 +110,7 @@ def _facts(root: Path, pipeline: str, env: str) -> dict[str, Any]:
 def _registry(whole: Any, ledger: Any, env: str) -> list[dict[str, Any]]:  # a Pipeline, a Ledger
     """Models on which registry and ledger disagree; the registry's client is imported only if there can be any."""
     _, places = load_environment(env)
-    models, kept_here = whole.models.models if whole.models else {}, places.tracking_uri.startswith("sqlite:///")
+    models, kept_here = whole.model_settings, places.tracking_uri.startswith("sqlite:///")
     may_differ = not kept_here or Path(places.tracking_uri.removeprefix("sqlite:///")).exists()
     if not any(may_differ or ledger.champion(model) for model in models):
         return []

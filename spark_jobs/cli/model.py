@@ -138,7 +138,7 @@ def registry_facts(whole: Pipeline, places: Places, ledger: Ledger, env: str) ->
     """For every model whose registry and ledger disagree, or whose registry does not answer: what, and the ways out."""
     found: list[dict[str, Any]] = []
     where = Tracking.of(places)
-    for model in whole.models.models if whole.models else {}:
+    for model in whole.model_settings:
         try:
             one = drift.find_drift(where, ledger, whole.name, env, model)
         except TidegateError as fault:

@@ -30,7 +30,7 @@ NUMBERS = ("int", "bigint", "double")
 
 def model_clashes(pipeline: Pipeline, transforms: dict[str, registered.Signature]) -> Iterator[Clash]:
     """All places in which model.yaml contradicts tables.yaml, features.yaml or the registered functions."""
-    for name, model in (pipeline.models.models if pipeline.models else {}).items():
+    for name, model in pipeline.model_settings.items():
         at = ("models", name)
         yield from _label(pipeline, model, (*at, "label"), transforms)
         yield from _history(pipeline, model, at)

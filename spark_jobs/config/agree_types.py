@@ -101,7 +101,7 @@ def _measures(pipeline: Pipeline, known: dict[str, Signature]) -> Iterator[Clash
 def _models(pipeline: Pipeline, known: dict[str, Signature]) -> Iterator[Clash]:
     spine_name = pipeline.features.spine.table
     spine = pipeline.silver.get(spine_name)
-    for name, model in (pipeline.models.models if pipeline.models else {}).items():
+    for name, model in pipeline.model_settings.items():
         at = ("models", name)
         label = pipeline.silver.get(model.label.table)
         kind = result_type(model.label, silver_types(pipeline, model.label.table), known)

@@ -150,7 +150,7 @@ def input_hashes(pipeline: Pipeline, definitions: Definitions) -> dict[str, str]
 
 def model_digest(pipeline: Pipeline, name: str) -> str:
     """16 hex digits of all that model.yaml states about a model: what a training needs beside its training set."""
-    model = (pipeline.models.models if pipeline.models else {})[name]
+    model = pipeline.model_settings[name]
     source = function_sources(pipeline.settings.modules).get(model.label.use, "")
     return _hash([_stated(model), source])
 

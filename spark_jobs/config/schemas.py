@@ -71,7 +71,7 @@ def table_types(pipeline: Pipeline) -> dict[str, Types]:
     types |= {f"features/{name}": _feature_types(pipeline, name) for name in pipeline.features.groups}
     spine = pipeline.features.spine.table
     key = {name: silver[spine][name] for name in pipeline.silver[spine].key}
-    models = pipeline.models.models if pipeline.models else {}
+    models = pipeline.model_settings
     return types | {f"predictions/{name}": {**key, **_PREDICTION, **_OWN} for name in models}
 
 

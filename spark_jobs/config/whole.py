@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from spark_jobs.config.features import FeaturesFile, WindowGroup
-from spark_jobs.config.model import ModelFile
+from spark_jobs.config.model import Model, ModelFile
 from spark_jobs.config.pipeline import PipelineFile, Schedules
 from spark_jobs.config.replay import ReplayConf
 from spark_jobs.config.section import Section
@@ -94,9 +95,14 @@ class Pipeline(Section):
         return frozenset(hidden)
 
     @property
+    def model_settings(self) -> Mapping[str, Model]:
+        """What model.yaml says of each model, by name; empty without that file."""
+        return self.models.models if self.models else {}
+
+    @property
     def training_sets(self) -> list[str]:
         """Tables that models learn from, as training_sets/<model>."""
-        return [f"training_sets/{name}" for name in (self.models.models if self.models else {})]
+        return [f"training_sets/{name}" for name in self.model_settings]
 
     @property
     def feature_tables(self) -> list[str]:

@@ -17,6 +17,6 @@ def table_kinds(pipeline: Pipeline) -> dict[str, TableKind]:
     kinds |= {f"tiles/{name}": TableKind(("entity", "key", "event_hour"), False) for name in sorted(tiled)}
     kinds |= {name: TableKind(("entity", "key", "as_of"), False) for name in pipeline.feature_tables}
     spine_key = tuple(pipeline.silver[pipeline.features.spine.table].key)
-    models = pipeline.models.models if pipeline.models else {}
+    models = pipeline.model_settings
     kinds |= {f"predictions/{name}": TableKind((*spine_key, "model_version"), False) for name in models}
     return kinds

@@ -48,7 +48,7 @@ def champion_facts(pipeline: Pipeline, ledger: Ledger) -> list[dict[str, Any]]:
     `scores`: whether features of those definitions can be computed, so that the champion keeps scoring.
     """
     found: list[dict[str, Any]] = []
-    for name in pipeline.models.models if pipeline.models else {}:
+    for name in pipeline.model_settings:
         version = ledger.champion(name)
         if version is not None:
             trained = ledger.model_definitions(name, version)

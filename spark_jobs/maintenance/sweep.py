@@ -74,7 +74,7 @@ def _training_sets(pipeline: Pipeline, root: Path, ledger: Ledger, age: timedelt
     """Sets that are old, not the newest of their model, and not of a run that promoted a version."""
     limit, removed = ledger.storage.now() - age, 0
     rows = ledger.store.rows("intervals", ["dag_run", "pub", "at"], {"step": "training_set", "state": "started"})
-    for model in pipeline.models.models if pipeline.models else {}:
+    for model in pipeline.model_settings:
         promoting = {row["by"] for row in ledger.promotions() if row["model"] == model}
         made = [row for row in rows if set_folder(root, model, row["pub"]).exists()]
         for row in made[:-1]:

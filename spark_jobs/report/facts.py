@@ -32,7 +32,7 @@ def pipeline_facts(root: Path, pipeline: Pipeline, account: Sums | None = None) 
     newest = releases[-1] if releases else None
     seen = [hour for hour, state in states.items() if state == "published"]
     seen_to = format_hour(max(seen) + HOUR) if seen else ""
-    models = pipeline.models.models if pipeline.models else {}
+    models = pipeline.model_settings
     incidents = ledger.incidents()
     return {
         "schema_version": 1, "pipeline": pipeline.name, "owner": pipeline.owner,

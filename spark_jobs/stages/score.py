@@ -125,7 +125,7 @@ def run(context: Context, inputs: ScoreInput) -> ScoreOutput:
 
 
 def _champions(context: Context) -> dict[str, str]:
-    return context.ledger.champions(context.pipeline.models.models if context.pipeline.models else {})
+    return context.ledger.champions(context.pipeline.model_settings)
 
 
 def _usable(context: Context, desk: Desk, name: str, version: str, *, staged: bool = False) -> Champion | None:

@@ -56,7 +56,7 @@ def run(context: Context) -> TrainOutput:
     row = sealed_row(context.ledger, context.call)
     _require_judged(context, row)
     models: dict[str, Any] = {}
-    for name, model in (context.pipeline.models.models if context.pipeline.models else {}).items():
+    for name, model in context.pipeline.model_settings.items():
         try:
             for facts in _facts(context, name, model, int(row["pub"])):
                 models[name] = {**models.get(name, {}), **facts}

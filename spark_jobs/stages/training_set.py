@@ -69,7 +69,7 @@ def run(context: Context) -> TrainingSetOutput:
     """
     judgements: list[gate.Judgement] = []
     models: dict[str, Any] = {}
-    for name, model in (context.pipeline.models.models if context.pipeline.models else {}).items():
+    for name, model in context.pipeline.model_settings.items():
         table = f"training_sets/{name}"
         rows = _labelled(context, model).persist()
         counted = _counts(rows)

@@ -97,7 +97,9 @@ def _mixed(published: Published, reads: Iterable[tuple[Reads, Span | None]]) -> 
 def step_reads(pipeline: Pipeline, now: Definitions, call: Invocation) -> list[Reads]:
     """What a step reads of published hours by their meaning."""
     if call.step == "training_set":
-        return [read for model in _models(pipeline).values() for read in _training_reads(pipeline, now, model, call)]
+        return [
+            read for model in pipeline.model_settings.values() for read in _training_reads(pipeline, now, model, call)
+        ]
     return [*_spine_reads(pipeline, call), *_look_up_reads(pipeline, call), *_group_reads(pipeline, now, call)]
 
 
@@ -156,10 +158,6 @@ def _spine_columns(inputs: Iterable[Inputs]) -> list[str]:
 
 def _columns(table: str, names: Iterable[str], start: datetime | None, end: datetime) -> Reads:
     return Reads(f"silver/{table}", frozenset(f"silver/{table}.{name}" for name in names), start, end)
-
-
-def _models(pipeline: Pipeline) -> dict[str, Model]:
-    return pipeline.models.models if pipeline.models else {}
 
 
 def _hours_text(spans: list[Span]) -> str:

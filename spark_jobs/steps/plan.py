@@ -107,7 +107,7 @@ def tables_read(pipeline: Pipeline, stages: Iterable[str]) -> list[str]:
         "heal": [*silver, *tiles, *pipeline.feature_tables],
         "rebuild": [*silver, *tiles, *pipeline.feature_tables, "quarantine"],
         "training_set": [*silver, *pipeline.feature_tables],
-        "train": [f"training_sets/{name}" for name in _models(pipeline)],
+        "train": pipeline.training_sets,
     }
     return list(dict.fromkeys(table for stage in stages for table in read.get(stage, [])))
 
@@ -116,19 +116,20 @@ def tables_written(pipeline: Pipeline, stages: Iterable[str]) -> list[str]:
     """Lake tables that `stages` stage or make readable."""
     held = ["quarantine"]
     tiles = [f"tiles/{group.table}" for group in pipeline.features.windows.values()]
+    predictions = [f"predictions/{name}" for name in pipeline.model_settings]
     written = {
         "bronze": [f"bronze/{name}" for name in pipeline.sources.sources],
         "silver": [*(f"silver/{name}" for name in pipeline.silver), *held, "accounts"],
         "tiles": tiles,
         "features": [*pipeline.feature_tables, "spine_accounts", *held],
-        "predictions": [f"predictions/{name}" for name in _models(pipeline)],
+        "predictions": predictions,
     }
     written |= {
         "publish": [table for tables in written.values() for table in tables],
         "heal": pipeline.feature_tables,
         "rebuild": [*tiles, *pipeline.feature_tables, *held],
-        "score": [f"predictions/{name}" for name in _models(pipeline)],
-        "training_set": [f"training_sets/{name}" for name in _models(pipeline)],
+        "score": predictions,
+        "training_set": pipeline.training_sets,
     }
     return list(dict.fromkeys(table for stage in stages for table in written.get(stage, [])))
 
@@ -137,7 +138,3 @@ def tables_of(pipeline: Pipeline, stage: str) -> frozenset[str]:
     """Lake tables that `stage` may touch: it reads released rows, or rows that a stage before it staged, or writes them."""
     staged_before = tables_written(pipeline, ["bronze"]) if stage == "silver" else []
     return frozenset([*staged_before, *tables_read(pipeline, [stage]), *tables_written(pipeline, [stage])])
-
-
-def _models(pipeline: Pipeline) -> list[str]:
-    return list(pipeline.models.models) if pipeline.models else []

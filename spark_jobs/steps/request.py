@@ -73,7 +73,7 @@ class Request:
 
     def champions(self) -> dict[str, str]:
         """Version of the champion by model; models without one are left out."""
-        return self.ledger.champions(self.pipeline.models.models if self.pipeline.models else {})
+        return self.ledger.champions(self.pipeline.model_settings)
 
     def result(
         self, state: str, pub: int | None, rows: dict[str, int], release: int | None = None, why: str = ""

@@ -294,7 +294,7 @@ class StepRun:
         A registry that does not answer is no drift: scoring goes on from local copies, and training reports it.
         """
         found = []
-        for model in self.pipeline.models.models if self.pipeline.models else {}:
+        for model in self.pipeline.model_settings:
             try:
                 drift = find_drift(Tracking.of(self.places), self.ledger, self.pipeline.name, self.call.env, model)
             except TidegateError as fault:
@@ -356,7 +356,7 @@ class StepRun:
         progress = self._run_stages(self.call, self._new_publication())
         context, staged = progress.context, progress.context.staged
         self.result.rows = _rows(staged)
-        base = context.line[-1].release  # there is one: a set is made of what is released
+        base = context.line[-1].release  # there is one: a set is built from released rows
         seal(
             self.ledger, self.call, context.pub, staged.values(), rows=self.result.rows, base=base,
             seconds=self._elapsed(),
